@@ -1,0 +1,246 @@
+"""The second tier on the CPU: the primitives, one NumPy line each. Plain on purpose: kernels are compared with this.
+
+Arrays are `np.ndarray` in any memory order. 16-bit floats are computed in float32 and rounded once. What a formula
+does at its pole (log 0, 1 / 0) is inf or NaN in silence, as on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from .. import rng
+from ..dtypes import is_float
+from ..shapes import Slot
+from . import special, windows
+from .composed import Composed
+
+quiet = np.errstate(all="ignore")
+
+
+def _binary(f: Callable) -> Callable:
+    """NumPy takes bfloat16 * 2.0 to float32 (for float16 it does not): round back to the array's type."""
+
+    def run(self: CPU, a: Any, b: Any) -> Any:
+        y = f(a, b)
+        if type(b) is float and y.dtype != a.dtype:
+            return y.astype(a.dtype)
+        if type(a) is float and y.dtype != b.dtype:
+            return y.astype(b.dtype)
+        return y
+
+    return run
+
+
+def _wide(f: Callable) -> Callable:
+    """16-bit floats: compute in float32, round the result once."""
+
+    @wraps(f)
+    def run(self: CPU, x: Any, *rest: Any, **static: Any) -> Any:
+        if x.dtype.itemsize != 2 or not is_float(x.dtype):
+            return f(self, x, *rest, **static)
+        narrow = x.dtype
+        rest = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == narrow else a for a in rest)
+        with np.errstate(all="ignore"):
+            return np.asarray(f(self, x.astype(np.float32), *rest, **static)).astype(narrow)
+
+    return run
+
+
+class CPU(Composed):
+    """The instruction set, on NumPy."""
+
+    name = "cpu"
+    array = np.ndarray  # the type of this machine's arrays
+
+    # In and out
+    def asarray(self, a, dtype=None):
+        return np.asarray(a, dtype)
+
+    def to_numpy(self, a):
+        return a
+
+    def full(self, shape, value, dtype):
+        return np.full(shape, value, dtype)
+
+    def copy(self, x):
+        return np.copy(x, order="K")
+
+    def own(self, d, g):
+        """d, or a copy of it where it shares memory with g (or with one of them, if g is a tuple)."""
+        gs = g if type(g) is tuple else (g,)
+        return np.array(d, copy=True) if any(v is not None and np.may_share_memory(d, v) for v in gs) else np.asarray(d)
+
+    def is_view(self, y, x):
+        """True if y looks into the memory of x."""
+        base = getattr(y, "base", None)
+        return y is x or (base is not None and (base is x or base is getattr(x, "base", None)))
+
+    def write_(self, x, value, key=...):
+        """x[key] = value, in place"""
+        x[key] = value
+
+    # Elementwise, two operands
+    add, sub, mul = _binary(np.add), _binary(np.subtract), _binary(np.multiply)
+    div, pow = _binary(quiet(np.divide)), _binary(quiet(np.power))
+    maximum, minimum = _binary(np.maximum), _binary(np.minimum)
+    eq, ne, lt, le, gt, ge = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal
+    logical_and, logical_or, logical_xor = np.logical_and, np.logical_or, np.logical_xor
+    bitwise_and, bitwise_or, bitwise_xor = np.bitwise_and, np.bitwise_or, np.bitwise_xor
+    floor_divide, remainder = staticmethod(quiet(np.floor_divide)), staticmethod(quiet(np.remainder))
+
+    # Elementwise, one operand
+    neg, abs, sign, square = np.negative, np.abs, np.sign, np.square
+    floor, ceil, round = np.floor, np.ceil, np.rint
+    exp, expm1, sqrt = map(staticmethod, (quiet(np.exp), quiet(np.expm1), quiet(np.sqrt)))
+    log, log1p = map(staticmethod, (quiet(np.log), quiet(np.log1p)))
+    sin, cos, tan = map(staticmethod, (quiet(np.sin), quiet(np.cos), quiet(np.tan)))
+    tanh, logical_not, isnan, isinf, isfinite = np.tanh, np.logical_not, np.isnan, np.isinf, np.isfinite
+
+    @quiet
+    def reciprocal(self, x):
+        return (1 / x).astype(x.dtype, copy=False)
+
+    @quiet
+    def rsqrt(self, x):
+        return (1 / np.sqrt(x)).astype(x.dtype, copy=False)
+
+    @_wide
+    def sigmoid(self, x):
+        return 0.5 * np.tanh(0.5 * x) + 0.5  # no exponential of a large number
+
+    @_wide
+    def erf(self, x):
+        return special.erf(x)
+
+    def clip(self, x, low, high):
+        return np.clip(x, low, high, dtype=x.dtype)
+
+    def where(self, c, a, b):
+        like = a if hasattr(a, "dtype") else b
+        return np.where(c, a, b).astype(like.dtype, copy=False)
+
+    @quiet
+    def cast(self, x, dtype):
+        return x.astype(dtype, copy=False)
+
+    # Reductions over a tuple of axes
+    @_wide
+    def sum(self, x, axis, keepdims=False):
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+
+    @_wide
+    def prod(self, x, axis, keepdims=False):
+        return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
+
+    def amax(self, x, axis, keepdims=False):
+        return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+    def amin(self, x, axis, keepdims=False):
+        return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+
+    def any(self, x, axis, keepdims=False):
+        return np.any(x, axis=axis, keepdims=keepdims)
+
+    def all(self, x, axis, keepdims=False):
+        return np.all(x, axis=axis, keepdims=keepdims)
+
+    # Along one axis
+    def argmax(self, x, axis, keepdims=False):
+        return np.argmax(x, axis=axis, keepdims=keepdims)
+
+    def argmin(self, x, axis, keepdims=False):
+        return np.argmin(x, axis=axis, keepdims=keepdims)
+
+    def argsort(self, x, axis, descending=False):
+        return np.argsort(-x if descending else x, axis=axis, stable=True)
+
+    @_wide
+    def cumsum(self, x, axis):
+        return np.cumsum(x, axis=axis, dtype=x.dtype)
+
+    # Movement: views where NumPy has one
+    def reshape(self, x, shape):
+        return x.reshape(shape)
+
+    def permute(self, x, axes):
+        return x.transpose(axes)
+
+    def swap(self, x):
+        return x.swapaxes(-1, -2)
+
+    def expand(self, x, shape):
+        return np.broadcast_to(x, shape)
+
+    def flip(self, x, axis):
+        return np.flip(x, axis)
+
+    def pad(self, x, widths, value):
+        y = windows.empty_like(x, [n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)])
+        y[...] = value
+        y[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths))] = x
+        return y
+
+    def cat(self, *xs, axis):
+        return np.concatenate(xs, axis=axis)
+
+    # Indexing and its adjoint
+    def getitem(self, x, *indices, key):
+        return x[_fill(key, indices)]
+
+    def getitem_back(self, g, *indices, key, shape):
+        """Zeros of `shape`, with g added where `getitem` read."""
+        d = np.zeros(shape, g.dtype)
+        if indices:
+            np.add.at(d, _fill(key, indices), g)
+        else:
+            d[key] = g
+        return d
+
+    def gather(self, x, index, axis):
+        """y[..., i, ...] = x[..., index[..., i, ...], ...] along one axis"""
+        return np.take_along_axis(x[tuple(_span(x, index, axis))], index, axis)
+
+    def gather_back(self, g, index, axis, shape):
+        d = np.zeros(shape, g.dtype)
+        grid = list(np.ogrid[tuple(map(slice, index.shape))])
+        grid[axis] = index
+        np.add.at(d, tuple(grid), g)
+        return d
+
+    def one_hot(self, index, n, dtype):
+        """A new last axis of n: 1 at the index, else 0"""
+        return (index[..., None] == np.arange(n)).astype(dtype)
+
+    # Linear algebra and windows
+    @_wide
+    def matmul(self, x, w):
+        return np.matmul(x, w)
+
+    @_wide
+    def conv2d(self, x, w, stride, padding, dilation, groups):
+        return windows.conv2d(x, w, stride, padding, dilation, groups)
+
+    @_wide
+    def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
+        return windows.conv2d_dx(g, w, stride, padding, dilation, groups, hw)
+
+    @_wide
+    def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
+        return windows.conv2d_dw(g, x, stride, padding, dilation, groups, k)
+
+    # Random numbers: `key` as in rng.py
+    def uniform(self, key, shape):
+        return rng.uniform(key, int(np.prod(shape))).reshape(shape)
+
+
+def _fill(key: tuple, indices: tuple) -> tuple:
+    """The index with its arrays put back where `key` holds their slots."""
+    return tuple(indices[k.i] if isinstance(k, Slot) else k for k in key)
+
+
+def _span(x: np.ndarray, index: np.ndarray, axis: int):
+    return (slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape))

@@ -1,0 +1,164 @@
+"""Tensors from nothing: `zeros`, `arange`, `randn` and the like, with PyTorch's arguments.
+
+Random ones draw from the counter-based streams of `rng.py`: one seed gives the same numbers on every device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import backend, dtypes, rng
+from .tensor import Tensor, wrap
+
+
+def _made(array: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    xp = backend.get(device)
+    t = wrap(xp.asarray(array if dtype is None else array.astype(dtypes.dtype_of(dtype), copy=False)), xp, [0])
+    return t.requires_grad_() if requires_grad else t
+
+
+def _shape(size: tuple) -> tuple:
+    size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    if any(n < 0 for n in size):
+        raise RuntimeError(f"size: no axis can be negative; got {size}")
+    return size
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A Tensor with a copy of `data`: numbers, nested lists, an array or a Tensor."""
+    return Tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A CPU tensor that shares the array's memory: a write to one shows in the other."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: needs a numpy.ndarray; got {type(array).__name__}. Use tf.tensor(...) to copy")
+    dtypes.dtype_of(array.dtype)
+    cpu = backend.get("cpu")
+    return wrap(np.asarray(array), cpu, [0])
+
+
+def as_tensor(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """`data` as a Tensor, without a copy where that is possible."""
+    t = data if isinstance(data, Tensor) else from_numpy(data) if isinstance(data, np.ndarray) else Tensor(data)
+    return t.to(dtype=dtype, device=device)
+
+
+def from_dlpack(ext: Any) -> Tensor:
+    """A tensor that shares the memory of any object with `__dlpack__` (on the CPU)."""
+    return from_numpy(np.from_dlpack(ext))
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`fill_value` everywhere; its kind (bool, int, float) chooses the dtype."""
+    dtype = dtypes.result_type(fill_value) if dtype is None else dtypes.dtype_of(dtype)
+    size = (size,) if isinstance(size, int) else size
+    return _made(np.full(_shape((tuple(size),)), fill_value, dtype), None, device, requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of shape `size`, float32 unless said otherwise."""
+    return full(_shape(size), 0.0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of shape `size`, float32 unless said otherwise."""
+    return full(_shape(size), 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """(n, m) with ones on the diagonal."""
+    return _made(np.eye(n, m, dtype=np.float32), dtype, device, requires_grad)
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """start, start + step, ... below end; integers give int64, any float gives float32."""
+    if end is None:
+        start, end = 0, start
+    if step == 0 or (end - start) * step < 0:
+        raise RuntimeError(f"arange: step must lead from start to end and not be 0; got {start}, {end}, step {step}")
+    whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
+    values = np.arange(start, end, step, dtype=np.int64 if whole else np.float64)
+    return _made(values, dtype or (dtypes.int64 if whole else dtypes.float32), device, requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`steps` numbers at equal distances, both ends included."""
+    return _made(np.linspace(start, end, steps), dtype or dtypes.float32, device, requires_grad)
+
+
+def _drawn(draw: Any, size: tuple, generator: Any) -> np.ndarray:
+    shape = _shape(size)
+    return draw((generator or rng.default).key(), int(np.prod(shape, dtype=np.int64))).reshape(shape)
+
+
+def rand(
+    *size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Uniform in [0, 1)."""
+    return _made(_drawn(rng.uniform, size, generator), dtype, device, requires_grad)
+
+
+def randn(
+    *size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Normal, mean 0, variance 1."""
+    return _made(_drawn(rng.normal, size, generator), dtype, device, requires_grad)
+
+
+def randint(
+    low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None, device: Any = None
+) -> Tensor:
+    """Integers from low to high - 1, as randint(low, high, size) or randint(high, size)."""
+    if size is None:
+        low, high, size = 0, low, high
+    if size is None or high <= low:
+        raise RuntimeError(f"randint: needs low < high and a size; got low {low}, high {high}, size {size}")
+    words = _drawn(rng.bits, (tuple(size) if not isinstance(size, int) else (size,),), generator).astype(np.uint64)
+    scaled = (words * np.uint64(high - low)) >> np.uint64(32)  # a multiplication and a shift: no division, bias < 2^-32 n
+    return _made(scaled.astype(np.int64) + low, dtype, device, False)
+
+
+def randperm(n: int, *, generator: Any = None, device: Any = None) -> Tensor:
+    """0..n-1 in random order."""
+    return _made(np.argsort(_drawn(rng.bits, (n,), generator), kind="stable"), None, device, False)
+
+
+def _like(make: Any, t: Tensor, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    dtype, device = t.dtype if dtype is None else dtype, t.device if device is None else device
+    return make(t.shape, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    return _like(zeros, input, dtype, device, requires_grad)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    return _like(ones, input, dtype, device, requires_grad)
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    return _like(lambda size, **kw: full(size, fill_value, **kw), input, dtype, device, requires_grad)
+
+
+def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    return _like(rand, input, dtype, device, requires_grad)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    return _like(randn, input, dtype, device, requires_grad)
+
+
+def randint_like(
+    input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None
+) -> Tensor:
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device)

@@ -1,0 +1,39 @@
+"""How a tensor prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .dtypes import bool_, float32, int64, is_float
+
+
+def represent(t: Any) -> str:
+    """tensor([[1.0000, 2.5000]], requires_grad=True), with dtype and device where they are not the default."""
+    a = t.xp.to_numpy(t.data)
+    if is_float(a.dtype) and a.dtype.kind != "f":
+        a = a.astype(np.float32)  # bfloat16
+    whole = a.dtype.kind == "f" and bool(np.all(np.isfinite(a) & (a == np.rint(a)) & (np.abs(a) < 1e6)))
+    body = np.array2string(
+        a,
+        separator=", ",
+        prefix="tensor(",
+        precision=0 if whole else 4,
+        suppress_small=a.size > 0 and bool(np.all(np.abs(a[np.isfinite(a)]) < 1e4)) if a.dtype.kind == "f" else False,
+        floatmode="fixed" if a.dtype.kind == "f" else None,
+        threshold=1000,
+        edgeitems=3,
+    )
+    notes = [body]
+    if a.size == 0 and a.ndim > 1:
+        notes.append(f"size={a.shape}")
+    if t.dtype not in (float32, int64, bool_):
+        notes.append(f"dtype={t.dtype.name}")
+    if t.device != "cpu":
+        notes.append(f"device={str(t.device)!r}")
+    if t.grad_fn is not None:
+        notes.append(f"grad_fn=<{t.grad_fn.name}>")
+    elif t.requires_grad:
+        notes.append("requires_grad=True")
+    return f"tensor({', '.join(notes)})"

@@ -1,0 +1,188 @@
+"""Shape rules. Checked before arrays are touched; each message says the rule, what was given, what to do.
+
+Pure Python on tuples of ints: knows neither arrays nor tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+Shape = tuple[int, ...]
+
+
+class Slot:
+    """Stands in a static index for the array that is given as the i-th index input."""
+
+    __slots__ = ("i",)
+
+    def __init__(self, i: int):
+        self.i = i
+
+
+def of(a: Any) -> Shape:
+    """The shape of an array, or () for a Python number."""
+    return getattr(a, "shape", ())
+
+
+def broadcast(name: str, *given: Shape) -> Shape:
+    """The common shape: aligned at the right, each axis equal or 1."""
+    ndim = max(map(len, given))
+    out = []
+    for i in range(-ndim, 0):
+        sizes = {s[i] for s in given if -i <= len(s)} - {1}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"{name}: shapes must match axis by axis from the right, or be 1; got {' and '.join(map(str, given))}, "
+                f"which differ at axis {i}. Reshape, or unsqueeze where an axis is missing"
+            )
+        out.append(sizes.pop() if sizes else 1)
+    return tuple(out)
+
+
+def unexpand(shape: Shape, target: Shape) -> Shape:
+    """The axes to sum so that a gradient of `shape` becomes one of `target`: broadcasting in reverse."""
+    lead = len(shape) - len(target)
+    return tuple(range(lead)) + tuple(i + lead for i, n in enumerate(target) if n == 1 and shape[i + lead] != 1)
+
+
+def expand(shape: Shape, sizes: Sequence[int]) -> Shape:
+    """The target of `expand`, with -1 for "as it is"."""
+    lead = len(sizes) - len(shape)
+    if lead < 0:
+        raise ValueError(f"expand: needs at least the input's {len(shape)} axes {shape}; got {tuple(sizes)}")
+    target = tuple(shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes))
+    for n, m in zip(shape, target[lead:], strict=True):
+        if n not in (1, m):
+            raise ValueError(f"expand: only axes of size 1 can grow; got input {shape} and target {tuple(sizes)}")
+    if any(n < 0 for n in target[:lead]):
+        raise ValueError(f"expand: -1 is not allowed for a new leading axis; got {tuple(sizes)} for input {shape}")
+    return target
+
+
+def axis(dim: int, ndim: int, name: str = "dim") -> int:
+    """One axis in 0..ndim-1 from one in -ndim..ndim-1. A 0-d tensor counts as having one axis, as in PyTorch."""
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"{name}: must be an int; got {dim!r}")
+    n = max(ndim, 1)
+    if not -n <= dim < n:
+        raise IndexError(f"{name}: must be in {-n}..{n - 1} for a tensor of {ndim} axes; got {dim}")
+    return int(dim) % n
+
+
+def axes(dim: int | Sequence[int] | None, ndim: int) -> Shape:
+    """A sorted tuple of axes from an int, several, or None (all)."""
+    if dim is None:
+        return tuple(range(ndim))
+    many = [axis(d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
+    if len(set(many)) != len(many):
+        raise ValueError(f"dim: each axis at most once; got {dim}")
+    if not many:
+        return tuple(range(ndim))
+    return tuple(sorted(many)) if ndim else ()
+
+
+def reduced(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
+    """The shape after a reduction over `axis`."""
+    if keepdims:
+        return tuple(1 if i in axis else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in axis)
+
+
+def reshape(shape: Shape, sizes: Sequence[int]) -> Shape:
+    """The target of `reshape`, its one -1 replaced by what is left."""
+    sizes, total = tuple(int(n) for n in sizes), prod(shape)
+    if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
+        raise ValueError(f"reshape: sizes are >= 0, at most one of them -1; got {sizes}")
+    if -1 in sizes:
+        rest = -prod(sizes)
+        if rest == 0 or total % rest:
+            raise ValueError(f"reshape: {total} elements of shape {shape} do not divide into {sizes}")
+        return tuple(total // rest if n == -1 else n for n in sizes)
+    if prod(sizes) != total:
+        raise ValueError(
+            f"reshape: the number of elements must stay {total} (shape {shape}); {sizes} has {prod(sizes)}. "
+            "Put -1 for one axis to have it worked out"
+        )
+    return sizes
+
+
+def permute(dims: Sequence[int], ndim: int) -> Shape:
+    """A full order of the axes, each once."""
+    order = tuple(axis(d, ndim) for d in dims)
+    if sorted(order) != list(range(ndim)):
+        raise ValueError(f"permute: must name each of the {ndim} axes once; got {tuple(dims)}")
+    return order
+
+
+def same_but(name: str, given: Sequence[Shape], along: int) -> None:
+    """All shapes equal but along one axis (cat)."""
+    first = given[0]
+    for s in given[1:]:
+        if len(s) != len(first) or any(a != b for i, (a, b) in enumerate(zip(s, first)) if i != along):
+            raise ValueError(f"{name}: shapes must agree on every axis but dim={along}; got {', '.join(map(str, given))}")
+
+
+def matmul(a: Shape, b: Shape) -> None:
+    """(..., M, K) @ (..., K, N), batch axes broadcast."""
+    if len(a) < 2 or len(b) < 2 or a[-1] != b[-2]:
+        raise ValueError(
+            f"matmul: x (..., M, K) @ w (..., K, N) needs equal K; got x {a} and w {b}. Transpose one of them?"
+        )
+    if a[:-2] != b[:-2]:
+        broadcast("matmul (batch axes)", a[:-2], b[:-2])
+
+
+def linear(x: Shape, w: Shape, b: Shape | None) -> None:
+    """x (..., K), w (O, K), b (O)."""
+    if len(w) != 2 or not x or x[-1] != w[1]:
+        raise ValueError(
+            f"linear: x (..., K) and weight (O, K) need equal K; got x {x} and weight {w}. "
+            "Flatten the input, or make the layer with in_features=x.shape[-1]"
+        )
+    if b is not None and b != w[:1]:
+        raise ValueError(f"linear: bias must be (O,) = {w[:1]}; got {b}")
+
+
+def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
+    """(height, width) from an int or two."""
+    two = (value, value) if hasattr(value, "__index__") else tuple(value)  # type: ignore[arg-type]
+    if len(two) != 2 or not all(hasattr(n, "__index__") for n in two):
+        raise ValueError(f"{name}: an int or two of them (height, width); got {value!r}")
+    return int(two[0]), int(two[1])
+
+
+def window(n: int, k: int, stride: int, padding: int, dilation: int = 1, ceil: bool = False) -> int:
+    """How many windows of `k` fit along an axis of `n`: floor((n + 2 padding - dilation (k - 1) - 1) / stride) + 1.
+
+    With `ceil` a last window may hang over the right edge, but must start inside the input or its left padding.
+    """
+    room = n + 2 * padding - dilation * (k - 1) - 1
+    if not ceil:
+        return room // stride + 1
+    out = -(-room // stride) + 1
+    return out - 1 if (out - 1) * stride >= n + padding else out
+
+
+def conv2d(x: Shape, w: Shape, stride: tuple, padding: tuple, dilation: tuple, groups: int) -> Shape:
+    """x (N, C, H, W), w (O, C/groups, KH, KW) -> (N, O, OH, OW)."""
+    if len(x) != 4 or len(w) != 4:
+        raise ValueError(f"conv2d: x (N, C, H, W) and weight (O, C/groups, KH, KW); got x {x} and weight {w}")
+    if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0 or groups < 1:
+        raise ValueError(
+            f"conv2d: stride, dilation and groups >= 1, padding >= 0; got stride {stride}, dilation {dilation}, "
+            f"groups {groups}, padding {padding}"
+        )
+    if x[1] != w[1] * groups or w[0] % groups:
+        raise ValueError(
+            f"conv2d: weight (O, C/groups, KH, KW) needs C = {w[1] * groups} channels in x and O divisible by groups; got "
+            f"x {x}, weight {w}, groups {groups}"
+        )
+    hw = tuple(window(n, k, s, p, d) for n, k, s, p, d in zip(x[2:], w[2:], stride, padding, dilation, strict=True))
+    if min(hw) < 1:
+        raise ValueError(
+            f"conv2d: the kernel must fit into the padded image; got image {x[2:]}, kernel {w[2:]}, padding {padding}, "
+            f"dilation {dilation}. Use a larger image or padding"
+        )
+    return (x[0], w[0], *hw)

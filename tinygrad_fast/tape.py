@@ -1,0 +1,165 @@
+"""The tape: what happened, and how to walk it backwards.
+
+A `Node` is one recorded op: its parents, and one pullback for each of them. A `Leaf` is where a walk ends: a tensor
+that a person made and wants the gradient of. `walk` visits nodes newest first and hands each gradient to the parents.
+
+Knows nothing of arrays but `.shape` and `.dtype`: adding two gradients is the backend's (`xp.add`). Knows nothing of
+Tensor: `tensor.py` makes the nodes, `autograd.py` is what users call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+
+class _Mode(threading.local):
+    record = True  # False inside no_grad()
+    keep = False  # True inside higher(): nodes keep what a differentiable second run of their op needs
+
+
+mode = _Mode()
+_clock = count().__next__
+
+
+@contextmanager
+def setting(**new: bool) -> Iterator[None]:
+    """Change `mode` for the calling thread; also a decorator. Never `yield` to a caller inside: it would leak out."""
+    old = {name: getattr(mode, name) for name in new}
+    mode.__dict__.update(new)
+    try:
+        yield
+    finally:
+        mode.__dict__.update(old)
+
+
+class Leaf:
+    """The end of a walk: a tensor made by a person. Its gradient stays here, summed over walks."""
+
+    __slots__ = ("shape", "dtype", "grad", "hooks", "time", "__weakref__")
+    name = "leaf"
+    retains = True
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any):
+        self.shape, self.dtype = shape, dtype
+        self.grad: Any = None
+        self.hooks: dict[int, Callable] | None = None
+        self.time = _clock()
+
+
+class Node:
+    """One recorded op.
+
+    `parents[i]` receives `pulls[i](g)`. `cells` are the version counters of the arrays that went in or came out, and
+    `stamps` their values then: a count that has moved means an array was written in place, and what a pullback saved is
+    stale. `shape` is None for an op with several outputs: its gradient is a tuple, fed by one `part` node per output.
+    """
+
+    __slots__ = ("name", "parents", "pulls", "cells", "stamps", "redo")
+    __slots__ += ("shape", "dtype", "grad", "retains", "hooks", "time", "__weakref__")
+
+    def __init__(self, name: str, parents: list, pulls: list, cells: list, shape: Any, dtype: Any, redo: Any = None):
+        self.name, self.shape, self.dtype, self.redo = name, shape, dtype, redo
+        self.parents: list | None = parents
+        self.pulls: list | None = pulls
+        self.cells = cells
+        self.stamps = [c[0] for c in cells]
+        self.grad, self.retains = None, False
+        self.hooks: dict[int, Callable] | None = None
+        self.time = _clock()
+
+
+def part(whole: Node, i: int, n: int, shape: tuple[int, ...], dtype: Any) -> Node:
+    """The node of output `i` of `n` of the op `whole`: hands on a tuple with its gradient in place i, None elsewhere."""
+
+    def place(g: Any) -> tuple:
+        return (None,) * i + (g,) + (None,) * (n - 1 - i)
+
+    return Node(f"{whole.name}[{i}]", [whole], [place], [], shape, dtype, redo=lambda: [place])
+
+
+def _sum(add: Callable, a: Any, b: Any) -> Any:
+    """a + b, never in place: an op may hand one gradient to two parents."""
+    if type(a) is not tuple:
+        return add(a, b)
+    return tuple(y if x is None else x if y is None else add(x, y) for x, y in zip(a, b, strict=True))
+
+
+def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: bool = False, only: Any = None) -> dict:
+    """Carry the gradient g of each (node, g) of `roots` back over the tape.
+
+    A node's consumers are all newer than it, so taking the newest of the frontier (a heap) is a topological order: no
+    recursion, no pass before. Leaves sum into `.grad`; with `only` (a set of nodes) nothing is written, and {node:
+    gradient} comes back. Edges and saved arrays are released on the way unless `retain`. With `graph`, gradients are
+    Tensors and pullbacks the differentiable ones of `node.redo`.
+    """
+    add, found = xp.add, {}
+    oldest = min((n.time for n in only), default=0) if only is not None else -1
+    grads: dict[Any, Any] = {}
+    front: list[tuple[int, Any]] = []
+    for root, g in roots:
+        if root in grads:
+            grads[root] = add(grads[root], g)
+        else:
+            heappush(front, (-root.time, root))
+            grads[root] = g
+    try:
+        while front:
+            node = heappop(front)[1]
+            if node.time < oldest:
+                break
+            g = grads.pop(node)
+            if node.hooks:
+                for hook in node.hooks.values():
+                    g = hook(g)
+            if only is None:
+                if node.retains:
+                    node.grad = g if node.grad is None else add(node.grad, g)
+            elif node in only:
+                found[node] = g
+            if type(node) is Leaf:
+                continue
+            parents, pulls = node.parents, node.pulls
+            if pulls is None:
+                raise RuntimeError(
+                    f"backward through {node.name} a second time: its tape was released by the first walk; "
+                    "pass retain_graph=True to that one"
+                )
+            for cell, stamp in zip(node.cells, node.stamps):
+                if cell[0] != stamp:
+                    raise RuntimeError(
+                        f"backward of {node.name}: a tensor it used was written in place after the forward pass, so what it "
+                        "saved is stale; run the forward pass again after the write"
+                    )
+            if graph:
+                if node.redo is None:
+                    raise RuntimeError(
+                        f"create_graph=True: {node.name} was recorded without what a second derivative needs; "
+                        "run the forward pass inside `with tf.autograd.higher():`"
+                    )
+                pulls = node.redo()
+            if not retain:
+                node.parents = node.pulls = node.redo = node.hooks = None
+            for parent, pull in zip(parents, pulls, strict=True):
+                d = pull(g)
+                if type(parent) is Leaf and only is None:  # a pullback may return g or a view of it, but
+                    d = xp.own(d, g)  # the gradients of two leaves never share memory
+                if parent.shape is not None and (d.shape != parent.shape or d.dtype != parent.dtype):
+                    raise RuntimeError(
+                        f"pullback of {node.name}: must return the input's shape and dtype, {parent.shape} "
+                        f"{parent.dtype}; got {d.shape} {d.dtype}"
+                    )
+                old = grads.get(parent)
+                if old is None:
+                    heappush(front, (-parent.time, parent))
+                    grads[parent] = d
+                else:
+                    grads[parent] = _sum(add, old, d)
+            parents = pulls = pull = parent = g = d = old = node = None  # nothing outlives its turn
+    finally:
+        grads.clear()  # a traceback must not keep gradients alive
+    return found
