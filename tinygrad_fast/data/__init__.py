@@ -1,0 +1,96 @@
+"""From files, or arrays, to batches. The way of an item: files -> transforms, labels, image -> dataset -> collate ->
+loader -> augment; block.py plans it, factory.py knows the usual plans, summary.py prints it.
+"""
+
+from .archive import extract
+from .augment import Flip, IntToFloat, Normalize, RandomCropPad, cifar_stats, imagenet_stats, mnist_stats
+from .block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
+from .collate import collate
+from .dataloaders import DataLoaders
+from .dataset import Dataset, Datasets, TensorDataset
+from .factory import ImageDataLoaders
+from .files import (
+    ColReader,
+    ColSplitter,
+    FuncSplitter,
+    GrandparentSplitter,
+    IndexSplitter,
+    RandomSplitter,
+    RegexLabeller,
+    get_files,
+    get_image_files,
+    parent_label,
+    read_csv,
+    using_attr,
+)
+from .image import PadMode, PILImage, PILImageBW, Resize, ResizeMethod, ToTensor, verify_images
+from .labels import (
+    Categorize,
+    EncodedMultiCategorize,
+    MultiCategorize,
+    OneHotEncode,
+    RegressionSetup,
+    UnknownLabel,
+    Vocab,
+)
+from .loader import DataLoader, ItemError
+from .show import contact_sheet
+from .transforms import Pipeline, RandTransform, Transform
+
+IntToFloatTensor = IntToFloat  # fastai's name
+
+__all__ = [
+    "Categorize",
+    "CategoryBlock",
+    "ColReader",
+    "ColSplitter",
+    "DataBlock",
+    "DataLoader",
+    "DataLoaders",
+    "Dataset",
+    "Datasets",
+    "EncodedMultiCategorize",
+    "Flip",
+    "FuncSplitter",
+    "GrandparentSplitter",
+    "ImageBlock",
+    "ImageDataLoaders",
+    "IndexSplitter",
+    "IntToFloat",
+    "IntToFloatTensor",
+    "ItemError",
+    "MultiCategorize",
+    "MultiCategoryBlock",
+    "Normalize",
+    "OneHotEncode",
+    "PILImage",
+    "PILImageBW",
+    "PadMode",
+    "Pipeline",
+    "RandTransform",
+    "RandomCropPad",
+    "RandomSplitter",
+    "RegexLabeller",
+    "RegressionBlock",
+    "RegressionSetup",
+    "Resize",
+    "ResizeMethod",
+    "TensorDataset",
+    "ToTensor",
+    "Transform",
+    "TransformBlock",
+    "UnknownLabel",
+    "Vocab",
+    "cifar_stats",
+    "collate",
+    "contact_sheet",
+    "extract",
+    "get_files",
+    "get_image_files",
+    "imagenet_stats",
+    "mnist_stats",
+    "parent_label",
+    "read_csv",
+    "using_attr",
+    "verify_images",
+]

@@ -1,0 +1,158 @@
+"""Batch transforms: a whole batch of images at once, as a Tensor on its device.
+
+Each draws per image from the NumPy generator that it is handed, so a batch is the same on every device; the pictures
+themselves are moved by Tensor operations. Their order: IntToFloat 10, Flip and RandomCropPad 30, Normalize 99.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..creation import zeros
+from ..tensor import Tensor, cat
+from .collate import to_tensors
+from .image import PadMode
+from .transforms import RandTransform, Transform
+
+imagenet_stats = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+cifar_stats = ([0.491, 0.482, 0.447], [0.247, 0.243, 0.261])
+mnist_stats = ([0.131], [0.308])
+
+
+class IntToFloat(Transform):
+    """Bytes 0..255 (N, C, H, W) <-> float32 x / 255 in [0, 1]."""
+
+    order = 10
+    on = ("image",)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x if x.is_floating_point() else x.float() / 255
+
+    def decode(self, x: Tensor) -> Tensor:
+        return (x.clamp(0, 1) * 255).round().to(np.uint8) if x.is_floating_point() else x
+
+
+class Normalize(Transform):
+    """(x - mean) / std for each channel <-> x * std + mean.
+
+    `mean`, `std`: one number a channel; without them, those of one training batch (std + 1e-7).
+
+    >>> Normalize.from_stats(*imagenet_stats)
+    """
+
+    order = 99
+    on = ("image",)
+
+    def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None):
+        if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
+            raise ValueError(f"Normalize: mean and std have one number a channel, or neither is given; got {mean} and {std}")
+        self.mean = None if mean is None else np.array(mean, np.float32)
+        self.std = None if std is None else np.array(std, np.float32)
+        self._grids: dict[tuple, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def from_stats(cls, mean: Sequence[float], std: Sequence[float]) -> Normalize:
+        return cls(mean, std)
+
+    @property
+    def learns(self) -> bool:  # type: ignore[override]
+        return self.mean is None
+
+    def setup(self, values: Iterable, before: Sequence[Transform]) -> None:
+        x = next(iter(values)).detach().to("cpu").numpy().astype(np.float64)
+        self.mean = x.mean((0, 2, 3)).astype(np.float32)
+        self.std = (x.std((0, 2, 3), ddof=1) + 1e-7).astype(np.float32)
+
+    def _grid(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mean and std spread over one image (1, C, H, W), so that the subtraction runs along long rows of memory."""
+        n, c, h, w = x.shape
+        if (c, h, w, x.dtype, x.device) not in self._grids:
+            if self.mean is None or self.std is None:
+                raise ValueError("Normalize: has no statistics; give mean and std, or use it in a DataLoader with items")
+            if not x.is_floating_point():
+                raise TypeError(f"Normalize: x must be floating; got {x.dtype}. Put IntToFloat() before it")
+            if c != len(self.mean):
+                raise ValueError(f"Normalize: one mean and std a channel; got {len(self.mean)} for x {x.shape}, {c} channels")
+            grids = (np.tile(s.astype(x.dtype), (1, h, w, 1)).transpose(0, 3, 1, 2) for s in (self.mean, self.std))
+            self._grids[c, h, w, x.dtype, x.device] = to_tensors(tuple(grids), x.device)
+        return self._grids[c, h, w, x.dtype, x.device]
+
+    def encode(self, x: Tensor) -> Tensor:
+        mean, std = self._grid(x)
+        return (x - mean) / std
+
+    def decode(self, x: Tensor) -> Tensor:
+        mean, std = self._grid(x)
+        return x * std + mean
+
+
+class Flip(RandTransform):
+    """Each image mirrored left to right with probability `p`."""
+
+    order = 30
+    on = ("image",)
+
+    def __init__(self, p: float = 0.5):
+        self.p = p
+
+    def encode(self, x: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        if rng is None:
+            return x
+        n, _, h, w = x.shape
+        columns = np.where(rng.random(n)[:, None] < self.p, np.arange(w)[::-1], np.arange(w))
+        return pixels(x, np.arange(h), columns)
+
+
+class RandomCropPad(RandTransform):
+    """Each image with a border of `pad` pixels, cropped at a place of its own to `size` (default: its own size).
+
+    `pad_mode` "zeros" (black, so before Normalize), "border" or "reflection". Source: He et al. 2015, section 4.2.
+    """
+
+    order = 30
+    on = ("image",)
+
+    def __init__(self, pad: int = 4, size: int | tuple[int, int] | None = None, pad_mode: str = PadMode.Zeros):
+        self.pad, self.pad_mode = pad, PadMode(pad_mode)
+        self.size = (size, size) if isinstance(size, int) else size
+
+    def encode(self, x: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        if rng is None:
+            return x
+        (n, _, h, w), pad = x.shape, self.pad
+        out_h, out_w = self.size or (h, w)
+        if out_h > h + 2 * pad or out_w > w + 2 * pad:
+            raise ValueError(f"RandomCropPad: size <= image + 2 pad; got {(out_h, out_w)} of {(h, w)} with pad {pad}")
+        rows = rng.integers(-pad, h + pad - out_h + 1, (n, 1)) + np.arange(out_h)
+        columns = rng.integers(-pad, w + pad - out_w + 1, (n, 1)) + np.arange(out_w)
+        return pixels(x, rows, columns, self.pad_mode)
+
+
+def pixels(x: Tensor, rows: np.ndarray, columns: np.ndarray, outside: str = PadMode.Zeros) -> Tensor:
+    """y[n, :, i, j] = x[n, :, rows[n, i], columns[n, j]]: any flip and any crop, in one gather.
+
+    x (N, C, H, W); rows (N, h) or (h,), columns (N, w) or (w,), integers; what lies outside x is filled as `outside`
+    says. y (N, C, h, w), its memory N, h, w, C.
+    """
+    n, c, h, w = x.shape
+    flat = x.permute(0, 2, 3, 1).reshape(n * h * w, c)
+    rows, columns = np.atleast_2d(rows), np.atleast_2d(columns)
+    within_rows, within_columns = _within(rows, h, outside), _within(columns, w, outside)
+    index = ((np.arange(n)[:, None] * h + within_rows) * w)[:, :, None] + within_columns[:, None, :]
+    if outside == PadMode.Zeros and (within_rows is not rows or within_columns is not columns):
+        flat = cat([flat, zeros(1, c, dtype=x.dtype, device=x.device)])  # the last pixel is black
+        index = np.where((rows == within_rows)[:, :, None] & (columns == within_columns)[:, None, :], index, n * h * w)
+    return flat[index].permute(0, 3, 1, 2)
+
+
+def _within(index: np.ndarray, n: int, mode: str) -> np.ndarray:
+    """Indices brought into [0, n): the nearest, or mirrored at the edge."""
+    if 0 <= index.min() and index.max() < n:
+        return index
+    if mode != PadMode.Reflection:
+        return index.clip(0, n - 1)
+    around = np.abs(index) % max(2 * (n - 1), 1)
+    return np.minimum(around, 2 * (n - 1) - around)

@@ -1,0 +1,104 @@
+"""Samples side by side: a list of tuples -> a tuple of arrays; and the memory of samples already made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..creation import from_numpy
+from ..functions import stack
+from ..tensor import Tensor
+
+
+def collate(samples: Sequence, names: Sequence[str] | None = None) -> Any:
+    """A list of n samples -> arrays with a first dimension n, member by member. Texts and None stay lists.
+
+    Images (C, H, W) become (N, C, H, W) in N, H, W, C memory when each of them is H, W, C in memory. Raises TypeError
+    or ValueError naming the member, and items whose shapes differ.
+    """
+    first = samples[0]
+    if isinstance(first, tuple):
+        if len(lengths := {len(s) for s in samples}) > 1:
+            raise ValueError(f"collate: every sample has as many members; got {sorted(lengths)}")
+        return tuple(_member(column, i, names) for i, column in enumerate(zip(*samples)))
+    return _member(samples, 0, names)
+
+
+def _member(column: Sequence, i: int, names: Sequence[str] | None) -> Any:
+    first = column[0]
+    if first is None or isinstance(first, (str, bytes)):
+        return list(column)
+    if isinstance(first, Image.Image):
+        raise TypeError(f"collate: member {i} is a PIL image; an item transform ToTensor() makes it an array")
+    if isinstance(first, (bool, int, float)):
+        return np.array(column, np.float32 if float in map(type, column) else None)
+    if isinstance(first, (tuple, list)):
+        return collate([tuple(c) for c in column], names)
+    if isinstance(first, (np.ndarray, np.generic, Tensor)):
+        if len({c.shape for c in column}) > 1:
+            raise ValueError(_ragged(column, i, names))
+        if isinstance(first, Tensor):
+            return stack(list(column))
+        if first.ndim == 3 and not first.flags.c_contiguous:
+            return np.stack([a.transpose(1, 2, 0) for a in column]).transpose(0, 3, 1, 2)
+        return np.stack(column)
+    raise TypeError(
+        f"collate: member {i} is a {type(first).__name__}; a sample is made of arrays, numbers and texts "
+        "(add a transform that makes it one, or pass collate_fn=)"
+    )
+
+
+def _ragged(column: Sequence, i: int, names: Sequence[str] | None) -> str:
+    seen: dict[tuple, str] = {}
+    for j, c in enumerate(column):
+        seen.setdefault(c.shape, names[j] if names and j < len(names) else f"sample {j}")
+    shown = ", ".join(f"{shape} of {name}" for shape, name in list(seen.items())[:4])
+    return (
+        f"collate: member {i} has one shape in all {len(column)} samples of a batch; got {len(seen)} shapes: {shown}; "
+        "bring them to one size with item_tfms=Resize(size)"
+    )
+
+
+def to_tensors(batch: Any, device: Any = None) -> Any:
+    """The arrays of a batch as Tensors, on `device` if one is given; lists of texts stay."""
+    if isinstance(batch, tuple):
+        return tuple(to_tensors(member, device) for member in batch)
+    if isinstance(batch, np.ndarray):
+        batch = from_numpy(batch)
+    return batch.to(device) if device is not None and isinstance(batch, Tensor) else batch
+
+
+def kind_of(x: Any) -> str | None:
+    """The kind of a member that no block has named: three dimensions are an image."""
+    return "image" if isinstance(x, Image.Image) or getattr(x, "ndim", 0) == 3 else None
+
+
+def size_of(x: Any) -> int:
+    """Bytes that a sample takes, roughly."""
+    if isinstance(x, (tuple, list)):
+        return sum(map(size_of, x))
+    if isinstance(x, Image.Image):
+        return x.width * x.height * len(x.getbands())
+    return getattr(x, "nbytes", 0) + 100
+
+
+class Cache:
+    """Samples by index, as long as they fit into `budget` bytes. What does not fit is made anew each time."""
+
+    def __init__(self, budget: int):
+        self.budget, self.used, self.samples, self._lock = budget, 0, {}, threading.Lock()
+
+    def get(self, i: int) -> Any:
+        return self.samples.get(i)
+
+    def put(self, i: int, sample: Any) -> None:
+        if self.budget:
+            size = size_of(sample)
+            with self._lock:
+                if self.used + size <= self.budget and i not in self.samples:
+                    self.samples[i] = sample
+                    self.used += size
