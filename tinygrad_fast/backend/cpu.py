@@ -189,6 +189,8 @@ class CPU(Composed):
 
     # Indexing and its adjoint
     def getitem(self, x, *indices, key):
+        if len(key) == len(indices) == 1 and x.flags.c_contiguous:
+            return x.take(indices[0], axis=0)  # the same; several times faster when a row is short
         return x[_fill(key, indices)]
 
     def getitem_back(self, g, *indices, key, shape):
