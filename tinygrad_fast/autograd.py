@@ -31,8 +31,8 @@ def is_grad_enabled() -> bool:
 def higher() -> AbstractContextManager[None]:
     """Record what second derivatives need: nodes then keep all their inputs.
 
-    Run the forward pass inside it, then `grad(..., create_graph=True)`. Costs memory (inputs that a pullback alone would
-    not have kept) and, for each op that is differentiated twice, one more run of its forward.
+    Run the forward pass inside it, then `grad(..., create_graph=True)`. Costs memory (inputs that a pullback alone
+    would not have kept) and, for each op that is differentiated twice, one more run of its forward.
     """
     return tape.setting(keep=True)
 
@@ -49,7 +49,7 @@ def grad(
 
     outputs, inputs: a Tensor or several; grad_outputs: dL/doutput for each, 1 for those with a single element.
     create_graph: the results can be differentiated themselves (the forward pass ran inside `higher()`).
-    Raises RuntimeError for an input that the outputs do not depend on, unless `allow_unused`: then its gradient is None.
+    Raises RuntimeError for an input that the outputs do not depend on; with `allow_unused` its gradient is None.
     """
     ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
@@ -74,5 +74,7 @@ def grad(
     results = tuple(found.get(x.node) for x in xs)
     if not allow_unused and any(r is None for r in results):
         missing = [i for i, r in enumerate(results) if r is None]
-        raise RuntimeError(f"grad: the outputs do not depend on inputs {missing}; pass allow_unused=True to get None there")
+        raise RuntimeError(
+            f"grad: the outputs do not depend on inputs {missing}; pass allow_unused=True to get None there"
+        )
     return results

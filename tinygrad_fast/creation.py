@@ -121,7 +121,9 @@ def randint(
     if size is None or high <= low:
         raise RuntimeError(f"randint: needs low < high and a size; got low {low}, high {high}, size {size}")
     words = _drawn(rng.bits, (tuple(size) if not isinstance(size, int) else (size,),), generator).astype(np.uint64)
-    scaled = (words * np.uint64(high - low)) >> np.uint64(32)  # a multiplication and a shift: no division, bias < 2^-32 n
+    scaled = (words * np.uint64(high - low)) >> np.uint64(
+        32
+    )  # a multiplication and a shift: no division, bias < 2^-32 n
     return _made(scaled.astype(np.int64) + low, dtype, device, False)
 
 
@@ -157,8 +159,6 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
     return _like(randn, input, dtype, device, requires_grad)
 
 
-def randint_like(
-    input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None
-) -> Tensor:
+def randint_like(input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None) -> Tensor:
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device)

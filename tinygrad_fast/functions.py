@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import dtypes, ops, shapes
-from .tensor import Tensor, _in, apply
+from .tensor import Tensor, apply
 from .tensor import cat as cat
+from .tensor.promote import within
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -23,7 +24,7 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     shapes.broadcast("where", condition.shape, shapes.of(input), shapes.of(other))
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = Tensor(input, dtype=dtype, device=condition.device)
-    return apply(ops.where, condition, _in(input, dtype), _in(other, dtype))
+    return apply(ops.where, condition, within(input, dtype), within(other, dtype))
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -45,7 +46,9 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     for term, t in zip(terms, tensors):
         for letter, n in zip(term, t.shape):
             if sizes.setdefault(letter, n) != n:
-                raise ValueError(f"einsum: letter {letter!r} must have one size; got {sizes[letter]} and {n} in {equation!r}")
+                raise ValueError(
+                    f"einsum: letter {letter!r} must have one size; got {sizes[letter]} and {n} in {equation!r}"
+                )
     pairs = [_diagonal(term, t) for term, t in zip(terms, tensors)]
     term, x = pairs[0]
     for i, (other, y) in enumerate(pairs[1:]):
@@ -71,7 +74,7 @@ def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
             raise ValueError(f"einsum: operand {i} of {equation!r} has {len(term)} letters; got shape {t.shape}")
         if "..." in term:
             extra = max(extra, room)
-            terms[i] = term.replace("...", "".join(spare[:room][::-1]))  # aligned at the right: the last axis is spare[0]
+            terms[i] = term.replace("...", "".join(spare[:room][::-1]))  # aligned at the right
     batch = "".join(spare[:extra][::-1])
     if not arrow:
         counts = "".join(terms)

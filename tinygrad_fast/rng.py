@@ -31,7 +31,7 @@ def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
 
 
 def bits(key: np.ndarray, n: int) -> np.ndarray:
-    """n random 32-bit words of the stream `key` = [seed low, seed high, stream] uint32; word i is word i % 4 of counter i // 4."""
+    """n random 32-bit words of the stream `key` = [seed low, seed high, stream]: word i % 4 of counter i // 4."""
     blocks = np.arange(-(-n // 4), dtype=np.uint64)
     low, high = (blocks & LOW).astype(np.uint32), (blocks >> SHIFT).astype(np.uint32)
     zero = np.zeros_like(low)

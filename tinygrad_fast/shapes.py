@@ -121,7 +121,9 @@ def same_but(name: str, given: Sequence[Shape], along: int) -> None:
     first = given[0]
     for s in given[1:]:
         if len(s) != len(first) or any(a != b for i, (a, b) in enumerate(zip(s, first)) if i != along):
-            raise ValueError(f"{name}: shapes must agree on every axis but dim={along}; got {', '.join(map(str, given))}")
+            raise ValueError(
+                f"{name}: shapes must agree on every axis but dim={along}; got {', '.join(map(str, given))}"
+            )
 
 
 def matmul(a: Shape, b: Shape) -> None:
@@ -176,8 +178,8 @@ def conv2d(x: Shape, w: Shape, stride: tuple, padding: tuple, dilation: tuple, g
         )
     if x[1] != w[1] * groups or w[0] % groups:
         raise ValueError(
-            f"conv2d: weight (O, C/groups, KH, KW) needs C = {w[1] * groups} channels in x and O divisible by groups; got "
-            f"x {x}, weight {w}, groups {groups}"
+            f"conv2d: weight (O, C/groups, KH, KW) needs C = {w[1] * groups} channels in x and O divisible by groups; "
+            f"got x {x}, weight {w}, groups {groups}"
         )
     hw = tuple(window(n, k, s, p, d) for n, k, s, p, d in zip(x[2:], w[2:], stride, padding, dilation, strict=True))
     if min(hw) < 1:

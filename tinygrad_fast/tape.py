@@ -74,7 +74,7 @@ class Node:
 
 
 def part(whole: Node, i: int, n: int, shape: tuple[int, ...], dtype: Any) -> Node:
-    """The node of output `i` of `n` of the op `whole`: hands on a tuple with its gradient in place i, None elsewhere."""
+    """The node of output `i` of `n` of the op `whole`: hands on a tuple, its gradient in place i, else None."""
 
     def place(g: Any) -> tuple:
         return (None,) * i + (g,) + (None,) * (n - 1 - i)
@@ -132,8 +132,8 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
             for cell, stamp in zip(node.cells, node.stamps):
                 if cell[0] != stamp:
                     raise RuntimeError(
-                        f"backward of {node.name}: a tensor it used was written in place after the forward pass, so what it "
-                        "saved is stale; run the forward pass again after the write"
+                        f"backward of {node.name}: a tensor it used was written in place after the forward pass, "
+                        "so what it saved is stale; run the forward pass again after the write"
                     )
             if graph:
                 if node.redo is None:

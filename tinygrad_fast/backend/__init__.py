@@ -40,6 +40,11 @@ def register(name: str, make: Callable[[], Composed]) -> None:
     _makers[name] = make
 
 
+def is_device(name: str) -> bool:
+    """True for what looks like a device and not like a dtype: "cpu", "cuda:1", or a registered name."""
+    return isinstance(name, Device) or name in _makers or name.partition(":")[0] in ("cpu", "cuda", "emulated")
+
+
 def get(device: Any = None) -> Any:
     """The backend of a device name (default: "cpu")."""
     name = "cpu" if device is None else str(device)

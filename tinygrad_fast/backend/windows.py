@@ -21,7 +21,9 @@ def channels_last(n: int, c: int, h: int, w: int, dtype: np.dtype) -> np.ndarray
 def empty_like(x: np.ndarray, shape: list[int]) -> np.ndarray:
     """An empty array of `shape` whose axes lie in memory in x's order."""
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))  # stable: ties keep the logical order
-    return np.empty([shape[i] for i in order], x.dtype).transpose(np.argsort(order)) if x.ndim else np.empty((), x.dtype)
+    return (
+        np.empty([shape[i] for i in order], x.dtype).transpose(np.argsort(order)) if x.ndim else np.empty((), x.dtype)
+    )
 
 
 def padded(x: np.ndarray, padding: Pair, value: float = 0) -> np.ndarray:
@@ -41,12 +43,16 @@ def patches(xl: np.ndarray, k: Pair, stride: Pair, dilation: Pair, out: Pair) ->
     n, _, _, c = xl.shape
     sn, sh, sw, sc = xl.strides
     shape = (n, *out, *k, c)
-    return as_strided(xl, shape, (sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc), writeable=False)
+    return as_strided(
+        xl, shape, (sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc), writeable=False
+    )
 
 
 def fits(hw: Pair, k: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
     """The output's height and width."""
-    oh, ow = ((n + 2 * p - d * (m - 1) - 1) // s + 1 for n, m, s, p, d in zip(hw, k, stride, padding, dilation, strict=True))
+    oh, ow = (
+        (n + 2 * p - d * (m - 1) - 1) // s + 1 for n, m, s, p, d in zip(hw, k, stride, padding, dilation, strict=True)
+    )
     return oh, ow
 
 

@@ -1,0 +1,257 @@
+"""Elementwise methods: promote, then the op of the same name in `ops/elementwise.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import dtypes, ops, shapes
+from .convert import Convert
+from .core import Core, apply
+from .promote import as_float, operand, pair, within
+
+if TYPE_CHECKING:
+    from . import Tensor
+
+
+class Arithmetic(Convert):
+    """Operators and functions of one number, or of two with broadcasting."""
+
+    __slots__ = ()
+
+    # Two operands
+
+    def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        return pair(ops.add, self, other if alpha == 1 else other * alpha)
+
+    def sub(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        return pair(ops.sub, self, other if alpha == 1 else other * alpha)
+
+    def mul(self, other: Any) -> Tensor:
+        return pair(ops.mul, self, other)
+
+    def div(self, other: Any) -> Tensor:
+        return pair(ops.div, self, other, floating=True)
+
+    def pow(self, exponent: Any) -> Tensor:
+        return pair(ops.pow, self, exponent)
+
+    def maximum(self, other: Any) -> Tensor:
+        return pair(ops.maximum, self, other)
+
+    def minimum(self, other: Any) -> Tensor:
+        return pair(ops.minimum, self, other)
+
+    def remainder(self, other: Any) -> Tensor:
+        return pair(ops.remainder, self, other)
+
+    def floor_divide(self, other: Any) -> Tensor:
+        return pair(ops.floor_divide, self, other)
+
+    def __add__(self, other: Any) -> Tensor:
+        return pair(ops.add, self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return pair(ops.add, other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return pair(ops.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return pair(ops.sub, other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return pair(ops.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return pair(ops.mul, other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return pair(ops.div, self, other, floating=True)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return pair(ops.div, other, self, floating=True)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return pair(ops.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return pair(ops.pow, other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return pair(ops.floor_divide, self, other)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return pair(ops.remainder, self, other)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return self.matmul(other) if isinstance(other, (Core, np.ndarray)) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return operand(other, self).matmul(self) if isinstance(other, np.ndarray) else NotImplemented
+
+    def __neg__(self) -> Tensor:
+        return apply(ops.neg, self)
+
+    def __abs__(self) -> Tensor:
+        return apply(ops.abs, self)
+
+    def eq(self, other: Any) -> Tensor:
+        return pair(ops.eq, self, other)
+
+    def ne(self, other: Any) -> Tensor:
+        return pair(ops.ne, self, other)
+
+    def lt(self, other: Any) -> Tensor:
+        return pair(ops.lt, self, other)
+
+    def le(self, other: Any) -> Tensor:
+        return pair(ops.le, self, other)
+
+    def gt(self, other: Any) -> Tensor:
+        return pair(ops.gt, self, other)
+
+    def ge(self, other: Any) -> Tensor:
+        return pair(ops.ge, self, other)
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return pair(ops.eq, self, other)
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return pair(ops.ne, self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return pair(ops.lt, self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return pair(ops.le, self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return pair(ops.gt, self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return pair(ops.ge, self, other)
+
+    def logical_and(self, other: Any) -> Tensor:
+        return pair(ops.logical_and, self, other)
+
+    def logical_or(self, other: Any) -> Tensor:
+        return pair(ops.logical_or, self, other)
+
+    def logical_xor(self, other: Any) -> Tensor:
+        return pair(ops.logical_xor, self, other)
+
+    def logical_not(self) -> Tensor:
+        return apply(ops.logical_not, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return pair(ops.bitwise_and, self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return pair(ops.bitwise_or, self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return pair(ops.bitwise_xor, self, other)
+
+    def __invert__(self) -> Tensor:
+        return apply(ops.logical_not, self) if self.dtype == dtypes.bool_ else -self - 1
+
+    # One operand
+
+    def neg(self) -> Tensor:
+        return apply(ops.neg, self)
+
+    def abs(self) -> Tensor:
+        return apply(ops.abs, self)
+
+    def exp(self) -> Tensor:
+        return apply(ops.exp, as_float(self))
+
+    def expm1(self) -> Tensor:
+        return apply(ops.expm1, as_float(self))
+
+    def log(self) -> Tensor:
+        return apply(ops.log, as_float(self))
+
+    def log1p(self) -> Tensor:
+        return apply(ops.log1p, as_float(self))
+
+    def sqrt(self) -> Tensor:
+        return apply(ops.sqrt, as_float(self))
+
+    def rsqrt(self) -> Tensor:
+        return apply(ops.rsqrt, as_float(self))
+
+    def reciprocal(self) -> Tensor:
+        return apply(ops.reciprocal, as_float(self))
+
+    def square(self) -> Tensor:
+        return apply(ops.square, self)
+
+    def sin(self) -> Tensor:
+        return apply(ops.sin, as_float(self))
+
+    def cos(self) -> Tensor:
+        return apply(ops.cos, as_float(self))
+
+    def tan(self) -> Tensor:
+        return apply(ops.tan, as_float(self))
+
+    def tanh(self) -> Tensor:
+        return apply(ops.tanh, as_float(self))
+
+    def sigmoid(self) -> Tensor:
+        return apply(ops.sigmoid, as_float(self))
+
+    def erf(self) -> Tensor:
+        return apply(ops.erf, as_float(self))
+
+    def relu(self) -> Tensor:
+        return apply(ops.relu, self)
+
+    def sign(self) -> Tensor:
+        return apply(ops.sign, self)
+
+    def floor(self) -> Tensor:
+        return apply(ops.floor, self)
+
+    def ceil(self) -> Tensor:
+        return apply(ops.ceil, self)
+
+    def round(self) -> Tensor:
+        return apply(ops.round, self)
+
+    def isnan(self) -> Tensor:
+        return apply(ops.isnan, self)
+
+    def isinf(self) -> Tensor:
+        return apply(ops.isinf, self)
+
+    def isfinite(self) -> Tensor:
+        return apply(ops.isfinite, self)
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+        """min(max(x, min), max); either bound may be a number, a Tensor, or missing."""
+        if min is None and max is None:
+            raise RuntimeError("clamp: at least one of min and max must be given")
+        if isinstance(min, Core) or isinstance(max, Core):
+            x = self if min is None else self.maximum(min)
+            return x if max is None else x.minimum(max)
+        numbers = [v for v in (min, max) if v is not None]
+        return apply(ops.clip, within(self, dtypes.result_type(self, *numbers)), low=min, high=max)
+
+    clip = clamp
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """self where the condition holds, else other."""
+        dtype = dtypes.result_type(self, other)
+        shapes.broadcast("where", condition.shape, self.shape, shapes.of(other))
+        return apply(ops.where, condition, within(self, dtype), within(other, dtype))
+
+    def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
+        """`value` where the mask is True, else self."""
+        if mask.dtype != dtypes.bool_:
+            raise RuntimeError(f"masked_fill: the mask must be bool; got {mask.dtype}. Write mask.bool()")
+        shapes.broadcast("masked_fill", mask.shape, self.shape)
+        return apply(ops.where, mask, within(value, self.dtype), self)

@@ -1,0 +1,155 @@
+"""What a tensor has to do with gradients: `requires_grad`, `.grad`, `backward`, hooks, `detach`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import dtypes, ops, tape
+from ..tape import Leaf, Node
+from .core import Core, apply, wrap
+from .interop import Interop
+
+if TYPE_CHECKING:
+    from . import Tensor
+
+
+class Gradients(Interop):
+    """Leaves, gradients, and leaving the graph."""
+
+    __slots__ = ()
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        return not isinstance(self.node, Node)
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The recorded op that made this tensor."""
+        return self.node if isinstance(self.node, Node) else None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Start, or stop, wanting the gradient of this leaf."""
+        if isinstance(self.node, Node):
+            if not requires_grad:
+                raise RuntimeError("requires_grad_: this tensor is the result of an op; .detach() leaves its graph")
+        elif not requires_grad:
+            self.node = None
+        elif not dtypes.is_float(self.data.dtype):
+            raise RuntimeError(f"requires_grad: only floating tensors can; got {self.data.dtype}. Write x.float()")
+        elif self.node is None:
+            self.node = Leaf(self.data.shape, self.data.dtype)
+        return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """dL/dself, summed over the backward passes since it was last None. For leaves, and after retain_grad()."""
+        g = None if self.node is None else self.node.grad
+        return None if g is None else wrap(g, self.xp, [0])
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if self.node is None:
+            if value is None:
+                return
+            raise RuntimeError("grad: only a tensor that requires grad has one; call requires_grad_() first")
+        if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
+            raise RuntimeError(
+                f"grad: must have the tensor's shape and dtype, {self.shape} {self.dtype}; "
+                f"got {value.shape} {value.dtype}"
+            )
+        self.node.grad = None if value is None else value.data
+
+    def retain_grad(self) -> None:
+        """Keep `.grad` of this intermediate result too."""
+        if self.node is None:
+            raise RuntimeError("retain_grad: this tensor does not require grad")
+        if isinstance(self.node, Node):
+            self.node.retains = True
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
+        """`hook(g)` runs when the gradient of this tensor is complete; what it returns, if not None, replaces g.
+
+        The hook should use `g` only: one that closes over its own tensor keeps it alive.
+        """
+        if self.node is None:
+            raise RuntimeError("register_hook: this tensor does not require grad, so no gradient ever arrives")
+        xp = self.xp
+
+        def on_array(g: Any) -> Any:
+            given = g if isinstance(g, Core) else wrap(g, xp, [0])
+            new = hook(given)
+            return g if new is None else new if isinstance(g, Core) else new.data
+
+        if self.node.hooks is None:
+            self.node.hooks = {}
+        self.node.hooks[id(on_array)] = on_array
+        return Handle(self.node.hooks, id(on_array))
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+        """Add dself/dleaf, times `gradient`, to the `.grad` of every leaf that this tensor was made from.
+
+        gradient: dL/dself, of this shape and dtype; 1 for a tensor with one element. The graph is released on the way
+        unless `retain_graph`. Raises RuntimeError where there is no graph, where it was released already, and where a
+        tensor of several elements is given no gradient.
+        """
+        if self.node is None:
+            raise RuntimeError(
+                "backward: this tensor does not require grad: nothing it was made from has requires_grad=True, "
+                "or it was made under no_grad()"
+            )
+        g = self.xp.copy(self._seed(gradient, "backward").data)  # it may become a leaf's .grad
+        tape.walk([(self.node, g)], self.xp, retain_graph)
+
+    def _seed(self, gradient: Tensor | None, name: str) -> Tensor:
+        """dself/dself, or the gradient given."""
+        if gradient is None:
+            if self.numel() != 1:
+                raise RuntimeError(
+                    f"{name}: without a gradient the tensor must have one element; got shape {self.shape}. "
+                    "Reduce it (.sum(), .mean()), or pass the gradient of your loss with respect to it"
+                )
+            return wrap(self.xp.full(self.shape, 1, self.dtype), self.xp, [0])
+        if not isinstance(gradient, Core) or gradient.shape != self.shape or gradient.dtype != self.dtype:
+            got = f"{gradient.shape} {gradient.dtype}" if isinstance(gradient, Core) else repr(gradient)
+            raise RuntimeError(f"{name}: the gradient must be a Tensor {self.shape} {self.dtype}; got {got}")
+        return gradient
+
+    def detach(self) -> Tensor:
+        """The same memory, outside the graph."""
+        return wrap(self.data, self.xp, self.version)
+
+    def clone(self) -> Tensor:
+        """A copy, inside the graph."""
+        return apply(ops.copy, self)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if isinstance(self.node, Node):
+            raise RuntimeError("deepcopy: only leaves can be copied with their gradient; write x.detach().clone()")
+        t = type(self).__new__(type(self))
+        t.data, t.xp, t.version, t.node = self.xp.copy(self.data), self.xp, [0], None
+        if self.node is not None:
+            t.requires_grad_()
+            t.node.grad = None if self.node.grad is None else self.xp.copy(self.node.grad)
+        memo[id(self)] = t
+        return t
+
+
+class Handle:
+    """What `register_hook` returns: `remove()` takes the hook off again."""
+
+    __slots__ = ("hooks", "key")
+
+    def __init__(self, hooks: dict, key: int):
+        self.hooks, self.key = hooks, key
+
+    def remove(self) -> None:
+        self.hooks.pop(self.key, None)

@@ -1,0 +1,117 @@
+"""Reading by position: x[...] with everything PyTorch accepts, `gather`, `index_select`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import ops, shapes
+from ..shapes import Slot
+from .core import Core, apply, wrap
+from .movement import Movement
+
+if TYPE_CHECKING:
+    from . import Tensor
+
+
+class Indexing(Movement):
+    """Indexing. Index arrays are checked before an op sees them, on the CPU."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Tensor:
+        static, indices = static_index(self, key)
+        return apply(ops.getitem, self, *indices, key=static)
+
+    def gather(self, dim: int, index: Tensor) -> Tensor:
+        """y[i][j] = x[index[i][j]][j] for dim 0, and so on."""
+        axis = shapes.axis(dim, self.ndim)
+        if index.ndim != self.ndim or any(a > b for i, (a, b) in enumerate(zip(index.shape, self.shape)) if i != axis):
+            raise RuntimeError(
+                "gather: the index needs x's number of axes, and no size above x's but along dim; "
+                f"got index {index.shape}, x {self.shape}"
+            )
+        return apply(ops.gather, self, checked_index("gather", index, self.shape[axis]), axis=axis)
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """The slices along an axis at the given positions."""
+        axis = shapes.axis(dim, self.ndim)
+        if index.ndim > 1:
+            raise IndexError(f"index_select: the index has one axis; got {index.shape}")
+        checked = checked_index("index_select", index.reshape(-1), self.shape[axis])
+        return apply(ops.getitem, self, checked, key=(slice(None),) * axis + (Slot(0),))
+
+    def nonzero(self) -> Tensor:
+        """The indices (count, ndim) of the elements that are not 0. Reads values: no op inside a graph may."""
+        found = np.nonzero(self.xp.to_numpy(self.data))
+        return wrap(self.xp.asarray(np.stack(found, 1)), self.xp, [0])
+
+
+def checked_index(name: str, index: Core, n: int) -> Tensor:
+    """An integer index with every element in 0..n-1; negative ones count from the end. Read on the CPU only."""
+    if index.dtype.kind not in "iu":
+        raise IndexError(f"{name}: the index must hold integers; got {index.dtype}. Write index.long()")
+    if index.xp.name == "cpu" and index.numel():
+        low, high = int(index.data.min()), int(index.data.max())
+        if low < -n or high >= n:
+            got = low if low < -n else high
+            raise IndexError(f"{name}: index must be in {-n}..{n - 1} for an axis of {n}; got {got}")
+    return index
+
+
+def static_index(x: Core, key: Any) -> tuple[tuple, list[Tensor]]:
+    """A person's index as a static key with slots, and the integer tensors that fill them."""
+    parts = key if isinstance(key, tuple) else (key,)
+    used = sum(_consumed(k) for k in parts)
+    if used > x.ndim:
+        raise IndexError(f"index: at most {x.ndim} indices for a tensor of shape {x.shape}; got {used}")
+    static, indices, axis = [], [], 0
+    for k in parts:
+        if k is None or k is Ellipsis or isinstance(k, slice):
+            static.append(_plain_slice(k) if isinstance(k, slice) else k)
+        elif isinstance(k, (int, np.integer)) and not isinstance(k, (bool, np.bool_)):
+            n = x.shape[axis]
+            if not -n <= k < n:
+                raise IndexError(f"index: must be in {-n}..{n - 1} for axis {axis} of shape {x.shape}; got {k}")
+            static.append(int(k))
+        else:
+            for t in _advanced(x, k, axis):
+                static.append(Slot(len(indices)))
+                indices.append(t)
+        axis = axis + x.ndim - used if k is Ellipsis else axis + _consumed(k)
+    return tuple(static), indices
+
+
+def _consumed(k: Any) -> int:
+    """How many axes of x one part of an index takes."""
+    if k is None or k is Ellipsis or isinstance(k, (bool, np.bool_)):
+        return 0
+    mask = isinstance(k, (Core, np.ndarray)) and k.dtype == np.bool_
+    if isinstance(k, list):
+        mask = np.asarray(k).dtype == np.bool_
+        return np.asarray(k).ndim if mask else 1
+    return k.ndim if mask else 1
+
+
+def _plain_slice(k: slice) -> slice:
+    """A slice of ints: 0-d integer tensors are allowed as bounds."""
+    return slice(*(None if v is None else int(v.__index__()) for v in (k.start, k.stop, k.step)))
+
+
+def _advanced(x: Core, k: Any, axis: int) -> list[Tensor]:
+    """Integer tensors from a list, an array, an integer tensor or a mask."""
+    a = k.xp.to_numpy(k.data) if isinstance(k, Core) and k.dtype == np.bool_ else k
+    if not isinstance(a, Core):
+        a = np.asarray(a, np.int64) if isinstance(a, list) and not a else np.asarray(a)
+    if isinstance(a, np.ndarray) and a.dtype == np.bool_:
+        if not a.ndim:
+            raise IndexError("index: a single bool is not an index; use x[None] or x[:0]")
+        if a.shape != x.shape[axis : axis + a.ndim]:
+            covered = x.shape[axis : axis + a.ndim]
+            raise IndexError(f"index: a mask needs the shape of the axes it covers, {covered}; got {a.shape}")
+        arrays: Any = a.nonzero()
+    else:
+        arrays = (a,)
+    found = [t if isinstance(t, Core) else wrap(x.xp.asarray(t), x.xp, [0]) for t in arrays]
+    return [checked_index("index", t, x.shape[axis + i]) for i, t in enumerate(found)]

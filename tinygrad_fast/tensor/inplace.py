@@ -1,0 +1,88 @@
+"""Writing in place: leaves under `no_grad`, and tensors outside every graph. Anything else is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import dtypes, shapes
+from ..shapes import Slot
+from ..tape import Node, mode
+from .core import Core
+from .indexing import static_index
+from .products import Products
+
+if TYPE_CHECKING:
+    from . import Tensor
+
+
+class InPlace(Products):
+    """Methods that write to the tensor's own memory, and count it."""
+
+    __slots__ = ()
+
+    def _write(self, name: str, value: Any, key: Any = ...) -> Tensor:
+        if isinstance(self.node, Node):
+            raise RuntimeError(
+                f"{name}: this tensor is the result of {self.node.name}, and its graph may still need the value; "
+                "make a new tensor (y = y + x), or write to y.detach().clone()"
+            )
+        if self.node is not None and mode.record:
+            raise RuntimeError(
+                f"{name}: a leaf that requires grad is written in place only under `with tf.no_grad():`, "
+                "where the write is not part of the function that is differentiated"
+            )
+        if isinstance(value, Core):
+            if value.node is not None and mode.record:
+                raise RuntimeError(f"{name}: the value requires grad, which a write in place would lose; use no_grad()")
+            if value.xp is not self.xp:
+                value = value.to(device=self.device)
+            if dtypes.rank(value.dtype) > dtypes.rank(self.dtype):
+                raise RuntimeError(f"{name}: a {value.dtype} result does not fit into a {self.dtype} tensor in place")
+            if key is ... and shapes.broadcast(name, self.shape, value.shape) != self.shape:
+                raise ValueError(f"{name}: {value.shape} does not fit into {self.shape} in place")
+            value = value.data
+        self.version[0] += 1
+        self.xp.write_(self.data, value, key)
+        return self
+
+    def copy_(self, src: Tensor) -> Tensor:
+        return self._write("copy_", src)
+
+    def fill_(self, value: Any) -> Tensor:
+        return self._write("fill_", value)
+
+    def zero_(self) -> Tensor:
+        return self._write("zero_", 0)
+
+    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        return self._write("add_", self.detach() + (other if alpha == 1 else other * alpha))
+
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        return self._write("sub_", self.detach() - (other if alpha == 1 else other * alpha))
+
+    def mul_(self, other: Any) -> Tensor:
+        return self._write("mul_", self.detach() * other)
+
+    def div_(self, other: Any) -> Tensor:
+        return self._write("div_", self.detach() / other)
+
+    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
+        return self._write("clamp_", self.detach().clamp(min, max))
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._write("+=", self.detach() + other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._write("-=", self.detach() - other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._write("*=", self.detach() * other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._write("/=", self.detach() / other)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        static, indices = static_index(self, key)
+        arrays = [t.data for t in indices]
+        place = tuple(arrays[k.i] if isinstance(k, Slot) else k for k in static)
+        self._write("x[...] = value", value, place)

@@ -1,0 +1,147 @@
+"""Many numbers to one: `dim` becomes a sorted tuple of axes, then the op in `ops/reduce.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import dtypes, ops, shapes
+from .core import Core, apply, wrap
+from .indexing import Indexing
+from .promote import as_float, must_float, pair
+
+if TYPE_CHECKING:
+    from . import Tensor
+
+
+class Extreme(NamedTuple):
+    """What `max(dim)`, `min(dim)`, `sort` and `topk` return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class Reduction(Indexing):
+    """Reductions, running sums, sorting."""
+
+    __slots__ = ()
+
+    def sum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+        if dtype is None and not dtypes.is_float(self.dtype):
+            dtype = dtypes.int64
+        return apply(ops.sum, self.to(dtype=dtype), axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
+
+    def mean(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+        x = must_float("mean", self.to(dtype=dtype))
+        return apply(ops.mean, x, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
+
+    def var(
+        self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+    ) -> Tensor:
+        """sum (x - mean)^2 / (n - correction); `unbiased` is the older way to say correction 1 or 0."""
+        correction = correction if unbiased is None else int(unbiased)
+        axis = shapes.axes(dim, self.ndim)
+        return apply(ops.var, must_float("var", self), axis=axis, correction=correction, keepdims=keepdim)
+
+    def std(
+        self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+    ) -> Tensor:
+        """The square root of `var`."""
+        correction = correction if unbiased is None else int(unbiased)
+        axis = shapes.axes(dim, self.ndim)
+        return apply(ops.std, must_float("std", self), axis=axis, correction=correction, keepdims=keepdim)
+
+    def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+        return apply(ops.amax, self, axis=self._some(dim, "amax"), keepdims=keepdim)
+
+    def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+        return apply(ops.amin, self, axis=self._some(dim, "amin"), keepdims=keepdim)
+
+    def _some(self, dim: Any, name: str) -> shapes.Shape:
+        """The axes of a reduction that has no value for no elements."""
+        axis = shapes.axes(dim, self.ndim)
+        if any(self.shape[i] == 0 for i in axis):
+            raise IndexError(f"{name}: has no value over no elements; got shape {self.shape} and dim {dim}")
+        return axis
+
+    def max(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """The maximum; with an int `dim`, (values, indices) of the first; with a Tensor, the larger of both."""
+        return self._extreme(ops.amax, ops.max, ops.maximum, dim, keepdim)
+
+    def min(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """The minimum; with an int `dim`, (values, indices) of the first; with a Tensor, the smaller of both."""
+        return self._extreme(ops.amin, ops.min, ops.minimum, dim, keepdim)
+
+    def _extreme(self, over_all: Callable, along: Callable, of_two: Callable, dim: Any, keepdim: bool) -> Any:
+        if isinstance(dim, Core):
+            return pair(of_two, self, dim)
+        axis = self._some(dim, along.__name__)
+        if dim is None:
+            return apply(over_all, self, axis=axis)
+        if not self.ndim:
+            return Extreme(self, wrap(self.xp.full((), 0, dtypes.int64), self.xp, [0]))
+        return Extreme(*apply(along, self, axis=axis[0], keepdims=keepdim))
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        return self._arg(ops.argmax, dim, keepdim)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        return self._arg(ops.argmin, dim, keepdim)
+
+    def _arg(self, op: Callable, dim: int | None, keepdim: bool) -> Tensor:
+        self._some(dim, op.__name__)
+        if dim is None or not self.ndim:
+            return apply(op, self.reshape(-1), axis=0)
+        return apply(op, self, axis=shapes.axis(dim, self.ndim), keepdims=keepdim)
+
+    def prod(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+        x = self if dtypes.is_float(self.dtype) else self.long()
+        return apply(ops.prod, x, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
+
+    def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
+        return apply(ops.logsumexp, as_float(self), axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
+
+    def softmax(self, dim: int) -> Tensor:
+        return self._along(ops.softmax, dim)
+
+    def log_softmax(self, dim: int) -> Tensor:
+        return self._along(ops.log_softmax, dim)
+
+    def _along(self, op: Callable, dim: int) -> Tensor:
+        x = as_float(self)
+        if not self.ndim:
+            return apply(op, x.reshape(1), axis=0).reshape(())
+        return apply(op, x, axis=shapes.axis(dim, self.ndim))
+
+    def cumsum(self, dim: int) -> Tensor:
+        x = self if dtypes.is_float(self.dtype) else self.long()
+        return apply(ops.cumsum, x, axis=shapes.axis(dim, self.ndim)) if self.ndim else x
+
+    def any(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+        return apply(ops.any, self, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
+
+    def all(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+        return apply(ops.all, self, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
+
+    def norm(self, p: float = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+        """(sum |x|^p)^(1/p); the largest |x| for p = inf."""
+        x = must_float("norm", self)
+        if p == float("inf"):
+            return x.abs().amax(dim, keepdim)
+        if p == 1:
+            return x.abs().sum(dim, keepdim)
+        return x.square().sum(dim, keepdim).sqrt() if p == 2 else (x.abs() ** p).sum(dim, keepdim) ** (1 / p)
+
+    def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
+        return apply(ops.argsort, self, axis=shapes.axis(dim, self.ndim), descending=descending)
+
+    def sort(self, dim: int = -1, descending: bool = False) -> Extreme:
+        indices = self.argsort(dim, descending)
+        return Extreme(self.gather(dim, indices), indices)
+
+    def topk(self, k: int, dim: int = -1, largest: bool = True) -> Extreme:
+        """The k largest (or smallest) along an axis, in order."""
+        if not 0 <= k <= self.size(dim):
+            raise RuntimeError(f"topk: k must be in 0..{self.size(dim)}, the size of dim {dim}; got {k}")
+        indices = self.argsort(dim, descending=largest).narrow(dim, 0, k)
+        return Extreme(self.gather(dim, indices), indices)
