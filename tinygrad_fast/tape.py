@@ -59,8 +59,10 @@ class Node:
     stale. `shape` is None for an op with several outputs: its gradient is a tuple, fed by one `part` node per output.
     """
 
-    __slots__ = ("name", "parents", "pulls", "cells", "stamps", "redo")
-    __slots__ += ("shape", "dtype", "grad", "retains", "hooks", "time", "__weakref__")
+    __slots__ = (
+        *("name", "parents", "pulls", "cells", "stamps", "redo"),
+        *("shape", "dtype", "grad", "retains", "hooks", "time", "__weakref__"),
+    )
 
     def __init__(self, name: str, parents: list, pulls: list, cells: list, shape: Any, dtype: Any, redo: Any = None):
         self.name, self.shape, self.dtype, self.redo = name, shape, dtype, redo

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import dtypes, ops, shapes
 from .convert import Convert
 from .core import Core, apply
-from .promote import as_float, operand, pair, within
+from .promote import as_float, pair, within
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -84,12 +82,6 @@ class Arithmetic(Convert):
 
     def __mod__(self, other: Any) -> Tensor:
         return pair(ops.remainder, self, other)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return self.matmul(other) if isinstance(other, (Core, np.ndarray)) else NotImplemented
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return operand(other, self).matmul(self) if isinstance(other, np.ndarray) else NotImplemented
 
     def __neg__(self) -> Tensor:
         return apply(ops.neg, self)
@@ -236,7 +228,7 @@ class Arithmetic(Convert):
         if min is None and max is None:
             raise RuntimeError("clamp: at least one of min and max must be given")
         if isinstance(min, Core) or isinstance(max, Core):
-            x = self if min is None else self.maximum(min)
+            x: Any = self if min is None else self.maximum(min)
             return x if max is None else x.minimum(max)
         numbers = [v for v in (min, max) if v is not None]
         return apply(ops.clip, within(self, dtypes.result_type(self, *numbers)), low=min, high=max)

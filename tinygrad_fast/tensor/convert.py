@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import backend, dtypes
-from .core import Core, apply
+from ..tape import Node, mode
+from .core import Core, wrap
 from .gradients import Gradients
 from .promote import within
 
@@ -27,9 +28,9 @@ class Convert(Gradients):
                 device = a
             else:
                 dtype = a
-        t = self if dtype is None else within(self, dtypes.dtype_of(dtype))
+        t: Any = self if dtype is None else within(self, dtypes.dtype_of(dtype))
         xp = t.xp if device is None else backend.get(device)
-        return t if xp is t.xp else apply(_to_device, t, xp_to=xp)
+        return t if xp is t.xp else moved(t, xp)
 
     def float(self) -> Tensor:
         return within(self, dtypes.float32)
@@ -61,11 +62,16 @@ class Convert(Gradients):
     def cuda(self) -> Tensor:
         return self.to(device="cuda")
 
-    def contiguous(self) -> Tensor:
+    def contiguous(self) -> Self:
         """Itself: memory order is never part of the meaning here."""
         return self
 
 
-def _to_device(xp: Any, x: Any, *, xp_to: Any) -> tuple:
-    """x on another machine.     dx = g, sent back"""
-    return xp_to.asarray(xp.to_numpy(x)), (lambda g: xp.asarray(xp_to.to_numpy(g)),)
+def moved(x: Core, xp: Any) -> Tensor:
+    """x on another machine; on the way back its gradient travels home."""
+    home = x.xp
+    t = wrap(xp.asarray(home.to_numpy(x.data)), xp, [0])
+    if x.node is not None and mode.record:
+        back = [lambda g: home.asarray(xp.to_numpy(g))]
+        t.node = Node("to", [x.node], back, [x.version], t.shape, t.dtype)
+    return t

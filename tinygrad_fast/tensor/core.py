@@ -158,6 +158,3 @@ class Core:
         from ..display import represent
 
         return represent(self)
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.numel() == 1 else repr(self)

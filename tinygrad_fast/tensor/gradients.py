@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import dtypes, ops, tape
 from ..tape import Leaf, Node
@@ -36,7 +36,7 @@ class Gradients(Interop):
         """The recorded op that made this tensor."""
         return self.node if isinstance(self.node, Node) else None
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Start, or stop, wanting the gradient of this leaf."""
         if isinstance(self.node, Node):
             if not requires_grad:
@@ -85,7 +85,7 @@ class Gradients(Interop):
         xp = self.xp
 
         def on_array(g: Any) -> Any:
-            given = g if isinstance(g, Core) else wrap(g, xp, [0])
+            given: Any = g if isinstance(g, Core) else wrap(g, xp, [0])
             new = hook(given)
             return g if new is None else new if isinstance(g, Core) else new.data
 
@@ -131,13 +131,13 @@ class Gradients(Interop):
         """A copy, inside the graph."""
         return apply(ops.copy, self)
 
-    def __deepcopy__(self, memo: dict) -> Tensor:
+    def __deepcopy__(self, memo: dict) -> Self:
         if isinstance(self.node, Node):
             raise RuntimeError("deepcopy: only leaves can be copied with their gradient; write x.detach().clone()")
         t = type(self).__new__(type(self))
         t.data, t.xp, t.version, t.node = self.xp.copy(self.data), self.xp, [0], None
-        if self.node is not None:
-            t.requires_grad_()
+        if isinstance(self.node, Leaf):
+            t.node = Leaf(t.data.shape, t.data.dtype)
             t.node.grad = None if self.node.grad is None else self.xp.copy(self.node.grad)
         memo[id(self)] = t
         return t

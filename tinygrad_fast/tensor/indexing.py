@@ -48,7 +48,7 @@ class Indexing(Movement):
         return wrap(self.xp.asarray(np.stack(found, 1)), self.xp, [0])
 
 
-def checked_index(name: str, index: Core, n: int) -> Tensor:
+def checked_index(name: str, index: Core, n: int) -> Any:
     """An integer index with every element in 0..n-1; negative ones count from the end. Read on the CPU only."""
     if index.dtype.kind not in "iu":
         raise IndexError(f"{name}: the index must hold integers; got {index.dtype}. Write index.long()")
@@ -66,7 +66,9 @@ def static_index(x: Core, key: Any) -> tuple[tuple, list[Tensor]]:
     used = sum(_consumed(k) for k in parts)
     if used > x.ndim:
         raise IndexError(f"index: at most {x.ndim} indices for a tensor of shape {x.shape}; got {used}")
-    static, indices, axis = [], [], 0
+    static: list[Any] = []
+    indices: list[Tensor] = []
+    axis = 0
     for k in parts:
         if k is None or k is Ellipsis or isinstance(k, slice):
             static.append(_plain_slice(k) if isinstance(k, slice) else k)

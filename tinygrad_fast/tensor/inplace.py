@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from .. import dtypes, shapes
 from ..shapes import Slot
 from ..tape import Node, mode
+from .convert import moved
 from .core import Core
 from .indexing import static_index
 from .products import Products
-
-if TYPE_CHECKING:
-    from . import Tensor
 
 
 class InPlace(Products):
@@ -20,7 +18,7 @@ class InPlace(Products):
 
     __slots__ = ()
 
-    def _write(self, name: str, value: Any, key: Any = ...) -> Tensor:
+    def _write(self, name: str, value: Any, key: Any = ...) -> Self:
         if isinstance(self.node, Node):
             raise RuntimeError(
                 f"{name}: this tensor is the result of {self.node.name}, and its graph may still need the value; "
@@ -35,7 +33,7 @@ class InPlace(Products):
             if value.node is not None and mode.record:
                 raise RuntimeError(f"{name}: the value requires grad, which a write in place would lose; use no_grad()")
             if value.xp is not self.xp:
-                value = value.to(device=self.device)
+                value = moved(value, self.xp)
             if dtypes.rank(value.dtype) > dtypes.rank(self.dtype):
                 raise RuntimeError(f"{name}: a {value.dtype} result does not fit into a {self.dtype} tensor in place")
             if key is ... and shapes.broadcast(name, self.shape, value.shape) != self.shape:
@@ -45,40 +43,40 @@ class InPlace(Products):
         self.xp.write_(self.data, value, key)
         return self
 
-    def copy_(self, src: Tensor) -> Tensor:
+    def copy_(self, src: Core) -> Self:
         return self._write("copy_", src)
 
-    def fill_(self, value: Any) -> Tensor:
+    def fill_(self, value: Any) -> Self:
         return self._write("fill_", value)
 
-    def zero_(self) -> Tensor:
+    def zero_(self) -> Self:
         return self._write("zero_", 0)
 
-    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+    def add_(self, other: Any, *, alpha: Any = 1) -> Self:
         return self._write("add_", self.detach() + (other if alpha == 1 else other * alpha))
 
-    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Self:
         return self._write("sub_", self.detach() - (other if alpha == 1 else other * alpha))
 
-    def mul_(self, other: Any) -> Tensor:
+    def mul_(self, other: Any) -> Self:
         return self._write("mul_", self.detach() * other)
 
-    def div_(self, other: Any) -> Tensor:
+    def div_(self, other: Any) -> Self:
         return self._write("div_", self.detach() / other)
 
-    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
+    def clamp_(self, min: Any = None, max: Any = None) -> Self:
         return self._write("clamp_", self.detach().clamp(min, max))
 
-    def __iadd__(self, other: Any) -> Tensor:
+    def __iadd__(self, other: Any) -> Any:
         return self._write("+=", self.detach() + other)
 
-    def __isub__(self, other: Any) -> Tensor:
+    def __isub__(self, other: Any) -> Any:
         return self._write("-=", self.detach() - other)
 
-    def __imul__(self, other: Any) -> Tensor:
+    def __imul__(self, other: Any) -> Any:
         return self._write("*=", self.detach() * other)
 
-    def __itruediv__(self, other: Any) -> Tensor:
+    def __itruediv__(self, other: Any) -> Any:
         return self._write("/=", self.detach() / other)
 
     def __setitem__(self, key: Any, value: Any) -> None:

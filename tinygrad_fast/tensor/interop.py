@@ -23,6 +23,9 @@ class Interop(Core):
     def tolist(self) -> Any:
         return self.xp.to_numpy(self.data).tolist()
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.numel() == 1 else repr(self)
+
     def numpy(self) -> np.ndarray:
         """The NumPy array; on the CPU it shares memory with the tensor."""
         if self.node is not None:

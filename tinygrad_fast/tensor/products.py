@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import dtypes, ops
 from .core import Core, apply
 from .promote import operand, within
@@ -21,7 +23,7 @@ class Products(Reduction):
     def matmul(self, other: Any) -> Tensor:
         """Vectors, matrices and batches of them, as `torch.matmul`."""
         a, b = self, operand(other, self)
-        if not isinstance(b, Core):
+        if not hasattr(b, "ndim"):
             raise TypeError(f"matmul: needs a Tensor; got {type(other).__name__}")
         if not a.ndim or not b.ndim:
             raise RuntimeError(f"matmul: both need at least 1 axis; got {a.shape} and {b.shape}. Use * for numbers")
@@ -35,6 +37,12 @@ class Products(Reduction):
         if column:
             y = y.squeeze(-1)
         return y.squeeze(-1 if column else -2) if row else y
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return self.matmul(other) if isinstance(other, (Core, np.ndarray)) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return operand(other, self).matmul(self) if isinstance(other, np.ndarray) else NotImplemented
 
     def mm(self, mat2: Tensor) -> Tensor:
         return self._ranked("mm", mat2, 2, 2)

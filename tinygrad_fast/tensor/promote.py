@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import dtypes, ops, shapes
 from .core import Core, apply, wrap
 
-if TYPE_CHECKING:
-    from . import Tensor
-
 
 def fresh_array(value: Any, dtype: Any) -> np.ndarray:
     """A fresh NumPy array; Python floats become float32, everything else keeps its type."""
     if isinstance(value, Core):
-        value = value.detach().numpy()
+        value = value.xp.to_numpy(value.data)
     first = value
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
@@ -32,13 +29,15 @@ def fresh_array(value: Any, dtype: Any) -> np.ndarray:
     return a
 
 
-def operand(value: Any, like: Tensor) -> Any:
+def operand(value: Any, like: Core) -> Any:
     """The other side of a two-operand method: a Tensor, a Python number, or None if it is neither."""
     if isinstance(value, Core) or type(value) in (float, int, bool):
         return value
     if isinstance(value, np.ndarray):
         return wrap(like.xp.asarray(value), like.xp, [0])
-    return value.item() if isinstance(value, (np.generic, int, float)) else None
+    if isinstance(value, np.generic):
+        return value.item()
+    return None
 
 
 def pair(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
@@ -64,14 +63,14 @@ def within(a: Any, dtype: np.dtype) -> Any:
     return float(a) if dtypes.is_float(dtype) else a
 
 
-def as_float(x: Tensor) -> Tensor:
+def as_float(x: Any) -> Any:
     """Integers and bools as float32: what exp, sqrt and the like compute in."""
     if not isinstance(x, Core):
         raise TypeError(f"needs a Tensor; got {type(x).__name__}. Make one with tf.tensor(...)")
     return x if dtypes.is_float(x.data.dtype) else apply(ops.cast, x, dtype=dtypes.float32)
 
 
-def must_float(name: str, x: Core) -> Tensor:
+def must_float(name: str, x: Core) -> Any:
     if not dtypes.is_float(x.data.dtype):
         raise RuntimeError(f"{name}: must be of a floating dtype; got {x.data.dtype}. Write x.float().{name}(...)")
     return x

@@ -79,7 +79,7 @@ class Reduction(Indexing):
         if dim is None:
             return apply(over_all, self, axis=axis)
         if not self.ndim:
-            return Extreme(self, wrap(self.xp.full((), 0, dtypes.int64), self.xp, [0]))
+            return Extreme(self.clone(), wrap(self.xp.full((), 0, dtypes.int64), self.xp, [0]))
         return Extreme(*apply(along, self, axis=axis[0], keepdims=keepdim))
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -95,7 +95,7 @@ class Reduction(Indexing):
         return apply(op, self, axis=shapes.axis(dim, self.ndim), keepdims=keepdim)
 
     def prod(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        x = self if dtypes.is_float(self.dtype) else self.long()
+        x: Any = self if dtypes.is_float(self.dtype) else self.long()
         return apply(ops.prod, x, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
@@ -114,7 +114,7 @@ class Reduction(Indexing):
         return apply(op, x, axis=shapes.axis(dim, self.ndim))
 
     def cumsum(self, dim: int) -> Tensor:
-        x = self if dtypes.is_float(self.dtype) else self.long()
+        x: Any = self if dtypes.is_float(self.dtype) else self.long()
         return apply(ops.cumsum, x, axis=shapes.axis(dim, self.ndim)) if self.ndim else x
 
     def any(self, dim: Any = None, keepdim: bool = False) -> Tensor:
