@@ -37,6 +37,8 @@ from .functions import broadcast_tensors, cat, einsum, stack, where
 from .rng import Generator, manual_seed
 from .tensor import Tensor, apply
 
+__version__ = "0.1.0"
+
 half, float, double, int, long = float16, float32, float64, int32, int64
 
 add, sub, mul, div, pow = Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.pow

@@ -1,0 +1,68 @@
+"""What every test shares: one BLAS thread each, hypothesis profiles, and the count of what was proved.
+
+Profiles: `dev` (default), `ci` (chosen by CI=true: the same examples every time), `thorough` (HYPOTHESIS_PROFILE=thorough).
+A test that proves something says so: `tally(law="slope", op="matmul", examples=25)`. Names are counted once, numbers
+summed, and the last lines of a run tell the totals, from all workers of xdist: what did not run cannot hide.
+"""
+
+import os
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before NumPy loads: tests run side by side
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("dev", max_examples=10, deadline=None)
+settings.register_profile(
+    "ci", max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+_running = []  # the test of this moment, in this process
+_names, _sums = defaultdict(set), defaultdict(int)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
+
+
+@pytest.fixture(scope="session")
+def tally():
+    """Count what the running test proves: `tally(law="slope", op="matmul", examples=25)`."""
+
+    def count(**proved):
+        _running[-1].user_properties.append(("tally", proved))
+
+    return count
+
+
+def pytest_runtest_logreport(report):
+    if report.when != "call" or not report.passed:
+        return
+    for kind, proved in report.user_properties:
+        if kind != "tally":
+            continue
+        for what, value in proved.items():
+            if isinstance(value, str):
+                _names[what].add(value)
+            else:
+                _sums[what] += value
+
+
+def pytest_terminal_summary(terminalreporter):
+    counts = {what + "s": len(names) for what, names in _names.items()} | dict(_sums)
+    if counts:
+        terminalreporter.section("proved")
+        terminalreporter.line(f"proved: {', '.join(f'{n:,} {what}' for what, n in counts.items())}")
+        for what, names in sorted(_names.items()):
+            if len(names) <= 20:
+                terminalreporter.line(f"{what}s: {', '.join(sorted(names))}")
