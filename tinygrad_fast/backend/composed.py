@@ -12,10 +12,12 @@ from __future__ import annotations
 from math import pi, prod, sqrt
 from typing import Any
 
+from .updates import Updates
+
 Array = Any
 
 
-class Composed:
+class Composed(Updates):
     """Definitions over the names of the same backend. `g` is the gradient of what the forward name returned."""
 
     name: str

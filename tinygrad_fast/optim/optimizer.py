@@ -1,0 +1,193 @@
+"""What optimisers share: groups of parameters, what is remembered of each, saving and loading it.
+
+An optimiser holds Tensors and reads `p.data` and `p.grad` anew at each step, so a model may be moved, frozen or loaded
+between steps. What it remembers is kept by the parameter's position, counted through all groups, for the same reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import tape
+from ..tape import Node
+from ..tensor import Tensor, wrap
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+
+class Optimizer:
+    """params: Tensors, or groups: dicts with "params" and numbers that differ from `defaults` there.
+
+    `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i. Subclasses write `check`,
+    `buffers`, `hyper` and `update`. Raises ValueError for no parameters, one given twice, the result of an op, and
+    numbers out of range; TypeError for what is not a Tensor.
+    """
+
+    def __init__(self, params: Params, defaults: dict[str, Any]):
+        self.defaults, self.param_groups, self.state = defaults, [], {}  # type: ignore[var-annotated]
+        self._hyper: dict[tuple[int, int], Any] = {}
+        if isinstance(params, (Tensor, dict)):
+            raise TypeError(
+                f"{self._name}: params is a list of Tensors, or of dicts with them; got a {type(params).__name__}. "
+                "Write [x], or model.parameters()"
+            )
+        given = list(_ordered(self._name, params))
+        if not given:
+            raise ValueError(f"{self._name}: needs at least one parameter; got an empty list. Has the model any?")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """One more group: {"params": Tensors, "lr": ...}; what it leaves out are the defaults."""
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f'{self._name}: a group is a dict with "params"; got {group!r}')
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(_ordered(self._name, params))
+        group = {**self.defaults, **group, "params": params}
+        seen = {id(p) for g in self.param_groups for p in g["params"]}
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{self._name}: parameters are Tensors; got a {type(p).__name__}")
+            if isinstance(p.node, Node):
+                raise ValueError(
+                    f"{self._name}: parameters are leaves; got the result of {p.node.name}, shape {p.shape}. "
+                    "Make it one with .detach().requires_grad_()"
+                )
+            if id(p) in seen:
+                raise ValueError(f"{self._name}: a parameter of shape {p.shape} is given twice; give each one once")
+            seen.add(id(p))
+        self._require("lr", group, group["lr"] >= 0, ">= 0")
+        self._require("weight_decay", group, group["weight_decay"] >= 0, ">= 0")
+        self.check(group)
+        self.param_groups.append(group)
+
+    def _require(self, name: str, group: dict[str, Any], holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"{self._name}: {name} must be {rule}; got {group[name]}")
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError for a group whose numbers make no sense."""
+
+    def buffers(self, group: dict[str, Any]) -> list[str]:
+        """Names of the arrays that are remembered for each parameter; zeros at first."""
+        raise NotImplementedError(f"{self._name} needs buffers(group)")
+
+    def hyper(self, group: dict[str, Any], step: int) -> list[float]:
+        """The numbers of step `step` (1 at the first), as the update of the backend wants them."""
+        raise NotImplementedError(f"{self._name} needs hyper(group, step)")
+
+    def update(self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any]) -> None:
+        """Write `ws` and `buffers` in place: one call of the backend."""
+        raise NotImplementedError(f"{self._name} needs update(xp, ws, gs, buffers, hyper, group)")
+
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Move every parameter that has a gradient; frozen ones and those without are left alone.
+
+        `closure()`, if given, runs forward and backward first; its loss is returned.
+        """
+        loss = None
+        if closure is not None:
+            with tape.setting(record=True):
+                loss = closure()
+        first = 0
+        for i, group in enumerate(self.param_groups):
+            names = self.buffers(group)
+            alike: dict[tuple[Any, int], list[int]] = {}  # one call for parameters of one device and age: mostly one
+            for j, p in enumerate(group["params"]):
+                if p.node is not None and p.node.grad is not None:
+                    step = self.state.setdefault(first + j, {"step": 0})["step"] + 1
+                    alike.setdefault((p.xp, step), []).append(j)
+            for k, ((xp, step), places) in enumerate(alike.items()):
+                ps = [group["params"][j] for j in places]
+                states = [self.state[first + j] for j in places]
+                buffers = [[_buffer(s, name, p) for s, p in zip(states, ps)] for name in names]
+                hyper = self._numbers(i, k, xp, self.hyper(group, step))
+                self.update(xp, [p.data for p in ps], [p.node.grad for p in ps], buffers, hyper, group)
+                for p, s in zip(ps, states):
+                    p.version[0] += 1
+                    s["step"] = step
+            first += len(group["params"])
+        return loss
+
+    def _numbers(self, i: int, k: int, xp: Any, values: list[float]) -> Any:
+        """Call k of group i finds its numbers in the same array at every step."""
+        if (i, k, xp) not in self._hyper:
+            self._hyper[i, k, xp] = xp.full((len(values),), 0, np.dtype("float64"))
+        xp.write_(self._hyper[i, k, xp], xp.asarray(values, np.float64))
+        return self._hyper[i, k, xp]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients; or set them to zero, in place."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {i: what is remembered of parameter i}, "param_groups": [numbers, "params": positions]}; no copies."""
+        groups, first = [], 0
+        for group in self.param_groups:
+            n = len(group["params"])
+            groups.append({**group, "params": list(range(first, first + n))})
+            first += n
+        return {"state": {i: dict(s) for i, s in self.state.items()}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over numbers and memory from `state_dict()` of an optimiser of the same groups; Tensors are copied.
+
+        Raises ValueError where groups or shapes differ, and changes nothing then.
+        """
+        given, mine = state_dict["param_groups"], self.param_groups
+        sizes, wanted = [len(g["params"]) for g in given], [len(g["params"]) for g in mine]
+        if sizes != wanted:
+            raise ValueError(f"{self._name}: groups of {wanted} parameters cannot load a state of groups of {sizes}")
+        params = [p for g in mine for p in g["params"]]
+        place = dict(zip((i for g in given for i in g["params"]), range(len(params))))
+        state = {}
+        for i, memory in state_dict["state"].items():
+            p = params[place[i]]
+            state[place[i]] = {name: _copied(v, name, p) for name, v in memory.items()}
+        self.state = state
+        for group, new in zip(mine, given):
+            group.update({name: v for name, v in new.items() if name != "params"})
+
+    def __repr__(self) -> str:
+        lines = [f"{self._name} ("]
+        for i, group in enumerate(self.param_groups):
+            numbers = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
+            lines.append(f"  group {i}: {len(group['params'])} parameters, {numbers}")
+        return "\n".join([*lines, ")"])
+
+
+def _ordered(name: str, params: Iterable) -> Iterable:
+    if isinstance(params, (set, frozenset)):
+        raise TypeError(f"{name}: a set of parameters has no order, and what is remembered goes by position; give a list")
+    return params
+
+
+def _buffer(state: dict[str, Any], name: str, p: Tensor) -> Any:
+    """The remembered array, where the parameter lies now; zeros in its memory order at first."""
+    t = state.get(name)
+    if t is None:
+        t = wrap(p.xp.copy(p.data), p.xp, [0]).zero_()
+    elif t.xp is not p.xp or t.dtype != p.dtype:
+        t = t.to(p)
+    state[name] = t
+    return t.data
+
+
+def _copied(value: Any, name: str, p: Tensor) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape != p.shape:
+        raise ValueError(f"load_state_dict: {name} must have its parameter's shape {p.shape}; got {value.shape}")
+    return wrap(p.xp.copy(p.data), p.xp, [0]).copy_(value.detach().to(p))
