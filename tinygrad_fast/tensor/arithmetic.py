@@ -110,6 +110,8 @@ class Arithmetic(Convert):
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
         return pair(ops.eq, self, other)
 
+    __hash__ = object.__hash__  # by identity; a class that defines __eq__ loses it otherwise
+
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
         return pair(ops.ne, self, other)
 

@@ -61,5 +61,3 @@ class Interop(Core):
         if self.is_floating_point():
             raise TypeError(f"index: only an integer tensor can be an index; got {self.dtype}")
         return int(self._one("index"))
-
-    __hash__ = object.__hash__
