@@ -1,8 +1,8 @@
 """Schedules: functions of progress in [0, 1], 0 at the first batch of a fit and 1 after the last.
 
-`sched_cos(start, end, pos)` is the value at pos; `SchedCos(start, end)` is the schedule, pos still open. start and end may
-be NumPy arrays, one element for each group of parameters. Knows nothing of optimisers: `learner/callbacks.py` asks a
-schedule for its value before each batch and hands it over.
+`sched_cos(start, end, pos)` is the value at pos; `SchedCos(start, end)` is the schedule, pos still open. start and end
+may be NumPy arrays, one element for each group of parameters. Knows nothing of optimisers: `learner/callbacks.py` asks
+a schedule for its value before each batch and hands it over.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One step of an optimiser over lists of arrays: the definitions. A backend may replace each by one kernel.
 
 `ws` are the weights, written in place; `gs` their gradients, only read; the other lists are the optimiser's memory,
-written in place. What changes from step to step (learning rate, momentum, step count) arrives in `hyper`, a small float64
-array, so that a recorded step can be replayed with other numbers. Here it is read back as Python floats (`numbers`);
-kernels read it where it lies. The optimisers themselves stand in `optim/`.
+written in place. What changes from step to step (learning rate, momentum, step count) arrives in `hyper`, a small
+float64 array, so that a recorded step can be replayed with other numbers. Here it is read back as Python floats
+(`numbers`); kernels read it where it lies. The optimisers themselves stand in `optim/`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ class Adam(Optimizer):
 
     def check(self, group: dict[str, Any]) -> None:
         self._require("eps", group, group["eps"] >= 0, ">= 0")
-        self._require("betas", group, len(group["betas"]) == 2 and all(0 <= b < 1 for b in group["betas"]), "two in [0, 1)")
+        valid = len(group["betas"]) == 2 and all(0 <= b < 1 for b in group["betas"])
+        self._require("betas", group, valid, "two in [0, 1)")
 
     def buffers(self, group: dict[str, Any]) -> list[str]:
         return ["exp_avg", "exp_avg_sq"]

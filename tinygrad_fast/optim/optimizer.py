@@ -21,14 +21,14 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 class Optimizer:
     """params: Tensors, or groups: dicts with "params" and numbers that differ from `defaults` there.
 
-    `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i. Subclasses write `check`,
-    `buffers`, `hyper` and `update`. Raises ValueError for no parameters, one given twice, the result of an op, and
-    numbers out of range; TypeError for what is not a Tensor.
+    `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i. Subclasses write
+    `check`, `buffers`, `hyper` and `update`. Raises ValueError for no parameters, one given twice, the result of an
+    op, and numbers out of range; TypeError for what is not a Tensor.
     """
 
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults, self.param_groups, self.state = defaults, [], {}  # type: ignore[var-annotated]
-        self._hyper: dict[tuple[int, int], Any] = {}
+        self._hyper: dict[tuple[int, int, Any], Any] = {}
         if isinstance(params, (Tensor, dict)):
             raise TypeError(
                 f"{self._name}: params is a list of Tensors, or of dicts with them; got a {type(params).__name__}. "
@@ -133,7 +133,7 @@ class Optimizer:
                     p.grad.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {i: what is remembered of parameter i}, "param_groups": [numbers, "params": positions]}; no copies."""
+        """{"state": {i: what is remembered of parameter i}, "param_groups": [numbers, "params": places]}; no copies."""
         groups, first = [], 0
         for group in self.param_groups:
             n = len(group["params"])
@@ -170,7 +170,7 @@ class Optimizer:
 
 def _ordered(name: str, params: Iterable) -> Iterable:
     if isinstance(params, (set, frozenset)):
-        raise TypeError(f"{name}: a set of parameters has no order, and what is remembered goes by position; give a list")
+        raise TypeError(f"{name}: a set of parameters has no order, and state is kept by position; give a list")
     return params
 
 

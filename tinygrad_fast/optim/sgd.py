@@ -12,7 +12,8 @@ class SGD(Optimizer):
 
     At the first step v = d. With `nesterov`, w = w - lr (d + momentum v); without momentum, w = w - lr d.
     Raises ValueError for negative numbers, and for nesterov without momentum or with dampening.
-    Source: Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning", as PyTorch has it.
+    Source: Sutskever et al. 2013, "On the importance of initialization and momentum in deep
+    learning", as PyTorch has it.
     """
 
     def __init__(
