@@ -20,7 +20,7 @@ def sum(xp, x, *, axis, keepdims=False):
 def mean(xp, x, *, axis, keepdims=False):
     """sum / n.     dx = g / n, expanded"""
     old, one = x.shape, shapes.reduced(x.shape, axis, True)
-    n = max(product(old[i] for i in axis), 1)
+    n = product(old[i] for i in axis) or 1
     return xp.mean(x, axis=axis, keepdims=keepdims), (
         lambda g: xp.expand(xp.reshape(xp.div(g, n), shape=one), shape=old),
     )
@@ -29,7 +29,7 @@ def mean(xp, x, *, axis, keepdims=False):
 def var(xp, x, *, axis, correction, keepdims=False):
     """sum (x - mean)^2 / (n - correction).     dx = g 2 (x - mean) / (n - correction)"""
     one = shapes.reduced(x.shape, axis, True)
-    n = float(max(product(x.shape[i] for i in axis) - correction, 0))
+    n = _freedom(x.shape, axis, correction)
 
     def dx(g):
         d = xp.sub(x, xp.mean(x, axis=axis, keepdims=True))
@@ -38,10 +38,16 @@ def var(xp, x, *, axis, correction, keepdims=False):
     return xp.var(x, axis=axis, correction=correction, keepdims=keepdims), (dx,)
 
 
+def _freedom(shape, axis, correction):
+    """The divisor of a variance: the count less `correction`, not below 0. (`max` is an op in this file.)"""
+    n = float(product(shape[i] for i in axis) - correction)
+    return n if n > 0 else 0.0
+
+
 def std(xp, x, *, axis, correction, keepdims=False):
     """sqrt(var).     dx = g (x - mean) / ((n - correction) y), 0 where y is 0"""
     one = shapes.reduced(x.shape, axis, True)
-    n = float(max(product(x.shape[i] for i in axis) - correction, 0))
+    n = _freedom(x.shape, axis, correction)
     y = xp.sqrt(xp.var(x, axis=axis, correction=correction, keepdims=keepdims))
 
     def dx(g):
