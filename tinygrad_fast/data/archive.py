@@ -34,7 +34,7 @@ def extract(archive: str | os.PathLike, dest: str | os.PathLike) -> Path:
     stamp = f"{archive.stat().st_size} {archive.stat().st_mtime_ns}"
     if root.exists():
         if not (root / STAMP).is_file():
-            raise FileExistsError(f"extract: {root} is in the way and was not made by extract; move it, or choose another dest")
+            raise FileExistsError(f"extract: {root} was not made by extract; move it, or choose another dest")
         if (root / STAMP).read_text() == stamp:
             return _inner(root)
     dest.mkdir(parents=True, exist_ok=True)
@@ -85,9 +85,13 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if member.isdir():
                 continue
             if not member.isfile():
-                raise ValueError(f"extract: {archive} holds a link or a device, {member.name!r}; only files are unpacked")
-            file = packed.extractfile(member)
-            assert file is not None  # a regular file
-            yield member.name, file
+                raise ValueError(f"extract: {archive} holds a link or a device, {member.name!r}; it unpacks files only")
+            content = packed.extractfile(member)
+            assert content is not None  # member is a file
+            yield member.name, content
+        if opener is open:  # nothing but a block of zeros says that this is the end
+            stream.seek(packed.offset)
+            if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise EOFError("it ends in the middle")
         while stream.read(1 << 20):  # to the end: a compressed stream checks its sum there
             pass

@@ -7,12 +7,10 @@ themselves are moved by Tensor operations. Their order: IntToFloat 10, Flip and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from ..creation import zeros
-from ..tensor import Tensor, cat
+from ..tensor import Tensor
 from .collate import to_tensors
 from .image import PadMode
 from .transforms import RandTransform, Transform
@@ -48,7 +46,9 @@ class Normalize(Transform):
 
     def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None):
         if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
-            raise ValueError(f"Normalize: mean and std have one number a channel, or neither is given; got {mean} and {std}")
+            raise ValueError(
+                f"Normalize: mean and std are one number a channel, or neither is given; got {mean}, {std}"
+            )
         self.mean = None if mean is None else np.array(mean, np.float32)
         self.std = None if std is None else np.array(std, np.float32)
         self._grids: dict[tuple, tuple[Tensor, Tensor]] = {}
@@ -68,14 +68,16 @@ class Normalize(Transform):
 
     def _grid(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mean and std spread over one image (1, C, H, W), so that the subtraction runs along long rows of memory."""
-        n, c, h, w = x.shape
+        _, c, h, w = x.shape
         if (c, h, w, x.dtype, x.device) not in self._grids:
             if self.mean is None or self.std is None:
-                raise ValueError("Normalize: has no statistics; give mean and std, or use it in a DataLoader with items")
+                raise ValueError("Normalize: has no statistics; give mean and std, or put it in a DataLoader of items")
             if not x.is_floating_point():
                 raise TypeError(f"Normalize: x must be floating; got {x.dtype}. Put IntToFloat() before it")
             if c != len(self.mean):
-                raise ValueError(f"Normalize: one mean and std a channel; got {len(self.mean)} for x {x.shape}, {c} channels")
+                raise ValueError(
+                    f"Normalize: one mean and std a channel; got {len(self.mean)} for x of shape {x.shape}"
+                )
             grids = (np.tile(s.astype(x.dtype), (1, h, w, 1)).transpose(0, 3, 1, 2) for s in (self.mean, self.std))
             self._grids[c, h, w, x.dtype, x.device] = to_tensors(tuple(grids), x.device)
         return self._grids[c, h, w, x.dtype, x.device]
@@ -138,20 +140,20 @@ def pixels(x: Tensor, rows: np.ndarray, columns: np.ndarray, outside: str = PadM
     says. y (N, C, h, w), its memory N, h, w, C.
     """
     n, c, h, w = x.shape
-    flat = x.permute(0, 2, 3, 1).reshape(n * h * w, c)
-    rows, columns = np.atleast_2d(rows), np.atleast_2d(columns)
-    within_rows, within_columns = _within(rows, h, outside), _within(columns, w, outside)
-    index = ((np.arange(n)[:, None] * h + within_rows) * w)[:, :, None] + within_columns[:, None, :]
-    if outside == PadMode.Zeros and (within_rows is not rows or within_columns is not columns):
-        flat = cat([flat, zeros(1, c, dtype=x.dtype, device=x.device)])  # the last pixel is black
-        index = np.where((rows == within_rows)[:, :, None] & (columns == within_columns)[:, None, :], index, n * h * w)
-    return flat[index].permute(0, 3, 1, 2)
+    rows, columns = np.broadcast_to(rows, (n, np.shape(rows)[-1])), np.broadcast_to(columns, (n, np.shape(columns)[-1]))
+    starts = (np.arange(n)[:, None] * h + _within(rows, h, outside)) * w
+    index = starts[:, :, None] + _within(columns, w, outside)[:, None, :]
+    y = x.permute(0, 2, 3, 1).reshape(n * h * w, c)[index]
+    if outside == PadMode.Zeros:
+        image, i = np.nonzero((rows < 0) | (rows >= h))
+        y[image, i] = 0
+        image, j = np.nonzero((columns < 0) | (columns >= w))
+        y[image, :, j] = 0
+    return y.permute(0, 3, 1, 2)
 
 
 def _within(index: np.ndarray, n: int, mode: str) -> np.ndarray:
     """Indices brought into [0, n): the nearest, or mirrored at the edge."""
-    if 0 <= index.min() and index.max() < n:
-        return index
     if mode != PadMode.Reflection:
         return index.clip(0, n - 1)
     around = np.abs(index) % max(2 * (n - 1), 1)

@@ -1,7 +1,8 @@
-"""DataBlock: a data set in five answers. What are inputs and targets (blocks)? Where are the items (get_items)? Which are
-for validation (splitter)? What is x, what is y (get_x, get_y)? What is done to them (item_tfms, batch_tfms)?
+"""DataBlock: a data set in five answers.
 
-A block holds what its kind of data needs by nature: an image is opened and made a float Tensor, a category gets its index.
+What are inputs and targets (blocks)? Where are the items (get_items)? Which of them are for validation (splitter)? What
+is x, what is y (get_x, get_y)? What is done to them (item_tfms, batch_tfms)? A block holds what its kind of data needs
+by nature: an image is opened and becomes floats, a category becomes its index.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class DataBlock:
         getters: list = []
         for name, get, n in (("get_x", get_x, self.n_inp), ("get_y", get_y, len(self.blocks) - self.n_inp)):
             if get is not None and len(as_list(get)) != n:
-                raise ValueError(f"DataBlock: {name} has one function for each of its {n} blocks; got {len(as_list(get))}")
+                raise ValueError(f"DataBlock: {name} has one function for each of {n} blocks; got {len(as_list(get))}")
             getters += [None] * n if get is None else as_list(get)
         return getters
 
@@ -119,7 +120,7 @@ class DataBlock:
         num_workers: int | None = None,
         **options: Any,
     ) -> DataLoaders:
-        """Loaders of both splits. `options` are those of `DataLoaders.from_dsets`: cache, path, device, drop_last, ..."""
+        """Loaders of both splits. `options` are those of `DataLoaders.from_dsets`: cache, path, device, ..."""
         data = self.datasets(source)
         item_tfms, batch_tfms = copy.deepcopy((self.item_tfms, self.batch_tfms))
         options |= dict(bs=bs, val_bs=val_bs, seed=seed, num_workers=num_workers)

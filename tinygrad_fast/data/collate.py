@@ -90,7 +90,8 @@ class Cache:
     """Samples by index, as long as they fit into `budget` bytes. What does not fit is made anew each time."""
 
     def __init__(self, budget: int):
-        self.budget, self.used, self.samples, self._lock = budget, 0, {}, threading.Lock()
+        self.budget, self.used, self._lock = budget, 0, threading.Lock()
+        self.samples: dict[int, Any] = {}
 
     def get(self, i: int) -> Any:
         return self.samples.get(i)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .dataset import Datasets, TensorDataset
+from .dataset import Dataset, Datasets, TensorDataset
 from .loader import DataLoader
-from .transforms import as_list
 
 
 class DataLoaders:
@@ -44,7 +43,7 @@ class DataLoaders:
         path: str | os.PathLike = ".",
         device: Any = None,
     ) -> DataLoaders:
-        """Loaders of two data sets: training shuffled, without its last partial batch; validation whole and in order."""
+        """Loaders of two data sets: training shuffled, full batches alone; validation whole and in order."""
         both: dict[str, Any] = dict(after_item=item_tfms, after_batch=batch_tfms, before_batch=before_batch, seed=seed)
         both |= dict(num_workers=default_workers() if num_workers is None else num_workers, cache=cache, device=device)
         drop_last = shuffle if drop_last is None else drop_last
@@ -115,13 +114,14 @@ class DataLoaders:
     def test_dl(self, items: Any, with_labels: bool = False, bs: int | None = None) -> DataLoader:
         """A loader of other items through the validation transforms, in order: of inputs alone, or with their labels.
 
-        An item is what the training items are (get_x is called on it), or an input: a path, bytes, an array, a PIL image.
+        An item is what the training items are (get_x is called on it), or an input: a path, bytes, an array, an image.
         """
         valid, n = self.valid, None if with_labels else self.n_inp
+        data: Any = items if isinstance(items, Dataset) else None
         if isinstance(valid.dataset, Datasets):
-            data: Any = valid.dataset.new(list(items), n=n)
-        else:
-            data = items if hasattr(items, "__getitem__") and hasattr(items, "tensors") else TensorDataset(*as_list(items))
+            data = valid.dataset.new(list(items), n=n)
+        elif data is None:
+            data = TensorDataset(*(items if isinstance(items, tuple) else (items,)))
         return valid.new(data, kinds=valid.kinds and valid.kinds[:n], bs=bs or valid.bs)
 
     def new_empty(self) -> DataLoaders:
@@ -157,9 +157,11 @@ def default_workers() -> int:
 
 def _known(name: str, dataset: Any) -> Any:
     if not hasattr(dataset, name):
-        raise AttributeError(f"{name}: a {type(dataset).__name__} does not know it; tell the Learner, as n_out or loss_func")
+        raise AttributeError(f"{name}: a {type(dataset).__name__} does not know it; tell the model and the Learner")
     return getattr(dataset, name)
 
 
 def _empty(dataset: Any) -> Any:
-    return dataset.new([], dataset.split_idx) if isinstance(dataset, Datasets) else TensorDataset(*(t[:0] for t in dataset.tensors))
+    if isinstance(dataset, Datasets):
+        return dataset.new([], dataset.split_idx or 0)
+    return TensorDataset(*(t[:0] for t in dataset.tensors))

@@ -38,7 +38,7 @@ class TensorDataset(Dataset):
         lengths = [t.shape[0] if t.ndim else None for t in self.tensors]
         if None in lengths or len(set(lengths)) > 1:
             raise ValueError(
-                f"TensorDataset: the first dimension counts the samples, equal for all; got {[t.shape for t in self.tensors]}"
+                f"TensorDataset: the first dimension counts the samples; got {[t.shape for t in self.tensors]}"
             )
 
     def __len__(self) -> int:
@@ -68,7 +68,8 @@ class Datasets(Dataset):
         kinds: Sequence[str | None] | None = None,
         n_inp: int | None = None,
     ):
-        self.items, self.split_idx = items, None
+        self.items = items
+        self.split_idx: int | None = None
         self.pipelines = [Pipeline(t) for t in tfms]
         self.kinds = tuple(kinds) if kinds is not None else (None,) * len(self.pipelines)
         self.n_inp = max(1, len(self.pipelines) - 1) if n_inp is None else n_inp
@@ -116,7 +117,8 @@ class Datasets(Dataset):
         return tuple(pipeline(item) for pipeline in self.pipelines)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self)} items, {len(self.splits[0])} training, {len(self.splits[1])} validation)"
+        split = {None: "", 0: " of training", 1: " of validation"}[self.split_idx]
+        return f"Datasets({len(self)} items{split}, {self.kinds})"
 
     def decode(self, sample: Sequence) -> tuple:
         """The way back for each member: an index becomes its label."""

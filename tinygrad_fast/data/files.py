@@ -121,7 +121,7 @@ def FuncSplitter(func: Callable[[Any], Any]) -> Callable[[Sequence], Split]:
 def GrandparentSplitter(
     train_name: str | Iterable[str] = "train", valid_name: str | Iterable[str] = "valid"
 ) -> Callable[[Sequence], Split]:
-    """By the folder above the class folder, as in `train/cat/1.jpg`. Names may be several; other folders are left out."""
+    """By the folder above the class, as in `train/cat/1.jpg`. Names may be several; other folders are left out."""
     train, valid = _names(train_name), _names(valid_name)
 
     def split(items: Sequence) -> Split:
@@ -139,7 +139,7 @@ def GrandparentSplitter(
 
 
 def ColSplitter(col: str | int = "is_valid") -> Callable[[Sequence], Split]:
-    """By a column of a table: its rows with true (1, yes) are for validation, with false (0, no, empty) for training."""
+    """By a column of a table: rows with true (1, yes) are for validation, with false (0, no, empty) for training."""
     true, false = {"true", "1", "1.0", "yes", "valid"}, {"false", "0", "0.0", "no", "train", ""}
     read = ColReader(col)
 
@@ -164,7 +164,7 @@ def RegexLabeller(pat: str, match: bool = False) -> Callable[[Any], str]:
     """Group 1 of `pat`, searched anywhere in str(item) (from its start if `match`), with `/` between folders."""
     regex = re.compile(pat)
     if not regex.groups:
-        raise ValueError(f"RegexLabeller: the label is group 1, so the pattern needs brackets, as in r'(.+)_'; got {pat!r}")
+        raise ValueError(f"RegexLabeller: the label is group 1, so write brackets, as in r'(.+)_'; got {pat!r}")
 
     def label(item: Any) -> str:
         text = str(item).replace("\\", "/") if isinstance(item, os.PathLike) else str(item)
@@ -182,6 +182,7 @@ def using_attr(func: Callable, attr: str) -> Callable[[Any], Any]:
     def of_attr(item: Any) -> Any:
         return func(getattr(item, attr))
 
+    of_attr.__name__ = f"{getattr(func, '__name__', func)} of {attr}"
     return of_attr
 
 

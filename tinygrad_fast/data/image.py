@@ -39,19 +39,19 @@ class PILImage(Transform):
         if isinstance(source, Image.Image):
             return source if source.mode == cls.mode else source.convert(cls.mode)
         if isinstance(source, (str, os.PathLike)):
-            name, file = os.fspath(source), open(source, "rb")
+            with open(source, "rb", buffering=0) as file:
+                name, data = os.fspath(source), file.read()
         elif isinstance(source, (bytes, bytearray, memoryview)):
-            name, file = f"these {len(source)} bytes", io.BytesIO(source)
+            name, data = f"these {len(source)} bytes", source
         else:
             return cls._from_array(source)
         try:
-            with file:
-                image = Image.open(file)
-                image.load()
+            image = Image.open(io.BytesIO(data))
+            image.load()
             return image if image.mode == cls.mode else image.convert(cls.mode)
         except _BROKEN as why:
             raise OSError(
-                f"{name} cannot be read as an image: {why}; replace or delete it (verify_images(files) lists all such files)"
+                f"{name} cannot be read as an image: {why}; replace or delete it (verify_images(files) lists all such)"
             ) from why
 
     @classmethod
@@ -150,13 +150,14 @@ class Resize(RandTransform):
 def crop_pad(image: Image.Image, left: int, top: int, width: int, height: int, pad_mode: str) -> Image.Image:
     """The part of `image` at (left, top); what lies outside the image is filled by `pad_mode`."""
     inside = (max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height))
-    before, after = (max(-left, 0), max(-top, 0)), (max(left + width - image.width, 0), max(top + height - image.height, 0))
+    pad_x = max(-left, 0), max(left + width - image.width, 0)
+    pad_y = max(-top, 0), max(top + height - image.height, 0)
     if inside != (0, 0, *image.size):
         image = image.crop(inside)
-    if not any(before + after):
+    if not any(pad_x + pad_y):
         return image
     pixels = np.asarray(image)
-    pads = [(before[1], after[1]), (before[0], after[0])] + [(0, 0)] * (pixels.ndim - 2)
+    pads = [pad_y, pad_x] + [(0, 0)] * (pixels.ndim - 2)
     return Image.fromarray(np.pad(pixels, pads, mode=NUMPY_PAD[PadMode(pad_mode)]))  # type: ignore[call-overload]
 
 

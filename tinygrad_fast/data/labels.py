@@ -41,8 +41,8 @@ class Vocab(list):
             return 0
         shown = f"{self[:10]}{' ...' if len(self) > 10 else ''}"
         raise UnknownLabel(
-            f"label {label!r} is not among the {len(self)} classes of the training split, {shown}; put an item of it in "
-            "the training split (see splitter), or give every class in vocab="
+            f"label {label!r} is not among the {len(self)} classes of the training split, {shown}; put an item of "
+            "it in the training split (see splitter), or give every class in vocab="
         )
 
 
@@ -54,7 +54,7 @@ class Categorize(Transform):
 
     def __init__(self, vocab: Iterable | None = None, sort: bool = True, add_na: bool = False):
         self.sort, self.add_na, self.learns = sort, add_na, vocab is None
-        self.vocab = None if vocab is None else Vocab(vocab, sort, add_na)
+        self.vocab = Vocab([] if vocab is None else vocab, sort, add_na)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocab={self.vocab!r})"
@@ -68,7 +68,7 @@ class Categorize(Transform):
                 "check get_y and the splitter"
             )
 
-    def encode(self, label: Any) -> int:
+    def encode(self, label: Any) -> Any:
         return self.vocab.index_of(label)
 
     def decode(self, index: Any) -> Any:
@@ -108,7 +108,7 @@ class OneHotEncode(Transform):
     on = ("multicategory",)
 
     def __init__(self, c: int | None = None):
-        self.c, self.learns = c, c is None
+        self.c, self.learns = c or 0, c is None
 
     def setup(self, values: Iterable, before: Sequence[Transform]) -> None:
         self.c = len(next(t.vocab for t in reversed(before) if isinstance(t, Categorize)))
@@ -133,7 +133,7 @@ class EncodedMultiCategorize(Categorize):
     def encode(self, hot: Any) -> np.ndarray:
         row = np.asarray(hot, dtype=np.float32)
         if row.shape != (len(self.vocab),):
-            raise ValueError(f"MultiCategoryBlock(encoded=True): {len(self.vocab)} values for {self.vocab}; got {hot!r}")
+            raise ValueError(f"MultiCategoryBlock: encoded, so {len(self.vocab)} values for {self.vocab}; got {hot!r}")
         return row
 
     def decode(self, hot: Any) -> list:
@@ -155,7 +155,7 @@ class RegressionSetup(Transform):
         try:
             return np.asarray(y, dtype=np.float32)
         except (ValueError, TypeError):
-            raise ValueError(f"RegressionBlock: get_y gives a number, or a list of numbers of one length; got {y!r}") from None
+            raise ValueError(f"RegressionBlock: get_y gives a number or a list of numbers; got {y!r}") from None
 
     def decode(self, y: Any) -> Any:
         return np.asarray(y).tolist()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class DataLoader:
 
     >>> for x, y in DataLoader(TensorDataset(images, labels), batch_size=64, shuffle=True): ...
 
-    `batch_size` (or `bs`), `shuffle`, `drop_last`, `num_workers`, `collate_fn` mean what they mean in PyTorch; workers
+    `batch_size` (or `bs`), `shuffle`, `drop_last`, `num_workers`, `collate_fn` mean what they do in PyTorch; workers
     are threads. `after_item`, `after_batch` are lists of transforms, `before_batch` functions of the list of samples.
     `training` (default: `shuffle`) says whether random transforms draw. With `seed`, epoch e is a function of (seed, e);
     without, of the global `manual_seed`. `cache` keeps what an item is before its first random transform: True for up
@@ -66,7 +66,8 @@ class DataLoader:
         cache: bool | int = False,
         device: Any = None,
     ):
-        self.dataset, self.bs, self.shuffle, self.drop_last = dataset, batch_size if bs is None else bs, shuffle, drop_last
+        self.dataset, self.bs = dataset, batch_size if bs is None else bs
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.num_workers, self.seed, self.device, self.epoch = num_workers, seed, device, 0
         if self.bs < 1 or num_workers < 0:
             raise ValueError(f"DataLoader: batch_size >= 1 and num_workers >= 0; got {self.bs} and {num_workers}")
@@ -80,16 +81,15 @@ class DataLoader:
         if kinds is None:
             kinds = getattr(dataset, "kinds", None)
         if kinds is None and (after_item or after_batch) and self.n:
-            kinds = tuple(map(kind_of, dataset[0]))
+            kinds = tuple(map(kind_of, sample)) if isinstance(sample := dataset[0], tuple) else None
         self.kinds = kinds
         self.after_item = Pipeline(after_item, kinds, split_idx)
         self.before_batch = as_list(before_batch)
         self.after_batch = Pipeline(after_batch, kinds, split_idx)
         self.collate_fn = collate_fn
         self.cache = Cache(2**30 if cache is True else int(cache))
-        self._options = dict(
-            num_workers=num_workers, collate_fn=collate_fn, seed=seed, before_batch=before_batch, kinds=kinds
-        ) | dict(after_item=after_item, after_batch=after_batch, cache=cache)
+        self._options: dict[str, Any] = dict(num_workers=num_workers, collate_fn=collate_fn, seed=seed, cache=cache)
+        self._options |= dict(kinds=kinds, after_item=after_item, before_batch=before_batch, after_batch=after_batch)
         if self.n:
             self._setup()
 
@@ -105,7 +105,8 @@ class DataLoader:
 
     def new(self, dataset: Any, **changes: Any) -> DataLoader:
         """A loader of another data set with these transforms: in order, without drawing, unless `changes` say so."""
-        return DataLoader(dataset, **{**self._options, "bs": self.bs, "device": self.device, "training": False} | changes)
+        now = dict(bs=self.bs, device=self.device, training=False)
+        return DataLoader(dataset, **(self._options | now | changes))
 
     def to(self, device: Any) -> DataLoader:
         """Batches go to `device` from now on."""
@@ -146,7 +147,7 @@ class DataLoader:
             return
         pool = ThreadPoolExecutor(min(self.num_workers, max(1, len(batches))), thread_name_prefix="DataLoader")
         try:
-            todo, ahead = iter(enumerate(batches)), deque()
+            todo, ahead = iter(enumerate(batches)), deque[Future]()
             for _ in batches:
                 while len(ahead) < 2 * self.num_workers and (job := next(todo, None)):
                     ahead.append(pool.submit(self._build, job[1], job[0], key, stop))
@@ -197,7 +198,7 @@ class DataLoader:
             if t.learns:
                 key = self._next_key()
                 batch = self._finish(self._build(self._batches(key)[0], 0, key, threading.Event()), key, 0, stop=i)
-                t.setup([m for m, k in zip(batch, self.kinds) if t.on is None or k in t.on], tfms[:i])
+                t.setup([m for m, k in zip(batch, self.kinds or ()) if t.on is None or k in t.on], tfms[:i])
 
     # ------------------------------------------------------------------------------------------------------- back again
 

@@ -14,7 +14,11 @@ PAPER, INK = "white", "black"
 
 
 def contact_sheet(
-    pictures: Sequence, titles: Sequence[str], nrows: int | None = None, ncols: int | None = None, backend: str = "pillow"
+    pictures: Sequence,
+    titles: Sequence[str],
+    nrows: int | None = None,
+    ncols: int | None = None,
+    backend: str = "pillow",
 ) -> Any:
     """`pictures` (PIL images, or arrays (C, H, W) or (H, W)) in a grid, as square as it comes unless given.
 
@@ -58,9 +62,9 @@ def to_image(x: Any) -> Image.Image:
 def _fitted(image: Image.Image) -> Image.Image:
     """As large as fits a cell; small pictures are enlarged by whole pixels, so that they stay what they are."""
     scale = CELL / max(image.size)
-    scale = float(int(scale)) if scale >= 1 else scale
+    scale = int(scale) if scale >= 2 else scale
     size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
-    return image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BILINEAR)
+    return image.resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.BILINEAR)
 
 
 def _shortened(text: str, draw: ImageDraw.ImageDraw, font: Any) -> str:

@@ -16,7 +16,6 @@ from .loader import BATCH, DataLoader
 from .transforms import Pipeline
 
 
-@no_grad()
 def summary(block: Any, source: Any, bs: int) -> None:
     """Each stage in turn; the error of a step that fails follows what went well before it."""
     data = block.datasets(source)
@@ -36,7 +35,8 @@ def summary(block: Any, source: Any, bs: int) -> None:
     batch = collate(samples, [str(item) for item in train.items[:n]])
     print(f"    {'collate':<24} {shown(batch)}")
     loader = loader.new(train, training=True, after_batch=copy.deepcopy(block.batch_tfms))
-    _walk(loader.after_batch, to_tensors(batch), key, BATCH)
+    with no_grad():
+        _walk(loader.after_batch, to_tensors(batch), key, BATCH)
 
 
 def _walk(pipeline: Pipeline, x: Any, key: Any = None, position: int = 0, quiet: bool = False) -> Any:
@@ -49,7 +49,7 @@ def _walk(pipeline: Pipeline, x: Any, key: Any = None, position: int = 0, quiet:
 
 def _short(t: Any) -> str:
     name = repr(t)
-    return name if len(name) <= 80 else f"{name[:76]} ...)"
+    return name if len(name) <= 40 else type(t).__name__
 
 
 def shown(x: Any) -> str:

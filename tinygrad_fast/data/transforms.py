@@ -46,8 +46,8 @@ class Transform:
         return self.encode(x)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
-        return f"{type(self).__name__}({shown})"
+        shown = ((k, v.tolist() if isinstance(v, np.ndarray) else v) for k, v in vars(self).items())
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in shown if not k.startswith('_'))})"
 
 
 class RandTransform(Transform):
@@ -147,7 +147,9 @@ class Pipeline:
             return one(x)
         return tuple(one(m) if t.on is None or k in t.on else m for m, k in zip(x, self.kinds, strict=True))
 
-    def __call__(self, x: Any, key: np.ndarray | None = None, position: int = 0, start: int = 0, stop: Any = None) -> Any:
+    def __call__(
+        self, x: Any, key: np.ndarray | None = None, position: int = 0, start: int = 0, stop: int | None = None
+    ) -> Any:
         """Encode: the transforms numbered [start, stop), drawing at `position` of the stream `key`."""
         for i in range(start, len(self.tfms) if stop is None else stop):
             x = self.step(i, x, key, position)
