@@ -1,6 +1,6 @@
 """What every test shares: one BLAS thread each, hypothesis profiles, and the count of what was proved.
 
-Profiles: `dev` (default), `ci` (chosen by CI=true: the same examples every time), `thorough` (HYPOTHESIS_PROFILE=thorough).
+Profiles: `dev` (default), `ci` (CI=true chooses it: the same examples every time), `thorough` (HYPOTHESIS_PROFILE).
 A test that proves something says so: `tally(law="slope", op="matmul", examples=25)`. Names are counted once, numbers
 summed, and the last lines of a run tell the totals, from all workers of xdist: what did not run cannot hide.
 """

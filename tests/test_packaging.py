@@ -57,7 +57,14 @@ def test_sdist_has_what_is_needed_to_build_and_test(built):
     [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
-    wanted = {"pyproject.toml", "README.md", "LICENSE", "kernels/README.md", "tinygrad_fast/tape.py", "tests/conftest.py"}
+    wanted = {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "kernels/README.md",
+        "tinygrad_fast/tape.py",
+        "tests/conftest.py",
+    }
     assert wanted <= names
     assert not [n for n in names if "__pycache__" in n or ".venv" in n or n.endswith(".safetensors")]
 

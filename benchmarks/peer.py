@@ -1,0 +1,168 @@
+"""The cases in PyTorch, with models of its own. With CHANNELS_LAST, images and filters lie in memory with channels
+last: the faster layout for most convolutions on a CPU, and not PyTorch's default.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn, optim
+
+from . import cases
+
+NAME, VERSION = "PyTorch", torch.__version__
+CHANNELS_LAST = False
+
+
+def threads(n: int) -> None:
+    torch.set_num_threads(n)
+
+
+def tensor(array: np.ndarray, grad: bool = False) -> torch.Tensor:
+    t = torch.tensor(array)
+    if CHANNELS_LAST and t.ndim == 4:
+        t = t.to(memory_format=torch.channels_last)
+    return t.requires_grad_(grad)
+
+
+def array(t: torch.Tensor) -> np.ndarray:
+    return t.detach().numpy()
+
+
+def batch_norm(x, w, b):
+    return F.batch_norm(x, torch.zeros(x.shape[1]), torch.ones(x.shape[1]), w, b, training=True)
+
+
+def batch_norm_relu(x, w, b):
+    return F.relu(batch_norm(x, w, b), inplace=True)
+
+
+def batch_norm_residual_relu(x, w, b, r):
+    return F.relu(batch_norm(x, w, b).add_(r), inplace=True)
+
+
+OPS = {
+    "conv2d": F.conv2d,
+    "matmul": torch.matmul,
+    "linear": F.linear,
+    "batch_norm": batch_norm,
+    "batch_norm_relu": batch_norm_relu,
+    "batch_norm_residual_relu": batch_norm_residual_relu,
+    "max_pool2d": F.max_pool2d,
+    "avg_pool2d": F.avg_pool2d,
+    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
+    "cross_entropy": F.cross_entropy,
+    "add": torch.add,
+    "mul": torch.mul,
+    "relu": F.relu,
+    "exp": torch.exp,
+}
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+
+
+def conv(i: int, o: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(i, o, 3, stride, padding=1, bias=False)
+
+
+class Block(nn.Module):
+    """He et al. 2015, figure 2. The shortcut: the identity, a 1x1 convolution, or (option A) strides and zeros."""
+
+    def __init__(self, i: int, o: int, stride: int, option_a: bool):
+        super().__init__()
+        self.conv1, self.bn1 = conv(i, o, stride), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = conv(o, o), nn.BatchNorm2d(o)
+        self.pad = o - i if option_a else 0
+        self.downsample = None
+        if (stride != 1 or i != o) and not option_a:
+            self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+
+    def forward(self, x):
+        h = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        h = self.bn2(self.conv2(h))
+        if self.downsample is not None:
+            x = self.downsample(x)
+        elif self.pad:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2))
+        return F.relu(h.add_(x), inplace=True)
+
+
+class ResNet(nn.Module):
+    """A 3x3 stem, stages of basic blocks that halve the picture and widen, the mean, a linear layer."""
+
+    def __init__(self, depths: list[int], widths: list[int], option_a: bool):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, widths[0]), nn.BatchNorm2d(widths[0])
+        blocks, i = [], widths[0]
+        for stage, (n, o) in enumerate(zip(depths, widths, strict=True)):
+            for k in range(n):
+                blocks.append(Block(i, o, 2 if stage and not k else 1, option_a))
+                i = o
+        self.blocks, self.fc = nn.Sequential(*blocks), nn.Linear(i, 10)
+
+    def forward(self, x):
+        h = self.blocks(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        return self.fc(h.mean((2, 3)))
+
+
+def unit(i: int, o: int, pool: bool = False) -> nn.Sequential:
+    return nn.Sequential(conv(i, o), nn.BatchNorm2d(o), nn.ReLU(inplace=True), *[nn.MaxPool2d(2)] * pool)
+
+
+class Residual(nn.Module):
+    def __init__(self, c: int):
+        super().__init__()
+        self.body = nn.Sequential(unit(c, c), unit(c, c))
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+def resnet9():
+    """Page's DAWNBench network: 64 - 128 + residual - 256 - 512 + residual."""
+    return nn.Sequential(
+        unit(3, 64),
+        unit(64, 128, pool=True),
+        Residual(128),
+        unit(128, 256, pool=True),
+        unit(256, 512, pool=True),
+        Residual(512),
+        nn.MaxPool2d(4),
+        nn.Flatten(),
+        nn.Linear(512, 10),
+    )
+
+
+MODELS = {
+    "mlp": mlp,
+    "resnet20": lambda: ResNet([3, 3, 3], [16, 32, 64], option_a=True),
+    "resnet9": resnet9,
+    "resnet18": lambda: ResNet([2, 2, 2, 2], [64, 128, 256, 512], option_a=False),
+}
+
+
+def step(name: str, shape: tuple[int, ...]):
+    """(model, a function that makes one training step and returns its loss)."""
+    [x] = cases.numbers([shape])
+    xb, yb = tensor(x), tensor(cases.classes(shape[0], cases.CLASSES))
+    model = MODELS[name]()
+    params = list(model.parameters())
+    with torch.no_grad():
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        for p, w in zip(params, cases.weights(shapes), strict=True):
+            p.copy_(tensor(w))
+    if CHANNELS_LAST:
+        model = model.to(memory_format=torch.channels_last)
+    opt = optim.SGD(params, lr=cases.LR, momentum=cases.MOMENTUM)
+
+    def once():
+        opt.zero_grad()
+        loss = F.cross_entropy(model(xb), yb)
+        loss.backward()
+        opt.step()
+        return loss
+
+    return model, once
