@@ -63,7 +63,7 @@ class Opened:
         return time.perf_counter() - start
 
     def print(self) -> list[float]:
-        """What must agree: the mean sizes of y and of each gradient; of a step, the lengths of weights and two losses."""
+        """What must agree: mean sizes of y and of each gradient; of a step, the lengths of weights and two losses."""
         if self.passes == ["step"]:
             lengths = [float(np.prod(p.shape)) for p in self.model.parameters()]
             return [*lengths, *(float(self.lib.array(self.step())) for _ in range(2))]
