@@ -40,6 +40,11 @@ def register(name: str, make: Callable[[], Composed]) -> None:
     _makers[name] = make
 
 
+def names() -> list[str]:
+    """The devices on offer."""
+    return sorted(_makers)
+
+
 def is_device(name: str) -> bool:
     """True for what looks like a device and not like a dtype: "cpu", "cuda:1", or a registered name."""
     return isinstance(name, Device) or name in _makers or name.partition(":")[0] in ("cpu", "cuda", "emulated")
