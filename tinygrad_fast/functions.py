@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import dtypes, ops, shapes
-from .tensor import Tensor, apply
+from . import dtypes, shapes
+from .tensor import Tensor
 from .tensor import cat as cat
-from .tensor.promote import within
+from .tensor.arithmetic import choose
+
+
+def is_tensor(obj: Any) -> bool:
+    """True for a Tensor."""
+    return isinstance(obj, Tensor)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -21,10 +26,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """`input` where the condition holds, else `other`; each may be a number."""
     dtype = dtypes.result_type(input, other)
-    shapes.broadcast("where", condition.shape, shapes.of(input), shapes.of(other))
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        input = Tensor(input, dtype=dtype, device=condition.device)
-    return apply(ops.where, condition, within(input, dtype), within(other, dtype))
+        input = Tensor(input, dtype=dtype, device=getattr(condition, "device", None))
+    return choose("where", condition, input, other, dtype)
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:

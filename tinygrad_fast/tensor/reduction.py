@@ -123,6 +123,22 @@ class Reduction(Indexing):
     def all(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         return apply(ops.all, self, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
 
+    def equal(self, other: Tensor) -> bool:
+        """True if shapes and all elements are equal."""
+        return self.shape == other.shape and bool(self.eq(other).all())
+
+    def isclose(self, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+        """|self - other| <= atol + rtol |other|, for each element; infinities are close to themselves."""
+        a, b = self.detach(), other.detach()
+        finite = a.isfinite() & b.isfinite()
+        near = (a.where(finite, 0) - b.where(finite, 0)).abs() <= b.abs() * rtol + atol
+        close = a.eq(b) | (near & finite)
+        return close | (a.isnan() & b.isnan()) if equal_nan else close
+
+    def allclose(self, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+        """True if all elements are close in the sense of `isclose`."""
+        return bool(self.isclose(other, rtol, atol, equal_nan).all())
+
     def norm(self, p: float = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
         """(sum |x|^p)^(1/p); the largest |x| for p = inf."""
         x = must_float("norm", self)
