@@ -70,9 +70,11 @@ class CPU(Composed):
         return np.copy(x, order="K")
 
     def own(self, d, g):
-        """d, or a copy of it where it shares memory with g (or with one of them, if g is a tuple)."""
+        """d, or a copy of it where it shares memory with g (or with one of them, if g is a tuple), or is an expansion."""
         gs = g if type(g) is tuple else (g,)
-        return np.array(d, copy=True) if any(v is not None and np.may_share_memory(d, v) for v in gs) else np.asarray(d)
+        shared = any(v is not None and np.may_share_memory(d, v) for v in gs)
+        d = np.asarray(d)
+        return np.array(d, order="C" if 0 in d.strides else "K") if shared or not d.flags.writeable else d
 
     def is_view(self, y, x):
         """True if y looks into the memory of x."""
