@@ -149,7 +149,7 @@ def linear(x: Shape, w: Shape, b: Shape | None) -> None:
 
 def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     """(height, width) from an int or two."""
-    two = (value, value) if hasattr(value, "__index__") else tuple(value)  # type: ignore[arg-type]
+    two = (value, value) if hasattr(value, "__index__") else tuple(value)
     if len(two) != 2 or not all(hasattr(n, "__index__") for n in two):
         raise ValueError(f"{name}: an int or two of them (height, width); got {value!r}")
     return int(two[0]), int(two[1])

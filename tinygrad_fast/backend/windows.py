@@ -88,7 +88,7 @@ def conv2d_dx(g, w, stride, padding, dilation, groups, hw):
 
 def conv2d_dw(g, x, stride, padding, dilation, groups, k):
     """The adjoint of conv2d in w: patches^T @ g."""
-    (n, o, oh, ow), c = g.shape, x.shape[1] // groups
+    (_, o, oh, ow), c = g.shape, x.shape[1] // groups
     rows = patches(padded(x, padding), k, stride, dilation, (oh, ow)).reshape(-1, k[0] * k[1], groups, c)
     rows = rows.transpose(2, 1, 3, 0).reshape(groups, k[0] * k[1] * c, -1)
     gl = g.transpose(0, 2, 3, 1).reshape(-1, groups, o // groups).transpose(1, 0, 2)
