@@ -1,0 +1,58 @@
+"""Every script in examples/ runs, with small settings, and says what it promises to say.
+
+A row is: arguments, and patterns that its output must match in this order. A script without a row fails. The drawn data
+set is made once, small, in a cache folder that all workers share; home and working folder are temporary.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = {
+    "train_resnet.py": (
+        ["--epochs", "2"],
+        [r"800 images to train on, 200 to validate, 10 classes", r"^accuracy 0\.[1-9]\d{3} ", r"^model saved as .+"],
+    ),
+    "loop.py": (["2", "1000"], [r"^epoch 0   loss \d\.\d{4}", r"^epoch 1   loss \d\.\d{4}   accuracy 0\.[1-9]\d{3}$"]),
+}
+MODULES = {"drawn_shapes.py"}  # imported by the scripts
+
+
+def run(name, *arguments, cache, cwd):
+    env = os.environ | {"XDG_CACHE_HOME": str(cache), "HOME": str(cwd), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A user's cache folder with 1,000 drawn shapes, where the scripts would make 6,000."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    code = "import drawn_shapes as d; d.make(d.cache_folder() / 'shapes', n=1000)"
+    env = os.environ | {"XDG_CACHE_HOME": str(folder)}
+    subprocess.run([sys.executable, "-c", code], cwd=EXAMPLES, env=env, check=True)
+    return folder
+
+
+def test_every_script_has_a_row():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == SCRIPTS.keys() | MODULES
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_example(name, cache, tmp_path, tally):
+    arguments, patterns = SCRIPTS[name]
+    rest = run(name, *arguments, cache=cache, cwd=tmp_path)
+    for pattern in patterns:
+        found = re.search(pattern, rest, re.MULTILINE)
+        assert found, f"{name} must print {pattern!r} here; got\n{rest}"
+        rest = rest[found.end() :]
+    tally(script=name)
