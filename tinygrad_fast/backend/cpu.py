@@ -50,6 +50,11 @@ def _wide(f: Callable) -> Callable:
     return run
 
 
+def _whole(f: Callable) -> Callable:
+    """Rounding leaves integers as they are; NumPy would turn them into floats."""
+    return lambda self, x: f(x) if is_float(x.dtype) else x.copy()
+
+
 class CPU(Composed):
     """The instruction set, on NumPy."""
 
@@ -83,6 +88,8 @@ class CPU(Composed):
 
     def write_(self, x, value, key=...):
         """x[key] = value, in place"""
+        if not x.flags.writeable:
+            raise RuntimeError("in-place write: this memory is expanded or read-only; write to a copy, x.clone()")
         x[key] = value
 
     def add_(self, x, y):
@@ -96,7 +103,7 @@ class CPU(Composed):
         return a.tolist()
 
     # Elementwise, two operands
-    add, sub, mul = _binary(np.add), _binary(np.subtract), _binary(np.multiply)
+    add, sub, mul = _binary(quiet(np.add)), _binary(quiet(np.subtract)), _binary(quiet(np.multiply))
     div, pow = _binary(quiet(np.divide)), _binary(quiet(np.power))
     maximum, minimum = _binary(np.maximum), _binary(np.minimum)
     eq, ne, lt, le, gt, ge = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal
@@ -106,7 +113,7 @@ class CPU(Composed):
 
     # Elementwise, one operand
     neg, abs, sign, square = np.negative, np.abs, np.sign, np.square
-    floor, ceil, round = np.floor, np.ceil, np.rint
+    floor, ceil, round = map(_whole, (np.floor, np.ceil, np.rint))
     exp, expm1, sqrt = map(staticmethod, (quiet(np.exp), quiet(np.expm1), quiet(np.sqrt)))
     log, log1p = map(staticmethod, (quiet(np.log), quiet(np.log1p)))
     sin, cos, tan = map(staticmethod, (quiet(np.sin), quiet(np.cos), quiet(np.tan)))
@@ -122,15 +129,17 @@ class CPU(Composed):
 
     @_wide
     def sigmoid(self, x):
-        return 0.5 * np.tanh(0.5 * x) + 0.5  # no exponential of a large number
+        with quiet:  # exp may overflow to inf, of which 1 / inf is the right 0; by tanh, small values would be lost
+            return 1 / (1 + np.exp(-x))
 
     @_wide
     def erf(self, x):
         return special.erf(x)
 
     def clip(self, x, low, high):
-        return np.clip(x, low, high, dtype=x.dtype)
+        return np.clip(x, *(v if v is None else np.asarray(v, x.dtype) for v in (low, high)))
 
+    @quiet
     def where(self, c, a, b):
         like = a if hasattr(a, "dtype") else b
         return np.where(c, a, b).astype(like.dtype, copy=False)
@@ -168,7 +177,10 @@ class CPU(Composed):
         return np.argmin(x, axis=axis, keepdims=keepdims)
 
     def argsort(self, x, axis, descending=False):
-        return np.argsort(-x if descending else x, axis=axis, stable=True)
+        if not descending:
+            return np.argsort(x, axis=axis, stable=True)
+        order = np.argsort(np.flip(x, axis), axis=axis, stable=True)  # -x would fail for bools and unsigned integers
+        return x.shape[axis] - 1 - np.flip(order, axis)
 
     @_wide
     def cumsum(self, x, axis):
@@ -203,7 +215,7 @@ class CPU(Composed):
     def getitem(self, x, *indices, key):
         if len(key) == len(indices) == 1 and x.flags.c_contiguous:
             return x.take(indices[0], axis=0)  # the same; several times faster when a row is short
-        return x[_fill(key, indices)]
+        return x[_fill(key, indices)] if indices or Ellipsis in key else x[(*key, ...)]  # a view also where 0-d
 
     def getitem_back(self, g, *indices, key, shape):
         """Zeros of `shape`, with g added where `getitem` read."""
