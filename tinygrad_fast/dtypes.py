@@ -24,18 +24,21 @@ def bfloat16() -> np.dtype:
 
 
 def dtype_of(name: Any) -> np.dtype:
-    """A dtype from what a person writes: tf.float32, np.float32, "float32", float, "bfloat16"."""
+    """A dtype from what a person writes: tf.float32, np.float32, "float32", float (float64), "bfloat16"."""
     if isinstance(name, str) and name == "bfloat16":
         return bfloat16()
-    dtype = np.dtype(name)
-    if not (is_float(dtype) or dtype.kind in "iub"):
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        raise TypeError(f"dtype: must be tf.float32, tf.int64, 'bfloat16' or the like; got {name!r}") from None
+    if not (is_float(dtype) or dtype.kind in "iub") or dtype.itemsize > 8:
         raise TypeError(f"a tensor holds floats, integers or bools; got dtype {dtype}. Convert the values first")
-    return dtype
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def is_float(dtype: np.dtype) -> bool:
     """True for float16, bfloat16, float32, float64: the types that can carry a gradient."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"  # ml_dtypes reports kind "V"
+    return dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16")  # ml_dtypes reports kind "V"
 
 
 def rank(dtype: np.dtype) -> int:
@@ -61,6 +64,8 @@ def join(a: np.dtype, b: np.dtype) -> np.dtype:
         return float32
     if is_float(a):
         return a if a.itemsize > b.itemsize else b
+    if np.dtype("uint64") in (a, b) and "i" in a.kind + b.kind:
+        raise TypeError(f"no integer type holds both {a} and {b}; convert one of them: x.long()")
     return np.promote_types(a, b)
 
 

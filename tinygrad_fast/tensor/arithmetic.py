@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import dtypes, ops, shapes
 from .convert import Convert
 from .core import Core, apply
-from .promote import as_float, pair, within
+from .promote import as_float, meet, must_whole, pair, within
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -29,8 +29,16 @@ class Arithmetic(Convert):
     def mul(self, other: Any) -> Tensor:
         return pair(ops.mul, self, other)
 
-    def div(self, other: Any) -> Tensor:
-        return pair(ops.div, self, other, floating=True)
+    def div(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """self / other; rounded down with "floor", towards 0 with "trunc" (then integers stay integers)."""
+        if rounding_mode is None:
+            return pair(ops.div, self, other, floating=True)
+        if rounding_mode not in ("floor", "trunc"):
+            raise ValueError(f'div: rounding_mode must be None, "floor" or "trunc"; got {rounding_mode!r}')
+        down = pair(ops.floor_divide, self, other)
+        if rounding_mode == "floor":
+            return down
+        return down + ((down < 0) & (down * other != self))
 
     def pow(self, exponent: Any) -> Tensor:
         return pair(ops.pow, self, exponent)
@@ -48,43 +56,52 @@ class Arithmetic(Convert):
         return pair(ops.floor_divide, self, other)
 
     def __add__(self, other: Any) -> Tensor:
-        return pair(ops.add, self, other)
+        return meet(ops.add, self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return pair(ops.add, other, self)
+        return meet(ops.add, other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return pair(ops.sub, self, other)
+        return meet(ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return pair(ops.sub, other, self)
+        return meet(ops.sub, other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return pair(ops.mul, self, other)
+        return meet(ops.mul, self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return pair(ops.mul, other, self)
+        return meet(ops.mul, other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return pair(ops.div, self, other, floating=True)
+        return meet(ops.div, self, other, floating=True)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return pair(ops.div, other, self, floating=True)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return pair(ops.pow, self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return pair(ops.pow, other, self)
+        return meet(ops.div, other, self, floating=True)
 
     def __floordiv__(self, other: Any) -> Tensor:
-        return pair(ops.floor_divide, self, other)
+        return meet(ops.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return meet(ops.floor_divide, other, self)
 
     def __mod__(self, other: Any) -> Tensor:
-        return pair(ops.remainder, self, other)
+        return meet(ops.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return meet(ops.remainder, other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return meet(ops.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return meet(ops.pow, other, self)
 
     def __neg__(self) -> Tensor:
         return apply(ops.neg, self)
+
+    def __pos__(self) -> Self:
+        return self
 
     def __abs__(self) -> Tensor:
         return apply(ops.abs, self)
@@ -108,24 +125,24 @@ class Arithmetic(Convert):
         return pair(ops.ge, self, other)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return pair(ops.eq, self, other)
+        return meet(ops.eq, self, other)
 
     __hash__ = object.__hash__  # by identity; a class that defines __eq__ loses it otherwise
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return pair(ops.ne, self, other)
+        return meet(ops.ne, self, other)
 
     def __lt__(self, other: Any) -> Tensor:
-        return pair(ops.lt, self, other)
+        return meet(ops.lt, self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return pair(ops.le, self, other)
+        return meet(ops.le, self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return pair(ops.gt, self, other)
+        return meet(ops.gt, self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return pair(ops.ge, self, other)
+        return meet(ops.ge, self, other)
 
     def logical_and(self, other: Any) -> Tensor:
         return pair(ops.logical_and, self, other)
@@ -140,15 +157,21 @@ class Arithmetic(Convert):
         return apply(ops.logical_not, self)
 
     def __and__(self, other: Any) -> Tensor:
-        return pair(ops.bitwise_and, self, other)
+        must_whole("&", self, other)
+        return meet(ops.bitwise_and, self, other)
 
     def __or__(self, other: Any) -> Tensor:
-        return pair(ops.bitwise_or, self, other)
+        must_whole("|", self, other)
+        return meet(ops.bitwise_or, self, other)
 
     def __xor__(self, other: Any) -> Tensor:
-        return pair(ops.bitwise_xor, self, other)
+        must_whole("^", self, other)
+        return meet(ops.bitwise_xor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __invert__(self) -> Tensor:
+        must_whole("~", self)
         return apply(ops.logical_not, self) if self.dtype == dtypes.bool_ else -self - 1
 
     # One operand
@@ -239,13 +262,21 @@ class Arithmetic(Convert):
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """self where the condition holds, else other."""
-        dtype = dtypes.result_type(self, other)
-        shapes.broadcast("where", condition.shape, self.shape, shapes.of(other))
-        return apply(ops.where, condition, within(self, dtype), within(other, dtype))
+        return choose("where", condition, self, other, dtypes.result_type(self, other))
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
-        """`value` where the mask is True, else self."""
-        if mask.dtype != dtypes.bool_:
-            raise RuntimeError(f"masked_fill: the mask must be bool; got {mask.dtype}. Write mask.bool()")
-        shapes.broadcast("masked_fill", mask.shape, self.shape)
-        return apply(ops.where, mask, within(value, self.dtype), self)
+        """`value`, one number, where the mask is True, else self."""
+        if shapes.of(value):
+            raise RuntimeError(f"masked_fill: the value must be one number; got shape {value.shape}. Use tf.where")
+        if dtypes.rank(dtypes.result_type(value)) > dtypes.rank(self.dtype):
+            raise RuntimeError(f"masked_fill: {value} does not fit into {self.dtype}. Write x.float() before")
+        return choose("masked_fill", mask, value, self, self.dtype)
+
+
+def choose(name: str, condition: Any, a: Any, b: Any, dtype: Any) -> Tensor:
+    """a where the condition holds, else b, each a Tensor or a number."""
+    if getattr(condition, "dtype", None) != dtypes.bool_:
+        got = getattr(condition, "dtype", type(condition).__name__)
+        raise RuntimeError(f"{name}: the mask must be a bool tensor; got {got}. Write mask.bool(), or a comparison")
+    shapes.broadcast(name, condition.shape, shapes.of(a), shapes.of(b))
+    return apply(ops.where, condition, within(a, dtype), within(b, dtype))

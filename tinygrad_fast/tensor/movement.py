@@ -105,7 +105,7 @@ class Movement(Arithmetic):
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
         i = shapes.axis(dim, self.ndim)
-        if not (0 <= start and 0 <= length and start + length <= self.shape[i]):
+        if min(start, length) < 0 or start + length > self.shape[i]:
             raise RuntimeError(f"narrow: start + length must lie within {self.shape[i]}; got {start} + {length}")
         return apply(ops.getitem, self, key=(slice(None),) * i + (slice(start, start + length),))
 

@@ -21,12 +21,12 @@ def fresh_array(value: Any, dtype: Any) -> np.ndarray:
     try:
         a = np.array(value, None if dtype is None else dtypes.dtype_of(dtype))
     except ValueError as e:
-        raise ValueError(f"tensor: nested lists must be rectangular, all of one length at each level; {e}") from None
-    if dtype is None and a.dtype == np.float64 and (isinstance(value, (list, tuple)) or type(value) is float):
-        if not hasattr(first, "dtype"):
-            a = a.astype(np.float32)
-    dtypes.dtype_of(a.dtype)
-    return a
+        rule = "rectangular lists, all of one length at each level" if "inhomogeneous" in str(e) else "numbers"
+        raise ValueError(f"tensor: needs {rule}; {e}") from None
+    spelled = isinstance(value, (list, tuple)) or type(value) is float
+    if dtype is None and a.dtype == np.float64 and spelled and not hasattr(first, "dtype"):
+        a = a.astype(np.float32)
+    return a.astype(dtypes.dtype_of(a.dtype), copy=False)  # native byte order; TypeError for strings, objects
 
 
 def operand(value: Any, like: Core) -> Any:
@@ -34,26 +34,49 @@ def operand(value: Any, like: Core) -> Any:
     if isinstance(value, Core) or type(value) in (float, int, bool):
         return value
     if isinstance(value, np.ndarray):
-        return wrap(like.xp.asarray(value), like.xp, [0])
+        return wrap(like.xp.asarray(fresh_array(value, None)), like.xp, [0])  # copied: the tape counts no writes to it
     if isinstance(value, np.generic):
         return value.item()
-    return None
+    return float(value) if isinstance(value, float) else int(value) if isinstance(value, int) else None
 
 
 def pair(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
     """A two-operand op in the type where both meet (`floating`: at least float32)."""
-    if not isinstance(a, Core) and not isinstance(b, Core):
-        raise TypeError(f"{op.__name__}: needs a Tensor; got {type(a).__name__} and {type(b).__name__}")
+    y = meet(op, a, b, floating)
+    if y is NotImplemented:
+        kinds = f"{type(a).__name__} and {type(b).__name__}"
+        raise TypeError(f"{op.__name__}: needs a Tensor and a Tensor or number; got {kinds}")
+    return y
+
+
+def meet(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
+    """`pair` for operators: NotImplemented where one side is neither Tensor nor number, so that Python asks it."""
     like = a if isinstance(a, Core) else b
+    if not isinstance(like, Core):
+        return NotImplemented
     a, b = operand(a, like), operand(b, like)
     if a is None or b is None:
         return NotImplemented
-    dtype = dtypes.result_type(a, b)
+    dtype = common(a, b)
     if floating and not dtypes.is_float(dtype):
         dtype = dtypes.float32
     if isinstance(a, Core) and isinstance(b, Core) and a.data.shape != b.data.shape:
         shapes.broadcast(op.__name__, a.data.shape, b.data.shape)
     return apply(op, within(a, dtype), within(b, dtype))
+
+
+def common(a: Any, b: Any) -> np.dtype:
+    """`dtypes.result_type(a, b)`, its usual answers first: equal types, and a float tensor with a number."""
+    mine, other = getattr(a, "data", a), getattr(b, "data", b)  # arrays or numbers
+    if type(other) is float or type(other) is int:
+        if dtypes.is_float(mine.dtype):
+            return mine.dtype
+    elif type(mine) is float or type(mine) is int:
+        if dtypes.is_float(other.dtype):
+            return other.dtype
+    elif hasattr(mine, "dtype") and hasattr(other, "dtype") and mine.dtype == other.dtype:
+        return mine.dtype
+    return dtypes.result_type(a, b)
 
 
 def within(a: Any, dtype: np.dtype) -> Any:
@@ -65,9 +88,12 @@ def within(a: Any, dtype: np.dtype) -> Any:
 
 def as_float(x: Any) -> Any:
     """Integers and bools as float32: what exp, sqrt and the like compute in."""
-    if not isinstance(x, Core):
-        raise TypeError(f"needs a Tensor; got {type(x).__name__}. Make one with tf.tensor(...)")
     return x if dtypes.is_float(x.data.dtype) else apply(ops.cast, x, dtype=dtypes.float32)
+
+
+def must_whole(name: str, *operands: Any) -> None:
+    if any(dtypes.is_float(t.data.dtype) if isinstance(t, Core) else isinstance(t, float) for t in operands):
+        raise TypeError(f"{name}: needs integers or bools; got floats. Compare first, as in (x > 0) & (x < 1)")
 
 
 def must_float(name: str, x: Core) -> Any:
