@@ -26,8 +26,13 @@ def row(name: str, what: str, times: dict[str, list[float]]) -> dict[str, Any]:
     return found
 
 
+def milliseconds(n: float | None) -> str:
+    """Three digits, or all of them: 0.0421 ms, 3.14 ms, 1367 ms."""
+    return "" if n is None else f"{n:.0f} ms" if n >= 100 else f"{n:.3g} ms"
+
+
 def cells(row: dict[str, Any]) -> list[str]:
-    ms = [f"{row['ms'][kind]:.3g} ms" if kind in row["ms"] else "" for kind in ("ours", "torch", "torch channels_last")]
+    ms = [milliseconds(row["ms"].get(kind)) for kind in ("ours", "torch", "torch channels_last")]
     ratio = [f"{row['ratio']:.2f}", "{:.2f}-{:.2f}".format(*row["spread"])] if "ratio" in row else ["", ""]
     return [row["case"], row["pass"], *ms, *ratio]
 

@@ -59,7 +59,7 @@ def units(path):
     for module, names in imports(path):
         first, _, rest = module.partition(".")
         if first == PACKAGE.name:
-            yield from [rest.partition(".")[0]] if rest else names
+            yield from [rest.partition(".")[0]] if rest else names or ["the package itself"]
 
 
 def unit(path):
