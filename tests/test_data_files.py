@@ -187,7 +187,9 @@ def make_tar(path, members, mode="w:gz"):
 GOOD = {"set/cat/1.png": png("red"), "set/dog/2.png": png("blue")}
 
 
-@pytest.mark.parametrize("name, mode", [("d.tgz", "w:gz"), ("d.tar", "w"), ("d.tar.xz", "w:xz"), ("d.tar.bz2", "w:bz2")])
+@pytest.mark.parametrize(
+    "name, mode", [("d.tgz", "w:gz"), ("d.tar", "w"), ("d.tar.xz", "w:xz"), ("d.tar.bz2", "w:bz2")]
+)
 def test_extract_tar_once(tmp_path, name, mode):
     archive = tmp_path / name
     make_tar(archive, GOOD, mode)

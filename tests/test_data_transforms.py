@@ -122,8 +122,11 @@ def test_categorize_learns_a_sorted_vocabulary():
     assert isinstance(e.value, KeyError)
     with pytest.raises(ValueError, match=r"two classes or more; all 3 training items are 'cat'; check get_y"):
         Categorize().setup(["cat"] * 3, [])
-    with pytest.raises(TypeError, match="of one type, so that they can be sorted"):
-        Categorize(["a", 1])
+    for labels in (["a", 1], [["a"], ["b"]]):
+        with pytest.raises(
+            TypeError, match="single values of one type, so that they can be sorted; .*MultiCategoryBlock"
+        ):
+            Categorize().setup(labels, [])
 
 
 def test_vocabulary_that_is_given():

@@ -8,6 +8,7 @@ from .block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, Reg
 from .collate import collate
 from .dataloaders import DataLoaders
 from .dataset import Dataset, Datasets, TensorDataset
+from .errors import ItemError, UnknownLabel
 from .factory import ImageDataLoaders
 from .files import (
     ColReader,
@@ -30,10 +31,9 @@ from .labels import (
     MultiCategorize,
     OneHotEncode,
     RegressionSetup,
-    UnknownLabel,
     Vocab,
 )
-from .loader import DataLoader, ItemError
+from .loader import DataLoader
 from .show import contact_sheet
 from .transforms import Pipeline, RandTransform, Transform
 

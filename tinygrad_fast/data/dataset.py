@@ -14,7 +14,8 @@ import numpy as np
 
 from ..creation import from_numpy
 from ..tensor import Tensor
-from .labels import Categorize, OneHotEncode, RegressionSetup, UnknownLabel
+from .errors import naming
+from .labels import Categorize, OneHotEncode, RegressionSetup
 from .transforms import Func, Pipeline
 
 
@@ -102,12 +103,10 @@ class Datasets(Dataset):
         for pipeline in self.pipelines:
             vocabs = [t for t in pipeline.tfms if isinstance(t, Categorize)]
             learned = all(t.learns for t in vocabs)
-            for name, ds in [("validation", self.valid)] + ([] if learned else [("training", self.train)]):
+            for name, ds in ([] if learned else [("training", self.train)]) + [("validation", self.valid)]:
                 for item in ds.items if vocabs else ():
-                    try:
+                    with naming(f"{name} item {item}"):
                         pipeline(item)
-                    except UnknownLabel as why:
-                        raise UnknownLabel(f"{name} item {item}: {why}") from None
 
     def __len__(self) -> int:
         return len(self.items)

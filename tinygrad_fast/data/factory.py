@@ -121,16 +121,21 @@ class ImageDataLoaders(DataLoaders):
         Several labels, split at `label_delim` or in several columns, make a MultiCategoryBlock. `valid_col` says true
         for the rows of validation. Raises KeyError for a column that is not there.
         """
+        rows = read_csv(Path(path) / csv_fname, delimiter, header)
+        get_x = ColReader(fn_col, pref=Path(path) / (folder or "."), suff=suff)
+        get_y = ColReader(label_col, label_delim=label_delim)
+        for read in (get_x, get_y) if valid_col is None else (get_x, get_y, ColReader(valid_col)):
+            read(rows[0])  # a column that is not there is an error here and now
         several = label_delim is not None or (isinstance(label_col, (list, tuple)) and len(label_col) > 1)
         block = DataBlock(
             blocks=(ImageBlock(img_cls), y_block or (MultiCategoryBlock if several else CategoryBlock)),
             splitter=RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col),
-            get_x=ColReader(fn_col, pref=Path(path) / (folder or "."), suff=suff),
-            get_y=ColReader(label_col, label_delim=label_delim),
+            get_x=get_x,
+            get_y=get_y,
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return block.dataloaders(read_csv(Path(path) / csv_fname, delimiter, header), path=path, seed=seed, **options)
+        return block.dataloaders(rows, path=path, seed=seed, **options)
 
     @classmethod
     def from_lists(

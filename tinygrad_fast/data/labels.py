@@ -11,39 +11,25 @@ from typing import Any
 
 import numpy as np
 
+from .errors import UnknownLabel
 from .transforms import Transform
 
 
-class UnknownLabel(KeyError):
-    """A label that the training split does not have."""
-
-    def __str__(self) -> str:  # KeyError would show the repr of its text
-        return str(self.args[0])
-
-
 class Vocab(list):
-    """The classes, in order; `o2i[label]` is the index of a label. '#na#' at 0, if asked for, takes unknown labels."""
+    """The classes, in order; `o2i[label]` is the index of a label. With `add_na`, '#na#' at 0 takes unknown labels."""
 
     def __init__(self, labels: Iterable, sort: bool = True, add_na: bool = False):
-        found = list(dict.fromkeys(o for o in labels if o == o))  # NaN, which differs from itself, is no label
+        labels = list(labels)
         try:
+            found = list(dict.fromkeys(o for o in labels if o == o))  # NaN, which differs from itself, is no label
             found = sorted(found) if sort else found
         except TypeError:
-            raise TypeError(f"labels: of one type, so that they can be sorted; got {found[:5]}") from None
+            raise TypeError(
+                f"labels: single values of one type, so that they can be sorted; got {labels[:4]} "
+                "(a list of labels for each item is a MultiCategoryBlock)"
+            ) from None
         super().__init__(["#na#", *found] if add_na else found)
         self.o2i = {o: i for i, o in enumerate(self)}
-        self.add_na = add_na
-
-    def index_of(self, label: Any) -> int:
-        if label in self.o2i:
-            return self.o2i[label]
-        if self.add_na:
-            return 0
-        shown = f"{self[:10]}{' ...' if len(self) > 10 else ''}"
-        raise UnknownLabel(
-            f"label {label!r} is not among the {len(self)} classes of the training split, {shown}; put an item of "
-            "it in the training split (see splitter), or give every class in vocab="
-        )
 
 
 class Categorize(Transform):
@@ -69,7 +55,19 @@ class Categorize(Transform):
             )
 
     def encode(self, label: Any) -> Any:
-        return self.vocab.index_of(label)
+        return self.index_of(label)
+
+    def index_of(self, label: Any) -> int:
+        index = self.vocab.o2i.get(label, 0 if self.add_na else None)
+        if index is None:
+            shown = f"{self.vocab[:10]}{' ...' if len(self.vocab) > 10 else ''}"
+            advice = "put an item of it in the training split (see splitter), or give every class in vocab="
+            raise UnknownLabel(
+                f"label {label!r} is not among the {len(self.vocab)} classes of the training split, {shown}; {advice}"
+                if self.learns
+                else f"label {label!r} is not among the {len(self.vocab)} classes given in vocab=, {shown}"
+            )
+        return index
 
     def decode(self, index: Any) -> Any:
         return self.vocab[int(index)]
@@ -86,7 +84,7 @@ class MultiCategorize(Categorize):
             raise ValueError("MultiCategoryBlock: no training item has a label; check get_y")
 
     def encode(self, labels: Iterable) -> list[int]:
-        return [self.vocab.index_of(label) for label in _labels(labels)]
+        return [self.index_of(label) for label in _labels(labels)]
 
     def decode(self, indices: Iterable) -> list:
         return [self.vocab[int(i)] for i in indices]

@@ -22,6 +22,7 @@ from .. import rng
 from ..autograd import no_grad
 from ..tensor import Tensor
 from .collate import Cache, collate, kind_of, to_tensors
+from .errors import naming
 from .show import contact_sheet, title
 from .transforms import Pipeline, as_list, generator
 
@@ -29,18 +30,14 @@ SHUFFLE = 2**63  # the place of the epoch's permutation in its stream; positions
 BATCH = 2**62  # batch b draws at place BATCH + b
 
 
-class ItemError(RuntimeError):
-    """An item could not be made ready; says which one. The cause is chained."""
-
-
 class DataLoader:
     """Batches of a data set.
 
     >>> for x, y in DataLoader(TensorDataset(images, labels), batch_size=64, shuffle=True): ...
 
-    `batch_size` (or `bs`), `shuffle`, `drop_last`, `num_workers`, `collate_fn` mean what they do in PyTorch; workers
-    are threads. `after_item`, `after_batch` are lists of transforms, `before_batch` functions of the list of samples.
-    `training` (default: `shuffle`) says whether random transforms draw. With `seed`, epoch e is a function of (seed, e);
+    `batch_size` (or `bs`), `shuffle`, `drop_last`, `num_workers`, `collate_fn` are PyTorch's, but that workers are
+    threads. `after_item`, `after_batch` are lists of transforms, `before_batch` functions of the list of samples.
+    `training` (default: `shuffle`) says whether random transforms draw. With `seed`, epoch e is a function of the two;
     without, of the global `manual_seed`. `cache` keeps what an item is before its first random transform: True for up
     to 1 GiB, or a number of bytes. `device` is where batches go.
 
@@ -172,14 +169,12 @@ class DataLoader:
 
     def _sample(self, i: int, position: int, key: np.ndarray) -> Any:
         """Item i, ready to collate. What comes before the first transform that draws is kept in the cache."""
-        try:
-            sample = self.cache.get(i)
+        with naming(self._name(i)):
+            fixed, sample = self.after_item.fixed, self.cache.get(i)
             if sample is None:
-                sample = self.after_item(self.dataset[i], stop=self.after_item.fixed)
+                sample = self.after_item(self.dataset[i], stop=fixed)
                 self.cache.put(i, sample)
-            return self.after_item(sample, key, position, start=self.after_item.fixed)
-        except Exception as why:  # whatever went wrong in anybody's transform, say at which item; nothing is swallowed
-            raise ItemError(f"{self._name(i)}: {type(why).__name__}: {why}") from why
+            return self.after_item(sample, key, position, start=fixed)
 
     def _name(self, i: int) -> str:
         items = getattr(self.dataset, "items", None)

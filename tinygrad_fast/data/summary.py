@@ -22,7 +22,7 @@ def summary(block: Any, source: Any, bs: int) -> None:
     train = data.train
     print(f"{len(data)} items: {len(train)} for training, {len(data.valid)} for validation")
     for t in (t for p in data.pipelines for t in p.tfms if t.learns):
-        print(f"learned from training: {_short(t)}")
+        print(f"learned from training: {t}")
     print(f"\nOne item: {train.items[0]}")
     for kind, pipeline in zip(data.kinds, data.pipelines):
         print(f"  {kind or 'member'}, type transforms")

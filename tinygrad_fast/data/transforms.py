@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import naming
+
 
 class Transform:
     """One step: `encode` on the way in, `decode` on the way back.
@@ -124,15 +126,11 @@ class Pipeline:
         tfms = sorted((as_transform(t) for t in as_list(tfms)), key=lambda t: t.order)
         self.tfms = [t for t in tfms if t.split_idx in (None, split_idx)]
         self.kinds, self.training = kinds, split_idx == 0
+        draws = [isinstance(t, Func) or (self.training and isinstance(t, RandTransform)) for t in self.tfms]
+        self.fixed = draws.index(True) if True in draws else len(draws)  # so many do the same each time: may be kept
 
     def __repr__(self) -> str:
         return " -> ".join(map(repr, self.tfms)) or "(nothing)"
-
-    @property
-    def fixed(self) -> int:
-        """How many of the first transforms do the same each time, so that what they make may be kept."""
-        draws = [isinstance(t, Func) or (self.training and isinstance(t, RandTransform)) for t in self.tfms]
-        return draws.index(True) if True in draws else len(draws)
 
     def step(self, i: int, x: Any, key: np.ndarray | None = None, position: int = 0) -> Any:
         """The i-th transform alone, on a value or a tuple."""
@@ -166,6 +164,11 @@ class Pipeline:
 
     def setup(self, values: Callable[[], Iterable]) -> None:
         """Let the transforms that learn see the training values, each as the transforms before it leave them."""
+
+        def before(i: int, value: Any) -> Any:
+            with naming(f"item {value}"):
+                return self(value, stop=i)
+
         for i, t in enumerate(self.tfms):
             if t.learns:
-                t.setup((self(v, stop=i) for v in values()), self.tfms[:i])
+                t.setup((before(i, v) for v in values()), self.tfms[:i])
