@@ -87,12 +87,20 @@ class Gradients(Interop):
         def on_array(g: Any) -> Any:
             given: Any = g if isinstance(g, Core) else wrap(g, xp, [0])
             new = hook(given)
-            return g if new is None else new if isinstance(g, Core) else new.data
+            if new is None:
+                return g
+            if not isinstance(new, Core) or new.shape != given.shape or new.dtype != given.dtype:
+                got = f"{new.shape} {new.dtype}" if isinstance(new, Core) else repr(new)
+                raise RuntimeError(
+                    f"register_hook: a hook returns None or a gradient {given.shape} {given.dtype}; got {got}"
+                )
+            return new if isinstance(g, Core) else xp.copy(new.data)  # a leaf may keep it: memory of its own
 
         if self.node.hooks is None:
             self.node.hooks = {}
-        self.node.hooks[id(on_array)] = on_array
-        return Handle(self.node.hooks, id(on_array))
+        handle = Handle(self.node.hooks, object())
+        self.node.hooks[handle.key] = on_array
+        return handle
 
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
         """Add dself/dleaf, times `gradient`, to the `.grad` of every leaf that this tensor was made from.
@@ -144,12 +152,18 @@ class Gradients(Interop):
 
 
 class Handle:
-    """What `register_hook` returns: `remove()` takes the hook off again."""
+    """What `register_hook` returns: `remove()` takes the hook off again, and so does leaving a `with` block."""
 
     __slots__ = ("hooks", "key")
 
-    def __init__(self, hooks: dict, key: int):
+    def __init__(self, hooks: dict, key: object):
         self.hooks, self.key = hooks, key
 
     def remove(self) -> None:
         self.hooks.pop(self.key, None)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
