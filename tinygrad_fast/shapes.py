@@ -12,6 +12,10 @@ from typing import Any
 Shape = tuple[int, ...]
 
 
+class ShapeError(ValueError, RuntimeError):
+    """Shapes that do not fit. A ValueError to those who come from NumPy, a RuntimeError to those from PyTorch."""
+
+
 class Slot:
     """Stands in a static index for the array that is given as the i-th index input."""
 
@@ -33,7 +37,7 @@ def broadcast(name: str, *given: Shape) -> Shape:
     for i in range(-ndim, 0):
         sizes = {s[i] for s in given if -i <= len(s)} - {1}
         if len(sizes) > 1:
-            raise ValueError(
+            raise ShapeError(
                 f"{name}: shapes must match axis by axis from the right, or be 1; got {' and '.join(map(str, given))}, "
                 f"which differ at axis {i}. Reshape, or unsqueeze where an axis is missing"
             )
@@ -51,13 +55,13 @@ def expand(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `expand`, with -1 for "as it is"."""
     lead = len(sizes) - len(shape)
     if lead < 0:
-        raise ValueError(f"expand: needs at least the input's {len(shape)} axes {shape}; got {tuple(sizes)}")
+        raise ShapeError(f"expand: needs at least the input's {len(shape)} axes {shape}; got {tuple(sizes)}")
     target = tuple(shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes))
     for n, m in zip(shape, target[lead:], strict=True):
         if n not in (1, m):
-            raise ValueError(f"expand: only axes of size 1 can grow; got input {shape} and target {tuple(sizes)}")
+            raise ShapeError(f"expand: only axes of size 1 can grow; got input {shape} and target {tuple(sizes)}")
     if any(n < 0 for n in target[:lead]):
-        raise ValueError(f"expand: -1 is not allowed for a new leading axis; got {tuple(sizes)} for input {shape}")
+        raise ShapeError(f"expand: -1 is not allowed for a new leading axis; got {tuple(sizes)} for input {shape}")
     return target
 
 
@@ -77,7 +81,7 @@ def axes(dim: int | Sequence[int] | None, ndim: int) -> Shape:
         return tuple(range(ndim))
     many = [axis(d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
     if len(set(many)) != len(many):
-        raise ValueError(f"dim: each axis at most once; got {dim}")
+        raise ShapeError(f"dim: each axis at most once; got {dim}")
     if not many:
         return tuple(range(ndim))
     return tuple(sorted(many)) if ndim else ()
@@ -94,14 +98,14 @@ def reshape(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `reshape`, its one -1 replaced by what is left."""
     sizes, total = tuple(int(n) for n in sizes), prod(shape)
     if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
-        raise ValueError(f"reshape: sizes are >= 0, at most one of them -1; got {sizes}")
+        raise ShapeError(f"reshape: sizes are >= 0, at most one of them -1; got {sizes}")
     if -1 in sizes:
         rest = -prod(sizes)
         if rest == 0 or total % rest:
-            raise ValueError(f"reshape: {total} elements of shape {shape} do not divide into {sizes}")
+            raise ShapeError(f"reshape: {total} elements of shape {shape} do not divide into {sizes}")
         return tuple(total // rest if n == -1 else n for n in sizes)
     if prod(sizes) != total:
-        raise ValueError(
+        raise ShapeError(
             f"reshape: the number of elements must stay {total} (shape {shape}); {sizes} has {prod(sizes)}. "
             "Put -1 for one axis to have it worked out"
         )
@@ -112,7 +116,7 @@ def permute(dims: Sequence[int], ndim: int) -> Shape:
     """A full order of the axes, each once."""
     order = tuple(axis(d, ndim) for d in dims)
     if sorted(order) != list(range(ndim)):
-        raise ValueError(f"permute: must name each of the {ndim} axes once; got {tuple(dims)}")
+        raise ShapeError(f"permute: must name each of the {ndim} axes once; got {tuple(dims)}")
     return order
 
 
@@ -121,7 +125,7 @@ def same_but(name: str, given: Sequence[Shape], along: int) -> None:
     first = given[0]
     for s in given[1:]:
         if len(s) != len(first) or any(a != b for i, (a, b) in enumerate(zip(s, first)) if i != along):
-            raise ValueError(
+            raise ShapeError(
                 f"{name}: shapes must agree on every axis but dim={along}; got {', '.join(map(str, given))}"
             )
 
@@ -129,7 +133,7 @@ def same_but(name: str, given: Sequence[Shape], along: int) -> None:
 def matmul(a: Shape, b: Shape) -> None:
     """(..., M, K) @ (..., K, N), batch axes broadcast."""
     if len(a) < 2 or len(b) < 2 or a[-1] != b[-2]:
-        raise ValueError(
+        raise ShapeError(
             f"matmul: x (..., M, K) @ w (..., K, N) needs equal K; got x {a} and w {b}. Transpose one of them?"
         )
     if a[:-2] != b[:-2]:
@@ -139,19 +143,19 @@ def matmul(a: Shape, b: Shape) -> None:
 def linear(x: Shape, w: Shape, b: Shape | None) -> None:
     """x (..., K), w (O, K), b (O)."""
     if len(w) != 2 or not x or x[-1] != w[1]:
-        raise ValueError(
+        raise ShapeError(
             f"linear: x (..., K) and weight (O, K) need equal K; got x {x} and weight {w}. "
             "Flatten the input, or make the layer with in_features=x.shape[-1]"
         )
     if b is not None and b != w[:1]:
-        raise ValueError(f"linear: bias must be (O,) = {w[:1]}; got {b}")
+        raise ShapeError(f"linear: bias must be (O,) = {w[:1]}; got {b}")
 
 
 def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     """(height, width) from an int or two."""
     two = (value, value) if hasattr(value, "__index__") else tuple(value)
     if len(two) != 2 or not all(hasattr(n, "__index__") for n in two):
-        raise ValueError(f"{name}: an int or two of them (height, width); got {value!r}")
+        raise ShapeError(f"{name}: an int or two of them (height, width); got {value!r}")
     return int(two[0]), int(two[1])
 
 
@@ -170,20 +174,20 @@ def window(n: int, k: int, stride: int, padding: int, dilation: int = 1, ceil: b
 def conv2d(x: Shape, w: Shape, stride: tuple, padding: tuple, dilation: tuple, groups: int) -> Shape:
     """x (N, C, H, W), w (O, C/groups, KH, KW) -> (N, O, OH, OW)."""
     if len(x) != 4 or len(w) != 4:
-        raise ValueError(f"conv2d: x (N, C, H, W) and weight (O, C/groups, KH, KW); got x {x} and weight {w}")
+        raise ShapeError(f"conv2d: x (N, C, H, W) and weight (O, C/groups, KH, KW); got x {x} and weight {w}")
     if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0 or groups < 1:
-        raise ValueError(
+        raise ShapeError(
             f"conv2d: stride, dilation and groups >= 1, padding >= 0; got stride {stride}, dilation {dilation}, "
             f"groups {groups}, padding {padding}"
         )
     if x[1] != w[1] * groups or w[0] % groups:
-        raise ValueError(
+        raise ShapeError(
             f"conv2d: weight (O, C/groups, KH, KW) needs C = {w[1] * groups} channels in x and O divisible by groups; "
             f"got x {x}, weight {w}, groups {groups}"
         )
     hw = tuple(window(n, k, s, p, d) for n, k, s, p, d in zip(x[2:], w[2:], stride, padding, dilation, strict=True))
     if min(hw) < 1:
-        raise ValueError(
+        raise ShapeError(
             f"conv2d: the kernel must fit into the padded image; got image {x[2:]}, kernel {w[2:]}, padding {padding}, "
             f"dilation {dilation}. Use a larger image or padding"
         )

@@ -47,7 +47,7 @@ class Leaf:
     def __init__(self, shape: tuple[int, ...], dtype: Any):
         self.shape, self.dtype = shape, dtype
         self.grad: Any = None
-        self.hooks: dict[int, Callable] | None = None
+        self.hooks: dict[Any, Callable] | None = None
         self.time = _clock()
 
 
@@ -71,7 +71,7 @@ class Node:
         self.cells = cells
         self.stamps = [c[0] for c in cells]
         self.grad, self.retains = None, False
-        self.hooks: dict[int, Callable] | None = None
+        self.hooks: dict[Any, Callable] | None = None
         self.time = _clock()
 
 
@@ -116,11 +116,11 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
                 break
             g = grads.pop(node)
             if node.hooks:
-                for hook in node.hooks.values():
+                for hook in tuple(node.hooks.values()):  # a hook may remove itself
                     g = hook(g)
             if only is None:
                 if node.retains:
-                    node.grad = g if node.grad is None else add(node.grad, g)
+                    node.grad = (g if type(node) is Leaf else xp.copy(g)) if node.grad is None else add(node.grad, g)
             elif node in only:
                 found[node] = g
             if type(node) is Leaf:
@@ -147,9 +147,9 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
             if not retain:
                 node.parents = node.pulls = node.redo = node.hooks = None
             for parent, pull in zip(parents, pulls, strict=True):
+                if type(parent) is Leaf and only is not None and parent not in only:
+                    continue
                 d = pull(g)
-                if type(parent) is Leaf and only is None:  # a pullback may return g or a view of it, but
-                    d = xp.own(d, g)  # the gradients of two leaves never share memory
                 if parent.shape is not None and (d.shape != parent.shape or d.dtype != parent.dtype):
                     raise RuntimeError(
                         f"pullback of {node.name}: must return the input's shape and dtype, {parent.shape} "
@@ -157,8 +157,8 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
                     )
                 old = grads.get(parent)
                 if old is None:
-                    heappush(front, (-parent.time, parent))
-                    grads[parent] = d
+                    heappush(front, (-parent.time, parent))  # a pullback may return g or a view of it, but
+                    grads[parent] = xp.own(d, g) if type(parent) is Leaf else d  # two leaves never share memory
                 else:
                     grads[parent] = _sum(add, old, d)
             parents = pulls = pull = parent = g = d = old = node = None  # nothing outlives its turn

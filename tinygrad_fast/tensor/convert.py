@@ -19,8 +19,13 @@ class Convert(Gradients):
 
     __slots__ = ()
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        """In another dtype, on another device, or like another tensor: to("cuda"), to(tf.float16), to(other)."""
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: Any = False, copy: Any = False
+    ) -> Tensor:
+        """In another dtype, on another device, or like another tensor: to("cuda"), to(tf.float16), to(other).
+
+        The tensor itself where nothing changes, unless `copy`. `non_blocking` is taken and not needed.
+        """
         for a in args:
             if isinstance(a, Core):
                 dtype, device = a.dtype, a.device
@@ -30,7 +35,8 @@ class Convert(Gradients):
                 dtype = a
         t: Any = self if dtype is None else within(self, dtypes.dtype_of(dtype))
         xp = t.xp if device is None else backend.get(device)
-        return t if xp is t.xp else moved(t, xp)
+        t = t if xp is t.xp else moved(t, xp)
+        return t.clone() if copy and t is self else t
 
     def float(self) -> Tensor:
         return within(self, dtypes.float32)

@@ -57,10 +57,13 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
     else:
         outs = wrap(y, xp, cells[0] if xp.is_view(y, arrays[0]) else [0])
     if wanted and mode.record:
-        edges = [(n, p) for n, p in zip(nodes, pulls) if n is not None and p is not None]
-        if edges:
+        parents, kept = [], []
+        for n, p in zip(nodes, pulls):
+            if n is not None and p is not None:
+                parents.append(n)
+                kept.append(p)
+        if parents:
             redo = _redo(op, xp, inputs, static, nodes) if mode.keep else None
-            parents, kept = [n for n, _ in edges], [p for _, p in edges]
             if type(y) is tuple:
                 whole = Node(op.__name__, parents, kept, cells + [t.version for t in outs], None, None, redo)
                 for i, t in enumerate(outs):

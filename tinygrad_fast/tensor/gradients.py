@@ -139,6 +139,11 @@ class Gradients(Interop):
         """A copy, inside the graph."""
         return apply(ops.copy, self)
 
+    def __copy__(self) -> Self:
+        t = type(self).__new__(type(self))
+        t.data, t.xp, t.node, t.version = self.data, self.xp, self.node, self.version
+        return t
+
     def __deepcopy__(self, memo: dict) -> Self:
         if isinstance(self.node, Node):
             raise RuntimeError("deepcopy: only leaves can be copied with their gradient; write x.detach().clone()")

@@ -36,14 +36,18 @@ class InPlace(Products):
                 value = moved(value, self.xp)
             if dtypes.rank(value.dtype) > dtypes.rank(self.dtype):
                 raise RuntimeError(f"{name}: a {value.dtype} result does not fit into a {self.dtype} tensor in place")
-            if key is ... and shapes.broadcast(name, self.shape, value.shape) != self.shape:
-                raise ValueError(f"{name}: {value.shape} does not fit into {self.shape} in place")
             value = value.data
         self.version[0] += 1
-        self.xp.write_(self.data, value, key)
+        try:
+            self.xp.write_(self.data, value, key)
+        except ValueError:
+            place = self.shape if key is ... else self.data[key].shape
+            raise shapes.ShapeError(
+                f"{name}: the value must broadcast to {place}, the place it is written to; got {shapes.of(value)}"
+            ) from None
         return self
 
-    def copy_(self, src: Core) -> Self:
+    def copy_(self, src: Core, non_blocking: bool = False) -> Self:
         return self._write("copy_", src)
 
     def fill_(self, value: Any) -> Self:

@@ -24,11 +24,15 @@ class Interop(Core):
         return self.xp.to_numpy(self.data).tolist()
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.numel() == 1 else repr(self)
+        if not self.ndim:
+            return format(self.item(), spec)
+        if spec:
+            raise TypeError(f"format: {spec!r} fits one number; got shape {self.shape}. Index it, or print it whole")
+        return repr(self)
 
-    def numpy(self) -> np.ndarray:
-        """The NumPy array; on the CPU it shares memory with the tensor."""
-        if self.node is not None:
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The NumPy array; on the CPU it shares memory with the tensor. `force`: also of one that requires grad."""
+        if self.node is not None and not force:
             raise RuntimeError("numpy: this tensor requires grad, and an array cannot. Write x.detach().numpy()")
         return self.xp.to_numpy(self.data)
 
@@ -42,6 +46,9 @@ class Interop(Core):
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("pickle: tensors are not pickled. tf.save writes them as safetensors; or send x.numpy()")
 
     def _one(self, kind: str) -> Any:
         if self.numel() != 1:

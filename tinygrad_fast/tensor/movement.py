@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import dtypes, ops, shapes
 from .arithmetic import Arithmetic
-from .core import apply, wrap
+from .core import Core, apply, wrap
 from .promote import sizes_of, within
 
 if TYPE_CHECKING:
@@ -62,10 +62,15 @@ class Movement(Arithmetic):
     def mT(self) -> Tensor:
         return self.transpose(-1, -2)
 
-    def movedim(self, source: int, destination: int) -> Tensor:
-        a, b = shapes.axis(source, self.ndim), shapes.axis(destination, self.ndim)
-        order = [i for i in range(self.ndim) if i != a]
-        order.insert(b, a)
+    def movedim(self, source: Any, destination: Any) -> Tensor:
+        """Axes `source` (an int or several) at the positions `destination`; the others keep their order."""
+        ends = [d if isinstance(d, (tuple, list)) else (d,) for d in (source, destination)]
+        a, b = ([shapes.axis(d, self.ndim) for d in end] for end in ends)
+        if len(a) != len(b) or len({*a}) < len(a) or len({*b}) < len(b):
+            raise RuntimeError(f"movedim: one destination for each source, no axis twice; got {source}, {destination}")
+        order = [i for i in range(self.ndim) if i not in a]
+        for place, i in sorted(zip(b, a)):
+            order.insert(place, i)
         return self.permute(*order)
 
     def squeeze(self, dim: Any = None) -> Tensor:
@@ -96,12 +101,19 @@ class Movement(Arithmetic):
         return wide.reshape(tuple(k * m for k, m in zip(sizes, shape)))
 
     def flip(self, *dims: Any) -> Tensor:
-        return apply(ops.flip, self, axis=shapes.axes(sizes_of(dims), self.ndim))
+        dims = sizes_of(dims)
+        return apply(ops.flip, self, axis=shapes.axes(dims, self.ndim) if dims else ())
 
-    def roll(self, shifts: int, dims: int) -> Tensor:
-        n = self.size(dims)
-        k = shifts % n if n else 0
-        return cat([self.narrow(dims, n - k, k), self.narrow(dims, 0, n - k)], dims)
+    def roll(self, shifts: Any, dims: Any = None) -> Tensor:
+        """What leaves at one end comes in at the other; without `dims`, as one long row."""
+        if dims is None:
+            return self.reshape(-1).roll(shifts, 0).reshape(self.shape)
+        x: Any = self
+        for shift, dim in zip(*((v,) if isinstance(v, int) else v for v in (shifts, dims)), strict=True):
+            n = x.size(dim)
+            k = shift % n if n else 0
+            x = cat([x.narrow(dim, n - k, k), x.narrow(dim, 0, n - k)], dim)
+        return x
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
         i = shapes.axis(dim, self.ndim)
@@ -154,9 +166,15 @@ class Movement(Arithmetic):
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Joined along an axis; all other axes must agree."""
+    """Joined along an axis; all other axes must agree. Tensors of shape (0,) are left out, as in PyTorch."""
+    for t in tensors:
+        if not isinstance(t, Core):
+            raise TypeError(f"cat: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
+    tensors = [t for t in tensors if t.shape != (0,)] or tensors
     if not tensors:
         raise RuntimeError("cat: needs at least one tensor")
+    if not tensors[0].ndim:
+        raise RuntimeError("cat: 0-d tensors have no axis to be joined along; use tf.stack")
     axis = shapes.axis(dim, tensors[0].ndim)
     shapes.same_but("cat", [t.shape for t in tensors], axis)
     dtype = dtypes.result_type(*tensors)

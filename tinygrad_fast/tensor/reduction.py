@@ -39,6 +39,8 @@ class Reduction(Indexing):
         self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
     ) -> Tensor:
         """sum (x - mean)^2 / (n - correction); `unbiased` is the older way to say correction 1 or 0."""
+        if isinstance(dim, bool):  # x.var(False)
+            dim, unbiased = None, dim
         correction = correction if unbiased is None else int(unbiased)
         axis = shapes.axes(dim, self.ndim)
         return apply(ops.var, must_float("var", self), axis=axis, correction=correction, keepdims=keepdim)
@@ -47,6 +49,8 @@ class Reduction(Indexing):
         self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
     ) -> Tensor:
         """The square root of `var`."""
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
         correction = correction if unbiased is None else int(unbiased)
         axis = shapes.axes(dim, self.ndim)
         return apply(ops.std, must_float("std", self), axis=axis, correction=correction, keepdims=keepdim)
@@ -91,31 +95,36 @@ class Reduction(Indexing):
     def _arg(self, op: Callable, dim: int | None, keepdim: bool) -> Tensor:
         self._some(dim, op.__name__)
         if dim is None or not self.ndim:
-            return apply(op, self.reshape(-1), axis=0)
+            index = apply(op, self.reshape(-1), axis=0)
+            return index.reshape((1,) * self.ndim) if keepdim else index
         return apply(op, self, axis=shapes.axis(dim, self.ndim), keepdims=keepdim)
 
-    def prod(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        x: Any = self if dtypes.is_float(self.dtype) else self.long()
+    def prod(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+        x: Any = self.to(dtype=dtype) if dtype is not None or dtypes.is_float(self.dtype) else self.long()
         return apply(ops.prod, x, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
         return apply(ops.logsumexp, as_float(self), axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
 
-    def softmax(self, dim: int) -> Tensor:
-        return self._along(ops.softmax, dim)
+    def softmax(self, dim: int, dtype: Any = None) -> Tensor:
+        return self._along(ops.softmax, dim, dtype)
 
-    def log_softmax(self, dim: int) -> Tensor:
-        return self._along(ops.log_softmax, dim)
+    def log_softmax(self, dim: int, dtype: Any = None) -> Tensor:
+        return self._along(ops.log_softmax, dim, dtype)
 
-    def _along(self, op: Callable, dim: int) -> Tensor:
-        x = as_float(self)
+    def _along(self, op: Callable, dim: int, dtype: Any) -> Tensor:
+        x = as_float(self.to(dtype=dtype))
         if not self.ndim:
             return apply(op, x.reshape(1), axis=0).reshape(())
         return apply(op, x, axis=shapes.axis(dim, self.ndim))
 
-    def cumsum(self, dim: int) -> Tensor:
-        x: Any = self if dtypes.is_float(self.dtype) else self.long()
-        return apply(ops.cumsum, x, axis=shapes.axis(dim, self.ndim)) if self.ndim else x
+    def cumsum(self, dim: int, *, dtype: Any = None) -> Tensor:
+        x: Any = self.to(dtype=dtype) if dtype is not None or dtypes.is_float(self.dtype) else self.long()
+        axis = shapes.axis(dim, self.ndim)
+        return apply(ops.cumsum, x, axis=axis) if self.ndim else x.clone()
+
+    def __contains__(self, element: Any) -> bool:
+        return bool(self.eq(element).any())
 
     def any(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         return apply(ops.any, self, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
@@ -139,24 +148,28 @@ class Reduction(Indexing):
         """True if all elements are close in the sense of `isclose`."""
         return bool(self.isclose(other, rtol, atol, equal_nan).all())
 
-    def norm(self, p: float = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """(sum |x|^p)^(1/p); the largest |x| for p = inf."""
+    def norm(self, p: float | str = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+        """(sum |x|^p)^(1/p); the largest |x| for p = inf; "fro" means 2. Its gradient at x = 0 is 0 for p = 2."""
         x = must_float("norm", self)
         if p == float("inf"):
             return x.abs().amax(dim, keepdim)
         if p == 1:
             return x.abs().sum(dim, keepdim)
-        return x.square().sum(dim, keepdim).sqrt() if p == 2 else (x.abs() ** p).sum(dim, keepdim) ** (1 / p)
+        if p not in (2, "fro"):
+            return (x.abs() ** p).sum(dim, keepdim) ** (1 / float(p))
+        total = x.square().sum(dim, keepdim)
+        return total.masked_fill(total == 0, 1).sqrt().masked_fill(total == 0, 0)
 
     def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
         return apply(ops.argsort, self, axis=shapes.axis(dim, self.ndim), descending=descending)
 
     def sort(self, dim: int = -1, descending: bool = False) -> Extreme:
+        """In order along an axis, equal elements as they stood; NaN counts as the largest."""
         indices = self.argsort(dim, descending)
         return Extreme(self.gather(dim, indices), indices)
 
-    def topk(self, k: int, dim: int = -1, largest: bool = True) -> Extreme:
-        """The k largest (or smallest) along an axis, in order."""
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extreme:
+        """The k largest (or smallest) along an axis, always in order."""
         if not 0 <= k <= self.size(dim):
             raise RuntimeError(f"topk: k must be in 0..{self.size(dim)}, the size of dim {dim}; got {k}")
         indices = self.argsort(dim, descending=largest).narrow(dim, 0, k)
