@@ -304,7 +304,8 @@ def test_16_bit_weights():
 
 X = tf.Tensor([1.0], requires_grad=True)
 MISUSE = [
-    (lambda: optim.SGD([]), ValueError, "SGD: needs at least one parameter; got an empty list. Has the model any?"),
+    (lambda: optim.SGD([]), ValueError, "SGD: needs at least one parameter; got none. Has the model any that is not"),
+    (lambda: optim.SGD([{"params": []}]), ValueError, "SGD: needs at least one parameter; got none"),
     (lambda: optim.SGD(X), TypeError, "SGD: params is a list of Tensors, or of dicts with them; got a Tensor"),
     (lambda: optim.Adam([1.0]), TypeError, "Adam: parameters are Tensors; got a float"),
     (lambda: optim.SGD({X}), TypeError, "SGD: a set of parameters has no order"),

@@ -35,10 +35,12 @@ class Optimizer:
                 "Write [x], or model.parameters()"
             )
         given = list(_ordered(self._name, params))
-        if not given:
-            raise ValueError(f"{self._name}: needs at least one parameter; got an empty list. Has the model any?")
-        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+        for group in given if given and isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
+        if not any(group["params"] for group in self.param_groups):
+            raise ValueError(
+                f"{self._name}: needs at least one parameter; got none. Has the model any that is not frozen?"
+            )
 
     @property
     def _name(self) -> str:
