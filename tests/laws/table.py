@@ -1,5 +1,5 @@
 """The table: every row of every file, in the order to read them. A new file of rows is added here."""
 
-from . import rows_elementwise
+from . import rows_elementwise, rows_linalg, rows_movement, rows_reduce
 
-TABLE = [*rows_elementwise.rows]
+TABLE = [*rows_elementwise.rows, *rows_reduce.rows, *rows_movement.rows, *rows_linalg.rows]

@@ -104,7 +104,7 @@ class Noisy(Through):
     def disturbed(self, a: Any) -> Any:
         if type(a) is tuple:
             return tuple(map(self.disturbed, a))
-        if not isinstance(a, (np.ndarray, np.generic)) or not dtypes.is_float(a.dtype):
+        if not hasattr(a, "dtype") or not dtypes.is_float(a.dtype):
             return a
         return np.asarray(a * (1 + self.eps * self.rng.uniform(-1, 1, a.shape)))
 

@@ -30,14 +30,14 @@ TOLERANCE = 1e-6  # of the sizes that enter: four digits above those errors, fou
 EXACT = 1e-10  # where both sides are the same sums in another order
 
 
-def size(*products: Arrays) -> float:
-    """The sum of |a b| over pairs of lists: how large an inner product could be, had nothing cancelled."""
-    return float(sum(np.abs(a * b).sum() for pair in [products] for a, b in zip(*pair, strict=True)))
-
-
-def inner(us: Arrays, vs: Arrays) -> float:
+def inner(us: Arrays, vs: Arrays) -> np.ndarray:
     """<u, v>, summed over all arrays."""
-    return float(sum((u * v).sum() for u, v in zip(us, vs, strict=True)))
+    return np.asarray(sum((u * v).sum() for u, v in zip(us, vs, strict=True)))
+
+
+def size(us: Arrays, vs: Arrays) -> float:
+    """<|u|, |v|>: how large the inner product could be, had nothing cancelled."""
+    return float(inner([np.abs(u) for u in us], [np.abs(v) for v in vs]))
 
 
 def slope(case: Case) -> None:
@@ -49,13 +49,7 @@ def slope(case: Case) -> None:
         up, down = values(case, moved(case, i, H * v)), values(case, moved(case, i, -H * v))
         quotient = [(a - b) / (2 * H) for a, b in zip(up, down, strict=True)]
         allowed = TOLERANCE * (size(gs, quotient) + size([d], [v])) + 1e-9
-        close(
-            "slope",
-            case,
-            f"<pull(g), v> of input {i}",
-            *(np.asarray(inner([d], [v])), np.asarray(inner(gs, quotient))),
-            allowed,
-        )
+        close("slope", case, f"<pull(g), v> of input {i}", inner([d], [v]), inner(gs, quotient), allowed)
 
 
 def linearity(case: Case) -> None:
@@ -80,13 +74,7 @@ def adjoint(case: Case) -> None:
             continue
         step = [b - a for a, b in zip(y, values(case, moved(case, i, v)), strict=True)]
         allowed = EXACT * (size(gs, step) + size([d], [v]) + size(gs, y)) + 1e-300
-        close(
-            "adjoint",
-            case,
-            f"<pull(g), v> of input {i}",
-            *(np.asarray(inner([d], [v])), np.asarray(inner(gs, step))),
-            allowed,
-        )
+        close("adjoint", case, f"<pull(g), v> of input {i}", inner([d], [v]), inner(gs, step), allowed)
 
 
 def purity(case: Case) -> None:
@@ -149,10 +137,12 @@ def _same_in(case: Case, plain: Arrays, gs: Arrays, order: str) -> None:
     if order != "channels_last" or not any(memory.has_order(plain[i]) for i in images):
         return
     for i, y in enumerate(run.values):
-        require("layout", case, y.ndim != 4 or memory.is_channels_last(y), f"output {i} lost channels-last: {y.strides}")
+        kept = y.ndim != 4 or memory.is_channels_last(y)
+        require("layout", case, kept, f"output {i} of channels-last inputs has strides {y.strides}")
     for i, d in zip(case.wanted, pulled, strict=True):
         if d.ndim == 4 and i in images:
-            require("layout", case, memory.is_channels_last(d), f"gradient {i} lost channels-last: {d.strides}")
+            kept = memory.is_channels_last(d)
+            require("layout", case, kept, f"gradient {i} of channels-last inputs has strides {d.strides}")
 
 
 def _compare(case: Case, how: str, arrays: Arrays, gs: Arrays) -> tuple[Run, list[np.ndarray]]:

@@ -16,7 +16,8 @@ from .row import Case, Row
 from .values import Fill
 
 Shape = tuple[int, ...]
-integers, booleans, sampled_from = st.integers, st.booleans, st.sampled_from  # so that a file of rows imports one name
+# So that a file of rows imports one name
+integers, booleans, sampled_from, permutations = st.integers, st.booleans, st.sampled_from, st.permutations
 
 
 @st.composite
@@ -50,7 +51,7 @@ def axis(ndim: int) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def axes(draw: Any, ndim: int) -> None | int | Shape:
+def axes(draw: Any, ndim: int) -> int | Shape | None:
     """What a reduction takes for `dim`: None, an int, or several axes in any order and sign."""
     kind = draw(st.sampled_from(["all", "one", "some"])) if ndim else "all"
     if kind == "all":
@@ -102,20 +103,17 @@ def windows(
     """
     groups = draw(st.sampled_from([1, 1, 2])) if grouped else 1
     c, o, n = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2)), draw(st.integers(1, 2))
-    kernel, stride, padding, dilation, size, out = [], [], [], [], [], []
+    found = []
     for _ in range(axes):
         k, s, d = draw(st.integers(1, max_kernel)), draw(st.integers(1, max_stride)), draw(st.integers(1, max_dilation))
         p = draw(st.integers(0, min(max_padding, k // 2 if half else max_padding)))
-        span = d * (k - 1) + 1
+        span, many = d * (k - 1) + 1, draw(st.integers(1, 3))
         left = draw(st.integers(0, s - 1))  # pixels at the end that no window reaches
-        many = draw(st.integers(1, 3))
-        inner = max((many - 1) * s + span + left - 2 * p, 1)
-        kernel.append(k), stride.append(s), padding.append(p), dilation.append(d), size.append(inner)
-        out.append((inner + 2 * p - span) // s + 1)
-    return Windows(
-        *((n, c, *size), (o, c // groups, *kernel), (n, o, *out)),
-        *(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), groups),
-    )
+        size = max((many - 1) * s + span + left - 2 * p, 1)
+        found.append((k, s, p, d, size, (size + 2 * p - span) // s + 1))
+    kernel, stride, padding, dilation, sizes, outs = zip(*found, strict=True)
+    x, w, y = (n, c, *sizes), (o, c // groups, *kernel), (n, o, *outs)
+    return Windows(x, w, y, kernel, stride, padding, dilation, groups)
 
 
 @st.composite

@@ -44,6 +44,10 @@ class Fill:
             x = np.where(np.abs(d) < by, p + np.where(d < 0, -1, 1) * (by + np.abs(d)), x)
         return x
 
+    def beside(self, shape: Shape, low: float, high: float) -> np.ndarray:
+        """An integer from -2 to 2 plus something in [low, high): for floor, ceil, round."""
+        return self.integers(shape, -2, 3) + self.between(shape, low, high)
+
     def distinct(self, shape: Shape, gap: float = 0.1) -> np.ndarray:
         """No two elements closer than 0.6 `gap`: for maxima and sorting, where a tie has no slope."""
         n = prod(shape)
