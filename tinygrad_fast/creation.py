@@ -21,6 +21,9 @@ def _made(array: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Te
 
 def _shape(size: tuple) -> tuple:
     size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    if not all(hasattr(n, "__index__") for n in size):
+        raise TypeError(f"size: needs ints, or one tuple of them; got {size}")
+    size = tuple(n.__index__() for n in size)
     if any(n < 0 for n in size):
         raise RuntimeError(f"size: no axis can be negative; got {size}")
     return size
@@ -35,12 +38,13 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """A CPU tensor that shares the array's memory: a write to one shows in the other."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: needs a numpy.ndarray; got {type(array).__name__}. Use tf.tensor(...) to copy")
-    dtypes.dtype_of(array.dtype)
+    if dtypes.dtype_of(array.dtype) != array.dtype:
+        raise ValueError(f"from_numpy: needs the machine's byte order; got {array.dtype}. Use tf.tensor(...) to copy")
     cpu = backend.get("cpu")
     return wrap(np.asarray(array), cpu, [0])
 
 
-def as_tensor(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a Tensor, without a copy where that is possible."""
     t = data if isinstance(data, Tensor) else from_numpy(data) if isinstance(data, np.ndarray) else Tensor(data)
     return t.to(dtype=dtype, device=device)
@@ -74,11 +78,18 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... below end; integers give int64, any float gives float32."""
     if end is None:
         start, end = 0, start
+    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
     if step == 0 or (end - start) * step < 0:
         raise RuntimeError(f"arange: step must lead from start to end and not be 0; got {start}, {end}, step {step}")
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
@@ -102,7 +113,11 @@ def rand(
     *size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform in [0, 1)."""
-    return _made(_drawn(rng.uniform, size, generator), dtype, device, requires_grad)
+    values = _drawn(rng.uniform, size, generator)
+    if dtype is not None and dtypes.dtype_of(dtype).itemsize == 2:  # rounding up would give 1
+        steps = 2.0 ** (11 if dtypes.dtype_of(dtype) == dtypes.float16 else 8)
+        values = np.floor(values * steps) / steps
+    return _made(values, dtype, device, requires_grad)
 
 
 def randn(
@@ -113,18 +128,23 @@ def randn(
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None, device: Any = None
+    low: int = 0, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None, device: Any = None
 ) -> Tensor:
-    """Integers from low to high - 1, as randint(low, high, size) or randint(high, size)."""
-    if size is None:
+    """Integers from low to high - 1: randint(low, high, size), randint(high, size), randint(high, size=size)."""
+    if size is None and isinstance(high, (tuple, list)):
         low, high, size = 0, low, high
-    if size is None or high <= low:
+    elif high is None:
+        low, high = 0, low
+    if size is None or not 0 < high - low < 2**63:
         raise RuntimeError(f"randint: needs low < high and a size; got low {low}, high {high}, size {size}")
-    words = _drawn(rng.bits, (tuple(size) if not isinstance(size, int) else (size,),), generator).astype(np.uint64)
-    scaled = (words * np.uint64(high - low)) >> np.uint64(
-        32
-    )  # a multiplication and a shift: no division, bias < 2^-32 n
-    return _made(scaled.astype(np.int64) + low, dtype, device, False)
+    size, n = _shape((size,)), high - low
+    if n <= 2**32:
+        words = _drawn(rng.bits, size, generator).astype(np.uint64)
+        drawn = (words * np.uint64(n)) >> np.uint64(32)  # no division; the bias is below n / 2^32
+    else:
+        pairs = _drawn(rng.bits, (*size, 2), generator).astype(np.uint64)
+        drawn = ((pairs[..., 0] << np.uint64(32)) | pairs[..., 1]) % np.uint64(n)
+    return _made(drawn.astype(np.int64) + low, dtype, device, False)
 
 
 def randperm(n: int, *, generator: Any = None, device: Any = None) -> Tensor:

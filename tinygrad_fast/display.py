@@ -12,18 +12,21 @@ from .dtypes import bool_, float32, int64, is_float
 def represent(t: Any) -> str:
     """tensor([[1.0000, 2.5000]], requires_grad=True), with dtype and device where they are not the default."""
     a = t.xp.to_numpy(t.data)
-    if is_float(a.dtype) and a.dtype.kind != "f":
-        a = a.astype(np.float32)  # bfloat16
-    whole = a.dtype.kind == "f" and bool(np.all(np.isfinite(a) & (a == np.rint(a)) & (np.abs(a) < 1e6)))
+    floating = is_float(a.dtype)
+    if floating and a.dtype.itemsize == 2:
+        a = a.astype(np.float32)  # NumPy cannot format bfloat16
+    finite = a[np.isfinite(a)] if floating else a
+    whole = floating and bool(np.all((finite == np.rint(finite)) & (np.abs(finite) < 1e6)))
     body = np.array2string(
         a,
         separator=", ",
         prefix="tensor(",
         precision=0 if whole else 4,
-        suppress_small=a.size > 0 and bool(np.all(np.abs(a[np.isfinite(a)]) < 1e4)) if a.dtype.kind == "f" else False,
-        floatmode="fixed" if a.dtype.kind == "f" else None,
+        suppress_small=whole,  # else powers of ten where the largest is over 1000 times the smallest
+        floatmode="fixed" if floating else None,
         threshold=1000,
         edgeitems=3,
+        max_line_width=80,
     )
     notes = [body]
     if a.size == 0 and a.ndim > 1:

@@ -49,11 +49,12 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     sizes: dict[str, int] = {}
     for term, t in zip(terms, tensors):
         for letter, n in zip(term, t.shape):
-            if sizes.setdefault(letter, n) != n:
-                raise ValueError(
-                    f"einsum: letter {letter!r} must have one size; got {sizes[letter]} and {n} in {equation!r}"
+            if sizes.get(letter, 1) not in (1, n) and n != 1:
+                raise shapes.ShapeError(
+                    f"einsum: letter {letter!r} must have one size, or 1; got {sizes[letter]} and {n} in {equation!r}"
                 )
-    pairs = [_diagonal(term, t) for term, t in zip(terms, tensors)]
+            sizes[letter] = n if n != 1 else sizes.get(letter, 1)
+    pairs = [_diagonal(*_stretched(term, t, sizes)) for term, t in zip(terms, tensors)]
     term, x = pairs[0]
     for i, (other, y) in enumerate(pairs[1:]):
         needed = set(output).union(*(t for t, _ in pairs[i + 2 :]))
@@ -88,6 +89,15 @@ def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
     if unknown or len(set(output)) != len(output):
         raise ValueError(f"einsum: each letter of the result must stand once, and in an operand; got {equation!r}")
     return terms, output
+
+
+def _stretched(term: str, x: Tensor, sizes: dict[str, int]) -> tuple[str, Tensor]:
+    """An axis of size 1 whose letter has a larger size elsewhere broadcasts: it, and its letter, go away."""
+    gone = [i for i, letter in enumerate(term) if x.shape[i] < sizes[letter]]
+    kept = [i for i in range(x.ndim) if i not in gone]
+    if any(term[i] in (term[k] for k in kept) for i in gone):  # a diagonal of a broadcast axis
+        return term, x.expand(tuple(sizes[letter] for letter in term))
+    return "".join(term[i] for i in kept), x.reshape(tuple(x.shape[i] for i in kept))
 
 
 def _diagonal(term: str, x: Tensor) -> tuple[str, Tensor]:
