@@ -1,0 +1,148 @@
+"""Residual networks: y = relu(x + f(x)), so that a block starts near the identity and depth does no harm.
+
+Names and shapes of parameters are torchvision's: its weights load. Source: He, Zhang, Ren, Sun, "Deep Residual
+Learning for Image Recognition" (CVPR 2016); the bottleneck's stride stands on the 3x3 (Goyal et al. 2017).
+Smaller nets for smaller images: `cifar.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .. import nn
+from ..tensor import Tensor
+
+
+def conv3x3(c: int, o: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c, o, 3, stride, padding=1, bias=False)
+
+
+def conv1x1(c: int, o: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c, o, 1, stride, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """relu(x + bn2(conv2(relu(bn1(conv1(x)))))), two 3x3 convolutions; `downsample` gives x the shape of the sum."""
+
+    expansion: ClassVar[int] = 1
+
+    def __init__(self, c: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
+        self.conv1, self.bn1 = conv3x3(c, width, stride), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.bn1(self.conv1(x), relu=True)
+        return self.bn2(self.conv2(y), residual=shortcut, relu=True)
+
+    def zero_init(self) -> None:
+        """The block becomes relu(x)."""
+        nn.init.zeros_(self.bn2.weight)
+
+
+class Bottleneck(nn.Module):
+    """relu(x + ...): 1x1 down to `width` channels, 3x3 (with the stride), 1x1 up to 4 width."""
+
+    expansion: ClassVar[int] = 4
+
+    def __init__(self, c: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
+        self.conv1, self.bn1 = conv1x1(c, width), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv3x3(width, width, stride), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = conv1x1(width, 4 * width), nn.BatchNorm2d(4 * width)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.bn1(self.conv1(x), relu=True)
+        y = self.bn2(self.conv2(y), relu=True)
+        return self.bn3(self.conv3(y), residual=shortcut, relu=True)
+
+    def zero_init(self) -> None:
+        """The block becomes relu(x)."""
+        nn.init.zeros_(self.bn3.weight)
+
+
+class ResNet(nn.Module):
+    """Images (N, in_channels, H, W) -> scores (N, num_classes).
+
+    layers: the number of blocks of each of the four stages, of 64, 128, 256 and 512 channels (times `expansion`).
+    stem: "imagenet" is a 7x7 convolution with stride 2 and a max pool (1/4 of the size); "cifar" a 3x3 with stride 1.
+    zero_init_residual: every block starts as the identity.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        layers: tuple[int, int, int, int],
+        num_classes: int = 1000,
+        stem: str = "imagenet",
+        in_channels: int = 3,
+        zero_init_residual: bool = False,
+    ):
+        if stem not in ("imagenet", "cifar"):
+            raise ValueError(f"stem: must be imagenet or cifar; got {stem!r}")
+        large = stem == "imagenet"
+        self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False) if large else conv3x3(in_channels, 64)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()  # in forward it is part of bn1; here for those who take the model apart by children()
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
+        e = block.expansion
+        self.layer1 = stage(block, 64, 64, layers[0], 1)
+        self.layer2 = stage(block, 64 * e, 128, layers[1], 2)
+        self.layer3 = stage(block, 128 * e, 256, layers[2], 2)
+        self.layer4 = stage(block, 256 * e, 512, layers[3], 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(512 * e, num_classes)
+        initialise(self)
+        if zero_init_residual:
+            for m in self.modules():
+                if isinstance(m, (BasicBlock, Bottleneck)):
+                    m.zero_init()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Everything before the pool: (N, C, H, W) -> (N, 512 expansion, H / 32, W / 32), with the cifar stem / 8."""
+        x = self.maxpool(self.bn1(self.conv1(x), relu=True))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.avgpool(self.forward_features(x)).flatten(1))
+
+
+def stage(block: type[BasicBlock] | type[Bottleneck], c: int, width: int, count: int, stride: int) -> nn.Sequential:
+    """`count` blocks; the first has the stride, and a projection where the shortcut's shape changes."""
+    o = width * block.expansion
+    project = nn.Sequential(conv1x1(c, o, stride), nn.BatchNorm2d(o)) if stride != 1 or c != o else None
+    return nn.Sequential(block(c, width, stride, project), *(block(o, width) for _ in range(count - 1)))
+
+
+def initialise(model: nn.Module) -> None:
+    """Convolutions from N(0, 2 / fan_out), fan_out = O KH KW. Source: He et al. 2015, as torchvision has it."""
+    for m in model.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+
+
+def resnet18(num_classes: int = 1000, **options: Any) -> ResNet:
+    """11,689,512 parameters at 1000 classes. Options: those of ResNet (stem, in_channels, zero_init_residual)."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, **options)
+
+
+def resnet34(num_classes: int = 1000, **options: Any) -> ResNet:
+    """21,797,672 parameters at 1000 classes."""
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, **options)
+
+
+def resnet50(num_classes: int = 1000, **options: Any) -> ResNet:
+    """25,557,032 parameters at 1000 classes."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, **options)
+
+
+def resnet101(num_classes: int = 1000, **options: Any) -> ResNet:
+    """44,549,160 parameters at 1000 classes."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, **options)
+
+
+def resnet152(num_classes: int = 1000, **options: Any) -> ResNet:
+    """60,192,808 parameters at 1000 classes."""
+    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, **options)

@@ -1,0 +1,177 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from ..creation import zeros
+from ..tensor import Tensor
+from . import functional as F
+from . import init
+from .linear import empty
+from .module import Module
+from .parameter import Parameter
+
+Size = int | tuple[int, ...]
+
+
+def sizes(name: str, value: Any, n: int) -> tuple[int, ...]:
+    """3 -> (3, 3): one number for each of the n axes of the window."""
+    given = (value,) * n if isinstance(value, int) else tuple(value)
+    if len(given) != n:
+        raise ValueError(f"{name}: must be a number, or {n} of them; got {value}")
+    return given
+
+
+class _Conv(Module):
+    """What convolutions share: weight (O, C / groups, *kernel), bias (O), U(-k, k) with k = 1 / sqrt(fan_in)."""
+
+    ndim: int
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size,
+        padding: Size | str,
+        output_padding: Size,
+        dilation: Size,
+        groups: int,
+        bias: bool,
+        device: Any,
+        dtype: Any,
+    ):
+        name, n = type(self).__name__, self.ndim
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{name}: groups must divide both channel counts; got {in_channels} in, {out_channels} out, {groups}"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = sizes("kernel_size", kernel_size, n), sizes("stride", stride, n)
+        self.padding = padding if isinstance(padding, str) else sizes("padding", padding, n)
+        self.output_padding, self.dilation = sizes("output_padding", output_padding, n), sizes("dilation", dilation, n)
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
+        self.bias = empty(out_channels, device=device, dtype=dtype) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        init.by_fan_in(prod(self.weight.shape[1:]), self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        for name, usual in (("padding", 0), ("output_padding", 0), ("dilation", 1)):
+            value = getattr(self, name)
+            if value != (usual,) * self.ndim:
+                parts.append(f"{name}={value!r}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        return ", ".join(parts)
+
+
+def _kernel(shape: tuple[int, ...], groups: int, device: Any, dtype: Any) -> Parameter:
+    """A weight (O, C, KH, KW) that lies KH KW C O in memory: the matrix a convolution multiplies by, and its gradient.
+
+    Grouped convolutions multiply by one matrix a group, and their weights lie as they read.
+    """
+    if groups > 1:
+        return empty(*shape, device=device, dtype=dtype)
+    return Parameter(zeros(*shape[2:], shape[1], shape[0], device=device, dtype=dtype).permute(
+        len(shape) - 1, len(shape) - 2, *range(len(shape) - 2)
+    ))
+
+
+class Conv1d(_Conv):
+    """y = x * w + b, as F.conv1d: x (N, C, L) -> y (N, O, OL), OL = (L + 2 padding - dilation (K - 1) - 1) // stride + 1."""
+
+    ndim = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, device, dtype
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv2d(_Conv):
+    """y = x * w + b, as F.conv2d: x (N, C, H, W) -> y (N, O, OH, OW), OH = (H + 2 p - d (KH - 1) - 1) // s + 1.
+
+    `relu=True` in the call gives max(y, 0) in one go.
+    """
+
+    ndim = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, device, dtype
+        )
+
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, relu=relu)
+
+
+class ConvTranspose2d(_Conv):
+    """The adjoint of Conv2d in x, plus b: x (N, C, H, W) -> y (N, O, OH, OW); weight (C, O / groups, KH, KW).
+
+    OH = (H - 1) s - 2 p + d (KH - 1) + output_padding + 1.
+    """
+
+    ndim, transposed = 2, True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Size = 1,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        super().__init__(
+            *(in_channels, out_channels, kernel_size, stride, padding),
+            *(output_padding, dilation, groups, bias, device, dtype),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
