@@ -129,7 +129,7 @@ class CPU(Composed):
 
     @_wide
     def sigmoid(self, x):
-        with quiet:  # exp may overflow to inf, of which 1 / inf is the right 0; by tanh, small values would be lost
+        with np.errstate(all="ignore"):  # exp may overflow to inf, of which 1 / inf is the right 0; by tanh, small values would be lost
             return 1 / (1 + np.exp(-x))
 
     @_wide
@@ -217,6 +217,7 @@ class CPU(Composed):
             return x.take(indices[0], axis=0)  # the same; several times faster when a row is short
         return x[_fill(key, indices)] if indices or Ellipsis in key else x[(*key, ...)]  # a view also where 0-d
 
+    @_wide
     def getitem_back(self, g, *indices, key, shape):
         """Zeros of `shape`, with g added where `getitem` read."""
         d = np.zeros(shape, g.dtype)
@@ -230,6 +231,7 @@ class CPU(Composed):
         """y[..., i, ...] = x[..., index[..., i, ...], ...] along one axis"""
         return np.take_along_axis(x[tuple(_span(x, index, axis))], index, axis)
 
+    @_wide
     def gather_back(self, g, index, axis, shape):
         d = np.zeros(shape, g.dtype)
         grid = list(np.ogrid[tuple(map(slice, index.shape))])
@@ -239,7 +241,7 @@ class CPU(Composed):
 
     def one_hot(self, index, n, dtype):
         """A new last axis of n: 1 at the index, else 0"""
-        return (index[..., None] == np.arange(n)).astype(dtype)
+        return np.equal(index[..., None], np.arange(n), order="C").astype(dtype)  # the new axis is the fastest
 
     # Linear algebra and windows
     @_wide
@@ -258,9 +260,22 @@ class CPU(Composed):
     def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
         return windows.conv2d_dw(g, x, stride, padding, dilation, groups, k)
 
+    def unfold(self, x, kernel, stride, padding, dilation):
+        return windows.unfold(x, kernel, stride, padding, dilation)
+
+    @_wide
+    def fold(self, y, hw, kernel, stride, padding, dilation):
+        return windows.fold(y, hw, kernel, stride, padding, dilation)
+
     # Random numbers: `key` as in rng.py
     def uniform(self, key, shape):
         return rng.uniform(key, int(np.prod(shape))).reshape(shape)
+
+    def uniform_like(self, x, key):
+        """One for each element of x, counted in order C, laid out as x"""
+        u = np.empty_like(x, np.float32)
+        u[...] = self.uniform(key, x.shape)
+        return u
 
 
 def _fill(key: tuple, indices: tuple) -> tuple:
