@@ -192,3 +192,51 @@ def conv2d(x: Shape, w: Shape, stride: tuple, padding: tuple, dilation: tuple, g
             f"dilation {dilation}. Use a larger image or padding"
         )
     return (x[0], w[0], *hw)
+
+
+def equal(name: str, a: Shape, b: Shape) -> None:
+    """Input and target of a loss: the same shape, nothing is broadcast."""
+    if a != b:
+        raise ValueError(
+            f"{name}: input and target must have the same shape; got {a} and {b}. Broadcasting here is nearly always a "
+            "mistake: reshape or squeeze one of them, or write target.expand_as(input)"
+        )
+
+
+def classes(name: str, x: Shape, t: Shape, w: Shape) -> None:
+    """x (N, C, ...), t (N, ...) class indices, w (C,) or () for none."""
+    if len(x) < 2 or t != x[:1] + x[2:]:
+        raise ValueError(
+            f"{name}: input (N, C, ...) needs targets (N, ...) of class indices; got input {x} and target {t}. "
+            "The classes stand on axis 1: permute the input, or drop that axis of the target"
+        )
+    if w not in ((), (x[1],)):
+        raise ValueError(f"{name}: weight must have one element for each of the {x[1]} classes; got shape {w}")
+
+
+def batch_norm(x: Shape, w: Shape, b: Shape, res: Shape, mean: Shape = (), var: Shape = ()) -> None:
+    """x (N, C, ...), res as x; the others (C,), or () for none."""
+    if len(x) < 2:
+        raise ValueError(f"batch_norm: input must be (N, C, ...); got {x}")
+    for name, s in {"weight": w, "bias": b, "running_mean": mean, "running_var": var}.items():
+        if s not in ((), (x[1],)):
+            raise ValueError(f"batch_norm: {name} must be (C,) = {(x[1],)}, one for each channel of {x}; got {s}")
+    if res not in ((), x):
+        raise ValueError(f"batch_norm: residual must have the input's shape {x}; got {res}")
+
+
+def layer_norm(x: Shape, axis: Shape, w: Shape, b: Shape) -> None:
+    """w and b have the shape of the last axes, which are normalised, or () for none."""
+    tail = tuple(x[i] for i in axis)
+    for name, s in {"weight": w, "bias": b}.items():
+        if s not in ((), tail):
+            raise ValueError(f"layer_norm: {name} must have the normalized shape {tail}; got {s}")
+
+
+def group_norm(x: Shape, groups: int, w: Shape, b: Shape) -> None:
+    """x (N, C, ...), C divisible by groups; w and b (C,), or () for none."""
+    if len(x) < 2 or groups < 1 or x[1] % groups:
+        raise ValueError(f"group_norm: input (N, C, ...) needs C divisible by num_groups; got {x} and {groups} groups")
+    for name, s in {"weight": w, "bias": b}.items():
+        if s not in ((), (x[1],)):
+            raise ValueError(f"group_norm: {name} must be (C,) = {(x[1],)}, one for each channel of {x}; got {s}")

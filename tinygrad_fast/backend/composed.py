@@ -9,102 +9,39 @@ text runs on NumPy, on CuPy, on opaque arrays (a law), and on Tensors (which is 
 
 from __future__ import annotations
 
-from math import pi, prod, sqrt
+from math import prod
 from typing import Any
 
+from ..shapes import Slot
+from .activations import Activations
+from .losses import Losses
+from .norms import Norms
 from .updates import Updates
+from .wide import wide
 
 Array = Any
 
 
-class Composed(Updates):
+class Composed(Activations, Norms, Losses, Updates):
     """Definitions over the names of the same backend. `g` is the gradient of what the forward name returned."""
 
     name: str
 
-    # Activations. Each pullback needs the output y, or the input x where y is not enough.
-
-    def relu(self, x):
-        """max(x, 0)"""
-        return self.maximum(x, 0)
-
-    def relu_back(self, g, y):
-        """g where y > 0, else 0"""
-        return self.mul(g, self.cast(self.gt(y, 0), dtype=g.dtype))
-
-    def sigmoid_back(self, g, y):
-        """g y (1 - y)"""
-        return self.mul(g, self.mul(y, self.sub(1, y)))
-
-    def tanh_back(self, g, y):
-        """g (1 - y^2)"""
-        return self.mul(g, self.sub(1, self.mul(y, y)))
-
-    def leaky_relu(self, x, slope):
-        """x where x > 0, else slope x"""
-        return self.where(self.gt(x, 0), x, self.mul(x, slope))
-
-    def leaky_relu_back(self, g, x, slope):
-        return self.where(self.gt(x, 0), g, self.mul(g, slope))
-
-    def elu(self, x, alpha):
-        """x where x > 0, else alpha (exp(x) - 1)"""
-        return self.where(self.gt(x, 0), x, self.mul(self.expm1(self.minimum(x, 0)), alpha))
-
-    def elu_back(self, g, x, alpha):
-        """g where x > 0, else g alpha exp(x)"""
-        return self.mul(g, self.where(self.gt(x, 0), 1.0, self.mul(self.exp(self.minimum(x, 0)), alpha)))
-
-    def softplus(self, x, beta):
-        """log(1 + exp(beta x)) / beta, without overflow: max(x, 0) + log1p(exp(-|beta x|)) / beta"""
-        small = self.log1p(self.exp(self.neg(self.abs(self.mul(x, beta)))))
-        return self.add(self.maximum(x, 0), self.div(small, beta))
-
-    def softplus_back(self, g, x, beta):
-        """g sigmoid(beta x)"""
-        return self.mul(g, self.sigmoid(self.mul(x, beta)))
-
-    def silu(self, x):
-        """x sigmoid(x)"""
-        return self.mul(x, self.sigmoid(x))
-
-    def silu_back(self, g, x):
-        """g s (1 + x (1 - s)), s = sigmoid(x)"""
-        s = self.sigmoid(x)
-        return self.mul(g, self.mul(s, self.add(1, self.mul(x, self.sub(1, s)))))
-
-    def gelu(self, x, approximate):
-        """x Phi(x), Phi the normal distribution: by erf, or by tanh (Hendrycks and Gimpel 2016)"""
-        return self.mul(x, self._phi(x, approximate))
-
-    def gelu_back(self, g, x, approximate):
-        """g (Phi(x) + x Phi'(x))"""
-        if approximate == "none":
-            density = self.mul(self.exp(self.mul(self.mul(x, x), -0.5)), 1 / sqrt(2 * pi))
-            return self.mul(g, self.add(self._phi(x, approximate), self.mul(x, density)))
-        phi = self._phi(x, approximate)  # (1 + tanh u) / 2, so its slope is 2 phi (1 - phi) u'
-        inner = self.mul(self.add(1, self.mul(self.mul(x, x), 3 * 0.044715)), sqrt(2 / pi))
-        slope = self.mul(self.mul(phi, self.sub(1, phi)), self.mul(inner, 2))
-        return self.mul(g, self.add(phi, self.mul(x, slope)))
-
-    def _phi(self, x, approximate):
-        if approximate == "none":
-            return self.mul(self.add(1, self.erf(self.mul(x, sqrt(0.5)))), 0.5)
-        cubic = self.add(x, self.mul(self.mul(x, self.mul(x, x)), 0.044715))
-        return self.mul(self.add(1, self.tanh(self.mul(cubic, sqrt(2 / pi)))), 0.5)
-
     # Reductions
 
+    @wide
     def mean(self, x, axis, keepdims=False):
-        """sum / count"""
-        return self.div(self.sum(x, axis=axis, keepdims=keepdims), max(prod(x.shape[i] for i in axis), 1))
+        """sum / count; NaN over nothing"""
+        return self.div(self.sum(x, axis=axis, keepdims=keepdims), prod(x.shape[i] for i in axis))
 
+    @wide
     def var(self, x, axis, correction, keepdims=False):
         """mean((x - mean)^2), the count less `correction`: two passes, so a large mean costs no digits"""
         n = prod(x.shape[i] for i in axis)
         d = self.sub(x, self.mean(x, axis=axis, keepdims=True))
         return self.div(self.sum(self.mul(d, d), axis=axis, keepdims=keepdims), float(max(n - correction, 0)))
 
+    @wide
     def logsumexp(self, x, axis, keepdims=False):
         """log(sum(exp(x))), shifted by the maximum so that nothing overflows"""
         top = self.amax(x, axis=axis, keepdims=True)
@@ -112,22 +49,54 @@ class Composed(Updates):
         y = self.add(self.log(self.sum(self.exp(self.sub(x, top)), axis=axis, keepdims=True)), top)
         return y if keepdims else self.reshape(y, shape=tuple(n for i, n in enumerate(x.shape) if i not in axis))
 
+    @wide
+    def logsumexp_back(self, g, x, y, axis):
+        """g exp(x - y), y with `axis` kept as 1; divided by its sum over g, which is 1 but for the rounding of y"""
+        p = self.exp(self.sub(x, y))
+        return self.mul(p, self.div(g, self.sum(p, axis=axis, keepdims=True)))
+
+    @wide
     def softmax(self, x, axis):
         """exp(x) / sum(exp(x)) along one axis"""
         e = self.exp(self.sub(x, self.amax(x, axis=(axis,), keepdims=True)))
         return self.div(e, self.sum(e, axis=(axis,), keepdims=True))
 
+    @wide
     def softmax_back(self, g, y, axis):
         """y (g - sum(g y))"""
         return self.mul(y, self.sub(g, self.sum(self.mul(g, y), axis=(axis,), keepdims=True)))
 
+    @wide
     def log_softmax(self, x, axis):
-        """x - logsumexp(x) along one axis"""
-        return self.sub(x, self.logsumexp(x, axis=(axis,), keepdims=True))
+        """x - log(sum(exp(x))) along one axis, x less its maximum: small results keep their digits at any height"""
+        d = self.sub(x, self.amax(x, axis=(axis,), keepdims=True))
+        return self.sub(d, self.log(self.sum(self.exp(d), axis=(axis,), keepdims=True)))
 
+    @wide
     def log_softmax_back(self, g, y, axis):
         """g - exp(y) sum(g)"""
         return self.sub(g, self.mul(self.exp(y), self.sum(g, axis=(axis,), keepdims=True)))
+
+    # Masks and tables
+
+    def dropout(self, x, key, p):
+        """x / (1 - p) where a random number in [0, 1) is at least p, else 0 -> y, where"""
+        kept = self.ge(self.uniform_like(x, key), p)
+        return self.dropout_back(x, kept, p=p), kept
+
+    def dropout_back(self, g, kept, p):
+        """g / (1 - p) where x was kept, else 0"""
+        return self.mul(self.where(kept, g, 0.0), 1 / (1 - p) if p < 1 else 0.0)
+
+    def embedding(self, index, w, padding_idx):
+        """w[index]: row `padding_idx` is read as any other"""
+        return self.getitem(w, index, key=(Slot(0),))
+
+    def embedding_back(self, index, g, rows, padding_idx):
+        """g added at the rows of `rows` zeros that were read, but not at row `padding_idx`"""
+        if padding_idx is not None:
+            g = self.where(self.reshape(self.ne(index, padding_idx), shape=(*index.shape, 1)), g, 0.0)
+        return self.getitem_back(g, index, key=(Slot(0),), shape=(rows, g.shape[-1]))
 
     # Linear algebra
 

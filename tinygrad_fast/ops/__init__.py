@@ -35,6 +35,7 @@ from .elementwise import (
     ge,
     gelu,
     gt,
+    hardtanh,
     isfinite,
     isinf,
     isnan,
@@ -70,9 +71,18 @@ from .elementwise import (
     tanh,
     where,
 )
+from .embedding import (
+    embedding,
+)
 from .linalg import (
     linear,
     matmul,
+)
+from .loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    nll_loss,
 )
 from .movement import (
     cat,
@@ -88,6 +98,16 @@ from .movement import (
     reshape,
     split,
     swap,
+)
+from .norm import (
+    batch_norm,
+    batch_norm_eval,
+    group_norm,
+    layer_norm,
+)
+from .random import (
+    dropout,
+    uniform_like,
 )
 from .reduce import (
     all,

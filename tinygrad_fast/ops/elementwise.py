@@ -194,7 +194,7 @@ def cos(xp, x):
 
 def erf(xp, x):
     """2/sqrt(pi) * integral of exp(-t^2) from 0 to x.     dx = g 2/sqrt(pi) exp(-x^2)"""
-    return xp.erf(x), (lambda g: xp.mul(g, xp.mul(xp.exp(xp.neg(xp.mul(x, x))), 1.1283791670955126)),)
+    return xp.erf(x), (lambda g: xp.erf_back(g, x),)
 
 
 def clip(xp, x, *, low, high):
@@ -218,9 +218,15 @@ def elu(xp, x, *, alpha):
     return xp.elu(x, alpha=alpha), (lambda g: xp.elu_back(g, x, alpha=alpha),)
 
 
-def softplus(xp, x, *, beta):
-    """log(1 + exp(beta x)) / beta.     dx = g sigmoid(beta x)"""
-    return xp.softplus(x, beta=beta), (lambda g: xp.softplus_back(g, x, beta=beta),)
+def hardtanh(xp, x, *, low, high):
+    """min(max(x, low), high).     dx = g where low < x < high, else 0 (`clip` has g at the bounds)"""
+    return xp.hardtanh(x, low=low, high=high), (lambda g: xp.hardtanh_back(g, x, low=low, high=high),)
+
+
+def softplus(xp, x, *, beta, threshold):
+    """log(1 + exp(beta x)) / beta; x where beta x > threshold.     dx = g sigmoid(beta x), or g"""
+    static = {"beta": beta, "threshold": threshold}
+    return xp.softplus(x, **static), (lambda g: xp.softplus_back(g, x, **static),)
 
 
 def silu(xp, x):

@@ -96,7 +96,11 @@ def logsumexp(xp, x, *, axis, keepdims=False):
     """log(sum(exp(x))).     dx = g exp(x - y)"""
     one = shapes.reduced(x.shape, axis, True)
     y = xp.logsumexp(x, axis=axis, keepdims=keepdims)
-    return y, (lambda g: xp.mul(xp.reshape(g, shape=one), xp.exp(xp.sub(x, xp.reshape(y, shape=one)))),)
+
+    def dx(g):
+        return xp.logsumexp_back(xp.reshape(g, shape=one), x, xp.reshape(y, shape=one), axis=axis)
+
+    return y, (dx,)
 
 
 def softmax(xp, x, *, axis):
