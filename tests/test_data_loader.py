@@ -105,7 +105,7 @@ def test_batches_keep_the_memory_order_of_images():
 
 
 def loader_of(num_workers, n=40, seed=None):
-    tfms = dict(after_item=[Resize(8), ToTensor()], after_batch=[IntToFloat(), Flip(), RandomCropPad(2)])
+    tfms = dict(after_item=[Resize(8), ToTensor()], after_batch=[IntToFloat(), Flip(), RandomCropPad(pad=2)])
     return DataLoader(Pictures(n), bs=6, shuffle=True, num_workers=num_workers, seed=seed, **tfms)
 
 

@@ -344,7 +344,7 @@ def test_flip_rate_is_p():
 def test_random_crop_is_a_window_of_the_padded_image(mode, numpy_mode, size):
     x = batch(n=40, dtype=np.float32) + 1  # nothing in it is black
     h, w = (5, 7) if size is None else (size, size) if isinstance(size, int) else size
-    y = RandomCropPad(2, size, mode).encode(tf.from_numpy(x), rng()).numpy()
+    y = RandomCropPad(size, 2, mode).encode(tf.from_numpy(x), rng()).numpy()
     padded = np.pad(x, [(0, 0), (0, 0), (2, 2), (2, 2)], mode=numpy_mode)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), (2, 3))
     assert y.shape == (40, 3, h, w)
@@ -358,7 +358,7 @@ def test_random_crop_is_a_window_of_the_padded_image(mode, numpy_mode, size):
 
 def test_random_crop_refuses_a_window_larger_than_the_padded_image():
     with pytest.raises(ValueError, match=r"size <= image \+ 2 pad; got \(12, 12\) of \(5, 7\) with pad 2"):
-        RandomCropPad(2, 12).encode(tf.from_numpy(batch()), rng())
+        RandomCropPad(12, 2).encode(tf.from_numpy(batch()), rng())
 
 
 @given(st.data())
@@ -374,6 +374,6 @@ def test_pixels_reads_where_it_is_told(data):
 
 def test_batch_transforms_leave_their_input_alone():
     x = tf.from_numpy(batch(dtype=np.float32))
-    for t in (Flip(), RandomCropPad(2), Normalize([0.5] * 3, [0.5] * 3)):
+    for t in (Flip(), RandomCropPad(pad=2), Normalize([0.5] * 3, [0.5] * 3)):
         t.encode(x, rng()) if isinstance(t, RandTransform) else t.encode(x)
         assert np.array_equal(x.numpy(), batch(dtype=np.float32))

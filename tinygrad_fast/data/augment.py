@@ -109,7 +109,7 @@ class Flip(RandTransform):
 
 
 class RandomCropPad(RandTransform):
-    """Each image with a border of `pad` pixels, cropped at a place of its own to `size` (default: its own size).
+    """Each image cropped to `size` (default: its own size) at a place of its own, out of a border of `pad` pixels.
 
     `pad_mode` "zeros" (black, so before Normalize), "border" or "reflection". Source: He et al. 2015, section 4.2.
     """
@@ -117,9 +117,9 @@ class RandomCropPad(RandTransform):
     order = 30
     on = ("image",)
 
-    def __init__(self, pad: int = 4, size: int | tuple[int, int] | None = None, pad_mode: str = PadMode.Zeros):
-        self.pad, self.pad_mode = pad, PadMode(pad_mode)
+    def __init__(self, size: int | tuple[int, int] | None = None, pad: int = 4, pad_mode: str = PadMode.Zeros):
         self.size = (size, size) if isinstance(size, int) else size
+        self.pad, self.pad_mode = pad, PadMode(pad_mode)
 
     def encode(self, x: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         if rng is None:

@@ -22,6 +22,10 @@ Split = tuple[list[int], list[int]]  # indices of the training items, indices of
 IMAGE_EXTENSIONS = {ext for ext, kind in mimetypes.types_map.items() if kind.startswith("image/")} | {".webp"}
 
 
+def _path(item: str | os.PathLike) -> Path:
+    return item if isinstance(item, Path) else Path(item)  # a Path made of a Path is parsed again, which takes time
+
+
 def _names(names: str | Iterable[str]) -> set[str]:
     return {names} if isinstance(names, str) else set(names)
 
@@ -55,11 +59,11 @@ def get_files(
         if at_top and tops:
             continue
         found += [
-            Path(root, name)
+            os.path.join(root, name)
             for name in names
             if not name.startswith(".") and (wanted is None or os.path.splitext(name)[1].lower() in wanted)
         ]
-    return sorted(found)
+    return [Path(file) for file in sorted(found, key=lambda file: file.split(os.sep))]
 
 
 def _folders(path: Path) -> list[str]:
@@ -125,7 +129,7 @@ def GrandparentSplitter(
     train, valid = _names(train_name), _names(valid_name)
 
     def split(items: Sequence) -> Split:
-        above = [Path(item).parent.parent.name for item in items]
+        above = [_path(item).parent.parent.name for item in items]
         parts = [i for i, a in enumerate(above) if a in train], [i for i, a in enumerate(above) if a in valid]
         for names, part in zip((train, valid), parts):
             if not part:
@@ -157,7 +161,7 @@ def ColSplitter(col: str | int = "is_valid") -> Callable[[Sequence], Split]:
 
 def parent_label(item: str | os.PathLike) -> str:
     """The name of the folder that the file is in."""
-    return Path(item).parent.name
+    return _path(item).parent.name
 
 
 def RegexLabeller(pat: str, match: bool = False) -> Callable[[Any], str]:
