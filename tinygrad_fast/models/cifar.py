@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import nn
 from ..nn import functional as F
 from ..tensor import Tensor
-from .resnet import conv3x3, initialise
+from .resnet import Conv2d
 
 
 class CifarBlock(nn.Module):
@@ -16,8 +16,8 @@ class CifarBlock(nn.Module):
     """
 
     def __init__(self, c: int, o: int, stride: int = 1):
-        self.conv1, self.bn1 = conv3x3(c, o, stride), nn.BatchNorm2d(o)
-        self.conv2, self.bn2 = conv3x3(o, o), nn.BatchNorm2d(o)
+        self.conv1, self.bn1 = Conv2d(c, o, 3, stride), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = Conv2d(o, o, 3), nn.BatchNorm2d(o)
         self.stride, self.new_channels = stride, o - c
 
     def shortcut(self, x: Tensor) -> Tensor:
@@ -37,13 +37,12 @@ class CifarResNet(nn.Module):
     """
 
     def __init__(self, n: int, num_classes: int = 10, in_channels: int = 3):
-        self.conv1, self.bn1 = conv3x3(in_channels, 16), nn.BatchNorm2d(16)
+        self.conv1, self.bn1 = Conv2d(in_channels, 16, 3), nn.BatchNorm2d(16)
         self.layer1 = nn.Sequential(*(CifarBlock(16, 16) for _ in range(n)))
         self.layer2 = nn.Sequential(CifarBlock(16, 32, 2), *(CifarBlock(32, 32) for _ in range(n - 1)))
         self.layer3 = nn.Sequential(CifarBlock(32, 64, 2), *(CifarBlock(64, 64) for _ in range(n - 1)))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64, num_classes)
-        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn1(self.conv1(x), relu=True)
@@ -70,7 +69,7 @@ class ConvBN(nn.Module):
     """pool(relu(bn(conv(x)))): a 3x3 convolution, and a 2x2 max pool if asked for."""
 
     def __init__(self, c: int, o: int, pool: bool = False):
-        self.conv, self.bn = conv3x3(c, o), nn.BatchNorm2d(o)
+        self.conv, self.bn = nn.Conv2d(c, o, 3, padding=1, bias=False), nn.BatchNorm2d(o)
         self.pool = nn.MaxPool2d(2) if pool else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,12 +13,14 @@ from .. import nn
 from ..tensor import Tensor
 
 
-def conv3x3(c: int, o: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(c, o, 3, stride, padding=1, bias=False)
+class Conv2d(nn.Conv2d):
+    """A convolution without bias, "same" padding at stride 1; from N(0, 2 / fan_out), fan_out = O KH KW (He et al. 2015)."""
 
+    def __init__(self, c: int, o: int, kernel_size: int, stride: int = 1):
+        super().__init__(c, o, kernel_size, stride, kernel_size // 2, bias=False)
 
-def conv1x1(c: int, o: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(c, o, 1, stride, bias=False)
+    def reset_parameters(self) -> None:
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
 
 class BasicBlock(nn.Module):
@@ -27,8 +29,8 @@ class BasicBlock(nn.Module):
     expansion: ClassVar[int] = 1
 
     def __init__(self, c: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
-        self.conv1, self.bn1 = conv3x3(c, width, stride), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
+        self.conv1, self.bn1 = Conv2d(c, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = Conv2d(width, width, 3), nn.BatchNorm2d(width)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,9 +49,9 @@ class Bottleneck(nn.Module):
     expansion: ClassVar[int] = 4
 
     def __init__(self, c: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
-        self.conv1, self.bn1 = conv1x1(c, width), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = conv3x3(width, width, stride), nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = conv1x1(width, 4 * width), nn.BatchNorm2d(4 * width)
+        self.conv1, self.bn1 = Conv2d(c, width, 1), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = Conv2d(width, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = Conv2d(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +85,7 @@ class ResNet(nn.Module):
         if stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem: must be imagenet or cifar; got {stem!r}")
         large = stem == "imagenet"
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False) if large else conv3x3(in_channels, 64)
+        self.conv1 = Conv2d(in_channels, 64, 7, 2) if large else Conv2d(in_channels, 64, 3)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()  # in forward it is part of bn1; here for those who take the model apart by children()
         self.maxpool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
@@ -94,7 +96,6 @@ class ResNet(nn.Module):
         self.layer4 = stage(block, 256 * e, 512, layers[3], 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(512 * e, num_classes)
-        initialise(self)
         if zero_init_residual:
             for m in self.modules():
                 if isinstance(m, (BasicBlock, Bottleneck)):
@@ -112,15 +113,8 @@ class ResNet(nn.Module):
 def stage(block: type[BasicBlock] | type[Bottleneck], c: int, width: int, count: int, stride: int) -> nn.Sequential:
     """`count` blocks; the first has the stride, and a projection where the shortcut's shape changes."""
     o = width * block.expansion
-    project = nn.Sequential(conv1x1(c, o, stride), nn.BatchNorm2d(o)) if stride != 1 or c != o else None
+    project = nn.Sequential(Conv2d(c, o, 1, stride), nn.BatchNorm2d(o)) if stride != 1 or c != o else None
     return nn.Sequential(block(c, width, stride, project), *(block(o, width) for _ in range(count - 1)))
-
-
-def initialise(model: nn.Module) -> None:
-    """Convolutions from N(0, 2 / fan_out), fan_out = O KH KW. Source: He et al. 2015, as torchvision has it."""
-    for m in model.modules():
-        if isinstance(m, nn.Conv2d):
-            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
 
 
 def resnet18(num_classes: int = 1000, **options: Any) -> ResNet:
