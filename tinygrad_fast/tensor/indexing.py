@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +22,20 @@ class Indexing(Movement):
     __slots__ = ()
 
     def __getitem__(self, key: Any) -> Tensor:
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(_is_lone_bool(k) for k in parts):
+            return _unfold_bools(self, parts)
         static, indices = static_index(self, key)
         return apply(ops.getitem, self, *indices, key=static)
 
     def gather(self, dim: int, index: Tensor) -> Tensor:
         """y[i][j] = x[index[i][j]][j] for dim 0, and so on."""
+        must_index("gather", index)
         axis = shapes.axis(dim, self.ndim)
+        if not self.ndim and index.ndim < 2:
+            return self.reshape(1).gather(0, index.reshape(-1)).reshape(index.shape)
         if index.ndim != self.ndim or any(a > b for i, (a, b) in enumerate(zip(index.shape, self.shape)) if i != axis):
-            raise RuntimeError(
+            raise shapes.ShapeError(
                 "gather: the index needs x's number of axes, and no size above x's but along dim; "
                 f"got index {index.shape}, x {self.shape}"
             )
@@ -36,6 +43,7 @@ class Indexing(Movement):
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The slices along an axis at the given positions."""
+        must_index("index_select", index)
         axis = shapes.axis(dim, self.ndim)
         if index.ndim > 1:
             raise IndexError(f"index_select: the index has one axis; got {index.shape}")
@@ -48,11 +56,19 @@ class Indexing(Movement):
         return wrap(self.xp.asarray(np.stack(found, 1)), self.xp, [0])
 
 
+def must_index(name: str, index: Any) -> None:
+    if not isinstance(index, Core):
+        raise TypeError(f"{name}: the index must be a Tensor; got {type(index).__name__}. Make one with tf.tensor(...)")
+
+
 def checked_index(name: str, index: Core, n: int) -> Any:
-    """An integer index with every element in 0..n-1; negative ones count from the end. Read on the CPU only."""
+    """An integer index with every element in -n..n-1; negative ones count from the end. Read on the CPU only."""
     if index.dtype.kind not in "iu":
-        raise IndexError(f"{name}: the index must hold integers; got {index.dtype}. Write index.long()")
-    if index.xp.name == "cpu" and index.numel():
+        raise IndexError(
+            f"{name}: an index is made of ints, slices, None, ..., and lists or tensors of integers or bools; "
+            f"got {index.dtype}. Write index.long() if the numbers are whole"
+        )
+    if isinstance(index.data, np.ndarray) and index.numel():
         low, high = int(index.data.min()), int(index.data.max())
         if low < -n or high >= n:
             got = low if low < -n else high
@@ -63,6 +79,8 @@ def checked_index(name: str, index: Core, n: int) -> Any:
 def static_index(x: Core, key: Any) -> tuple[tuple, list[Tensor]]:
     """A person's index as a static key with slots, and the integer tensors that fill them."""
     parts = key if isinstance(key, tuple) else (key,)
+    if sum(k is Ellipsis for k in parts) > 1:
+        raise IndexError("index: only one ... stands for all axes not named; got several")
     used = sum(_consumed(k) for k in parts)
     if used > x.ndim:
         raise IndexError(f"index: at most {x.ndim} indices for a tensor of shape {x.shape}; got {used}")
@@ -85,6 +103,21 @@ def static_index(x: Core, key: Any) -> tuple[tuple, list[Tensor]]:
     return tuple(static), indices
 
 
+def _is_lone_bool(k: Any) -> bool:
+    return isinstance(k, (bool, np.bool_)) or (isinstance(k, (Core, np.ndarray)) and not k.shape and k.dtype == np.bool_)
+
+
+def _unfold_bools(x: Any, parts: tuple) -> Tensor:
+    """x[True] is x[None], and x[False] the same with an axis of 0: a new axis, read at [0] or nowhere."""
+    rest, axis, plain = x.ndim - sum(_consumed(k) for k in parts), 0, []
+    for k in parts:
+        if _is_lone_bool(k):
+            x = x.unsqueeze(axis)
+        plain.append(([0] if k else []) if _is_lone_bool(k) else k)
+        axis += rest if k is Ellipsis else 1 if _is_lone_bool(k) else _consumed(k)
+    return x[tuple(plain)]
+
+
 def _consumed(k: Any) -> int:
     """How many axes of x one part of an index takes."""
     if k is None or k is Ellipsis or isinstance(k, (bool, np.bool_)):
@@ -98,7 +131,13 @@ def _consumed(k: Any) -> int:
 
 def _plain_slice(k: slice) -> slice:
     """A slice of ints: 0-d integer tensors are allowed as bounds."""
-    return slice(*(None if v is None else int(v.__index__()) for v in (k.start, k.stop, k.step)))
+    try:
+        plain = slice(*(None if v is None else index(v) for v in (k.start, k.stop, k.step)))
+    except TypeError:
+        raise TypeError(f"index: a slice is made of ints; got {k}") from None
+    if plain.step is not None and plain.step < 1:
+        raise ValueError(f"index: the step of a slice must be at least 1; got {plain.step}. Reverse with x.flip(dim)")
+    return plain
 
 
 def _advanced(x: Core, k: Any, axis: int) -> list[Tensor]:
@@ -108,7 +147,7 @@ def _advanced(x: Core, k: Any, axis: int) -> list[Tensor]:
         a = np.asarray(a, np.int64) if isinstance(a, list) and not a else np.asarray(a)
     if isinstance(a, np.ndarray) and a.dtype == np.bool_:
         if not a.ndim:
-            raise IndexError("index: a single bool is not an index; use x[None] or x[:0]")
+            raise IndexError("index: a single bool is not a place to write to; use x[...] = value if it is True")
         if a.shape != x.shape[axis : axis + a.ndim]:
             covered = x.shape[axis : axis + a.ndim]
             raise IndexError(f"index: a mask needs the shape of the axes it covers, {covered}; got {a.shape}")
