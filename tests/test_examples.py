@@ -19,6 +19,26 @@ SCRIPTS = {
         [r"800 images to train on, 200 to validate, 10 classes", r"^accuracy 0\.[1-9]\d{3} ", r"^model saved as .+"],
     ),
     "loop.py": (["2", "1000"], [r"^epoch 0   loss \d\.\d{4}", r"^epoch 1   loss \d\.\d{4}   accuracy 0\.[1-9]\d{3}$"]),
+    "autograd_in_60_lines.py": ([], [r"^dloss/db = (-0\.6\d{4})\d, by differences \1", r"^step 200   loss 0\.000000 "]),
+    "write_an_op.py": (
+        [],
+        [
+            r"^mish tensor\(\[-0\.2525, 0\.0000, 1\.9440\]\)",
+            r"^exclusive or, learned with it: loss 0\.00",
+            r"^\d laws hold: slope, ",
+            r"^the wrong one is caught: slope: ",
+        ],
+    ),
+    "follow_an_item.py": (
+        [],
+        [
+            r"^1\. A file on disk\n   arrow/0000\.png: ",
+            r"^3\. A batch: .*\n   x \(8, 3, 32, 32\) ",
+            r"^5\. .*\n   2\.\d{4}; guessing gives log\(10\) = 2\.3026",
+            r"^8\. .*\n   the first weight: ",
+            r"^9\. .*\n   loss \d\.\d{4} -> \d\.\d{4}$",
+        ],
+    ),
 }
 MODULES = {"drawn_shapes.py"}  # imported by the scripts
 
