@@ -26,7 +26,11 @@ class Indexing(Movement):
         if any(_is_lone_bool(k) for k in parts):
             return _unfold_bools(self, parts)
         static, indices = static_index(self, key)
-        return apply(ops.getitem, self, *indices, key=static)
+        if not indices:
+            return apply(ops.getitem, self, key=static)
+        first, then = ints_first(static)
+        x = apply(ops.getitem, self, key=first) if first else self
+        return apply(ops.getitem, x, *indices, key=then)
 
     def gather(self, dim: int, index: Tensor) -> Tensor:
         """y[i][j] = x[index[i][j]][j] for dim 0, and so on."""
@@ -101,6 +105,15 @@ def static_index(x: Core, key: Any) -> tuple[tuple, list[Tensor]]:
                 indices.append(t)
         axis = axis + x.ndim - used if k is Ellipsis else axis + _consumed(k)
     return tuple(static), indices
+
+
+def ints_first(static: tuple) -> tuple[tuple, tuple]:
+    """An index with ints and arrays in two steps: x[0, :, [1, 2]] is x[0][:, [1, 2]], where NumPy would move axes."""
+    if not any(type(k) is int for k in static):
+        return (), static
+    whole = slice(None)
+    first = tuple(whole if isinstance(k, Slot) else k for k in static)
+    return first, tuple(k if isinstance(k, Slot) or k is Ellipsis else whole for k in static if type(k) is not int)
 
 
 def _is_lone_bool(k: Any) -> bool:

@@ -9,7 +9,7 @@ from ..shapes import Slot
 from ..tape import Node, mode
 from .convert import moved
 from .core import Core
-from .indexing import static_index
+from .indexing import ints_first, static_index
 from .products import Products
 
 
@@ -18,7 +18,7 @@ class InPlace(Products):
 
     __slots__ = ()
 
-    def _write(self, name: str, value: Any, key: Any = ...) -> Self:
+    def _write(self, name: str, value: Any, key: Any = ..., view: Any = None) -> Self:
         if isinstance(self.node, Node):
             raise RuntimeError(
                 f"{name}: this tensor is the result of {self.node.name}, and its graph may still need the value; "
@@ -38,10 +38,11 @@ class InPlace(Products):
                 raise RuntimeError(f"{name}: a {value.dtype} result does not fit into a {self.dtype} tensor in place")
             value = value.data
         self.version[0] += 1
+        data = self.data if view is None else view
         try:
-            self.xp.write_(self.data, value, key)
+            self.xp.write_(data, value, key)
         except ValueError:
-            place = self.shape if key is ... else self.data[key].shape
+            place = data.shape if key is ... else data[key].shape
             raise shapes.ShapeError(
                 f"{name}: the value must broadcast to {place}, the place it is written to; got {shapes.of(value)}"
             ) from None
@@ -85,6 +86,6 @@ class InPlace(Products):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         static, indices = static_index(self, key)
-        arrays = [t.data for t in indices]
-        place = tuple(arrays[k.i] if isinstance(k, Slot) else k for k in static)
-        self._write("x[...] = value", value, place)
+        first, then = ints_first(static) if indices else ((), static)
+        place = tuple(indices[k.i].data if isinstance(k, Slot) else k for k in then)
+        self._write("x[...] = value", value, place, self.data[first] if first else None)
