@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,21 @@ from ..functions import stack
 from ..tensor import Tensor
 
 
-def collate(samples: Sequence, names: Sequence[str] | None = None) -> Any:
+def collate(samples: Sequence, name: Callable[[int], str] = "sample {}".format) -> Any:
     """A list of n samples -> arrays with a first dimension n, member by member. Texts and None stay lists.
 
     Images (C, H, W) become (N, C, H, W) in N, H, W, C memory when each of them is H, W, C in memory. Raises TypeError
-    or ValueError naming the member, and items whose shapes differ.
+    or ValueError naming the member, and items (`name(j)` is that of sample j) whose shapes differ.
     """
     first = samples[0]
     if isinstance(first, tuple):
         if len(lengths := {len(s) for s in samples}) > 1:
             raise ValueError(f"collate: every sample has as many members; got {sorted(lengths)}")
-        return tuple(_member(column, i, names) for i, column in enumerate(zip(*samples)))
-    return _member(samples, 0, names)
+        return tuple(_member(column, i, name) for i, column in enumerate(zip(*samples)))
+    return _member(samples, 0, name)
 
 
-def _member(column: Sequence, i: int, names: Sequence[str] | None) -> Any:
+def _member(column: Sequence, i: int, name: Callable[[int], str]) -> Any:
     first = column[0]
     if first is None or isinstance(first, (str, bytes)):
         return list(column)
@@ -37,10 +37,10 @@ def _member(column: Sequence, i: int, names: Sequence[str] | None) -> Any:
     if isinstance(first, (bool, int, float)):
         return np.array(column, np.float32 if float in map(type, column) else None)
     if isinstance(first, (tuple, list)):
-        return collate([tuple(c) for c in column], names)
+        return collate([tuple(c) for c in column], name)
     if isinstance(first, (np.ndarray, np.generic, Tensor)):
         if len({c.shape for c in column}) > 1:
-            raise ValueError(_ragged(column, i, names))
+            raise ValueError(_ragged(column, i, name))
         if isinstance(first, Tensor):
             return stack(list(column))
         if first.ndim == 3 and not first.flags.c_contiguous:
@@ -52,14 +52,15 @@ def _member(column: Sequence, i: int, names: Sequence[str] | None) -> Any:
     )
 
 
-def _ragged(column: Sequence, i: int, names: Sequence[str] | None) -> str:
-    seen: dict[tuple, str] = {}
+def _ragged(column: Sequence, i: int, name: Callable[[int], str]) -> str:
+    seen: dict[tuple, int] = {}
     for j, c in enumerate(column):
-        seen.setdefault(c.shape, names[j] if names and j < len(names) else f"sample {j}")
-    shown = ", ".join(f"{shape} of {name}" for shape, name in list(seen.items())[:4])
+        seen.setdefault(c.shape, j)
+    shown = ", ".join(f"{shape} of {name(j)}" for shape, j in list(seen.items())[:4])
+    advice = "bring them to one size with item_tfms=Resize(size)" if column[0].ndim == 3 else "pad them in before_batch"
     return (
         f"collate: member {i} has one shape in all {len(column)} samples of a batch; got {len(seen)} shapes: {shown}; "
-        "bring them to one size with item_tfms=Resize(size)"
+        f"{advice}"
     )
 
 

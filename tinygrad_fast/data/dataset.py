@@ -105,7 +105,7 @@ class Datasets(Dataset):
             learned = all(t.learns for t in vocabs)
             for name, ds in ([] if learned else [("training", self.train)]) + [("validation", self.valid)]:
                 for item in ds.items if vocabs else ():
-                    with naming(f"{name} item {item}"):
+                    with naming("{} item {}".format, name, item):
                         pipeline(item)
 
     def __len__(self) -> int:

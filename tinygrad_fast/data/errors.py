@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class ItemError(RuntimeError):
@@ -18,11 +19,11 @@ class UnknownLabel(KeyError):
 
 
 @contextmanager
-def naming(item: str) -> Iterator[None]:
-    """Whatever goes wrong inside, in anybody's transform, is raised again with the item before it."""
+def naming(name: Callable[..., str], *args: Any) -> Iterator[None]:
+    """Whatever goes wrong inside, in anybody's transform, is raised again with `name(*args)`, the item, before it."""
     try:
         yield
     except UnknownLabel as why:
-        raise UnknownLabel(f"{item}: {why}") from why
+        raise UnknownLabel(f"{name(*args)}: {why}") from why
     except Exception as why:
-        raise ItemError(f"{item}: {type(why).__name__}: {why}") from why
+        raise ItemError(f"{name(*args)}: {type(why).__name__}: {why}") from why

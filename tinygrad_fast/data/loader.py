@@ -85,7 +85,7 @@ class DataLoader:
         self.after_batch = Pipeline(after_batch, kinds, split_idx)
         self.collate_fn = collate_fn
         self.cache = Cache(2**30 if cache is True else int(cache))
-        self._options: dict[str, Any] = dict(num_workers=num_workers, collate_fn=collate_fn, seed=seed, cache=cache)
+        self._options: dict[str, Any] = dict(num_workers=num_workers, collate_fn=collate_fn, seed=seed)
         self._options |= dict(kinds=kinds, after_item=after_item, before_batch=before_batch, after_batch=after_batch)
         if self.n:
             self._setup()
@@ -102,7 +102,7 @@ class DataLoader:
 
     def new(self, dataset: Any, **changes: Any) -> DataLoader:
         """A loader of another data set with these transforms: in order, without drawing, unless `changes` say so."""
-        now = dict(bs=self.bs, device=self.device, training=False)
+        now = dict(bs=self.bs, device=self.device, training=False, cache=False)
         return DataLoader(dataset, **(self._options | now | changes))
 
     def to(self, device: Any) -> DataLoader:
@@ -165,11 +165,11 @@ class DataLoader:
             samples = step(samples)
         if self.collate_fn:
             return self.collate_fn(samples)
-        return collate(samples, [self._name(i) for i in indices.tolist()[:64]])
+        return collate(samples, lambda j: self._name(indices[j]))
 
     def _sample(self, i: int, position: int, key: np.ndarray) -> Any:
         """Item i, ready to collate. What comes before the first transform that draws is kept in the cache."""
-        with naming(self._name(i)):
+        with naming(self._name, i):
             fixed, sample = self.after_item.fixed, self.cache.get(i)
             if sample is None:
                 sample = self.after_item(self.dataset[i], stop=fixed)

@@ -32,7 +32,7 @@ def summary(block: Any, source: Any, bs: int) -> None:
     print(f"  sample, item transforms\n    {'':<24} {shown(train[0])}")
     samples = [_walk(loader.after_item, train[j], key, j, quiet=j > 0) for j in range(n)]
     print(f"\nA batch of {n}")
-    batch = collate(samples, [str(item) for item in train.items[:n]])
+    batch = collate(samples, lambda j: str(train.items[j]))
     print(f"    {'collate':<24} {shown(batch)}")
     loader = loader.new(train, training=True, after_batch=copy.deepcopy(block.batch_tfms))
     with no_grad():

@@ -166,7 +166,7 @@ class Pipeline:
         """Let the transforms that learn see the training values, each as the transforms before it leave them."""
 
         def before(i: int, value: Any) -> Any:
-            with naming(f"item {value}"):
+            with naming("item {}".format, value):
                 return self(value, stop=i)
 
         for i, t in enumerate(self.tfms):
