@@ -34,7 +34,7 @@ def save(obj: Any, path: str | os.PathLike) -> None:
     interrupts it, `path` holds the old file or the new one. Raises TypeError for what cannot be saved, naming its place
     in obj, and FileNotFoundError for a missing folder.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as to_bytes
 
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_packed(obj, "", tensors))
@@ -44,22 +44,13 @@ def save(obj: Any, path: str | os.PathLike) -> None:
         raise FileNotFoundError(f"save: the folder {path.parent} does not exist; make it first")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        save_file(arrays, beside, metadata={KEY: tree})
-        _to_disk(beside)
+        with open(beside, "xb") as f:
+            f.write(to_bytes(arrays, metadata={KEY: tree}))
+            f.flush()
+            os.fsync(f.fileno())  # on the disk before it has the name
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    if os.name == "posix":
-        _to_disk(path.parent)  # the new name too
-
-
-def _to_disk(path: Path) -> None:
-    """Return when the operating system has written the file, or the folder's list of names."""
-    fd = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def load(path: str | os.PathLike, device: Any = None) -> Any:
