@@ -31,7 +31,7 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet-(6n + 2): (N, in_channels, 32, 32) -> (N, num_classes); a 3x3 stem, then n blocks each of 16, 32, 64 channels.
+    """ResNet-(6n + 2): (N, in_channels, 32, 32) -> (N, num_classes); a 3x3 stem, then n blocks of 16, of 32, of 64.
 
     Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2.
     """

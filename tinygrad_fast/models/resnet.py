@@ -14,7 +14,7 @@ from ..tensor import Tensor
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution without bias, "same" padding at stride 1; from N(0, 2 / fan_out), fan_out = O KH KW (He et al. 2015)."""
+    """No bias, padded so that stride 1 keeps the size. Weights from N(0, 2 / (O KH KW)), as He et al. 2015."""
 
     def __init__(self, c: int, o: int, kernel_size: int, stride: int = 1):
         super().__init__(c, o, kernel_size, stride, kernel_size // 2, bias=False)

@@ -81,13 +81,15 @@ def _kernel(shape: tuple[int, ...], groups: int, device: Any, dtype: Any) -> Par
     """
     if groups > 1:
         return empty(*shape, device=device, dtype=dtype)
-    return Parameter(zeros(*shape[2:], shape[1], shape[0], device=device, dtype=dtype).permute(
-        len(shape) - 1, len(shape) - 2, *range(len(shape) - 2)
-    ))
+    return Parameter(
+        zeros(*shape[2:], shape[1], shape[0], device=device, dtype=dtype).permute(
+            len(shape) - 1, len(shape) - 2, *range(len(shape) - 2)
+        )
+    )
 
 
 class Conv1d(_Conv):
-    """y = x * w + b, as F.conv1d: x (N, C, L) -> y (N, O, OL), OL = (L + 2 padding - dilation (K - 1) - 1) // stride + 1."""
+    """y = x * w + b, as F.conv1d: x (N, C, L) -> y (N, O, OL), OL = (L + 2 p - d (K - 1) - 1) // s + 1."""
 
     ndim = 1
 
@@ -166,10 +168,8 @@ class ConvTranspose2d(_Conv):
         device: Any = None,
         dtype: Any = None,
     ):
-        super().__init__(
-            *(in_channels, out_channels, kernel_size, stride, padding),
-            *(output_padding, dilation, groups, bias, device, dtype),
-        )
+        geometry = (kernel_size, stride, padding, output_padding, dilation)
+        super().__init__(in_channels, out_channels, *geometry, groups, bias, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(

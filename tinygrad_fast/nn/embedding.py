@@ -16,7 +16,8 @@ from .parameter import Parameter
 class Embedding(Module):
     """y = weight[x]: integers (...) -> (..., embedding_dim); weight (num_embeddings, embedding_dim), N(0, 1) at first.
 
-    The row `padding_idx`, if given, starts as zeros and gets no gradient. Raises IndexError for integers outside the table.
+    The row `padding_idx`, if given, starts as zeros and gets no gradient.
+    Raises IndexError for integers outside the table.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Self:
-        """A layer around a table (num_embeddings, embedding_dim), whose memory it shares; frozen unless freeze=False."""
+        """A layer around a table (num_embeddings, embedding_dim), whose memory it shares; learned if not `freeze`."""
         if embeddings.ndim != 2:
             raise ValueError(f"Embedding: the table must have 2 axes; got shape {embeddings.shape}")
         layer = cls(0, embeddings.shape[1])

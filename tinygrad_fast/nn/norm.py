@@ -16,6 +16,8 @@ from .parameter import Parameter
 class _BatchNorm(Module):
     ranks: tuple[int, ...]
     shape: str
+    weight: Any  # Parameter, or None without affine
+    bias: Any
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -36,9 +38,7 @@ class _BatchNorm(Module):
         self.weight = empty(num_features, device=device, dtype=dtype) if affine else None
         self.bias = empty(num_features, device=device, dtype=dtype) if affine else None
         for name, make in (("running_mean", creation.zeros), ("running_var", creation.ones)):
-            self.register_buffer(
-                name, make(num_features, device=device, dtype=dtype) if track_running_stats else None
-            )
+            self.register_buffer(name, make(num_features, device=device, dtype=dtype) if track_running_stats else None)
         count = creation.zeros((), device=device, dtype="int64") if track_running_stats else None
         self.register_buffer("num_batches_tracked", count)
         self.reset_parameters()
@@ -117,9 +117,7 @@ class LayerNorm(Module):
         device: Any = None,
         dtype: Any = None,
     ):
-        self.normalized_shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         shape = self.normalized_shape
         self.weight = empty(*shape, device=device, dtype=dtype) if elementwise_affine else None

@@ -14,7 +14,12 @@ class MaxPool2d(Module):
     """The maximum of each window; stride is the kernel size unless given."""
 
     def __init__(
-        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
     ):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
@@ -32,7 +37,7 @@ class MaxPool2d(Module):
 
 
 class AvgPool2d(Module):
-    """The mean of each window; stride is the kernel size unless given. Padding counts unless count_include_pad=False."""
+    """The mean of each window; stride is the kernel size unless given. `count_include_pad`: padding counts as zeros."""
 
     def __init__(
         self,
