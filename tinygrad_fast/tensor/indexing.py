@@ -117,7 +117,8 @@ def ints_first(static: tuple) -> tuple[tuple, tuple]:
 
 
 def _is_lone_bool(k: Any) -> bool:
-    return isinstance(k, (bool, np.bool_)) or (isinstance(k, (Core, np.ndarray)) and not k.shape and k.dtype == np.bool_)
+    array = isinstance(k, (Core, np.ndarray)) and k.dtype == np.bool_
+    return not k.shape if array else isinstance(k, (bool, np.bool_))
 
 
 def _unfold_bools(x: Any, parts: tuple) -> Tensor:
