@@ -31,23 +31,30 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet-(6n + 2): (N, in_channels, 32, 32) -> (N, num_classes); a 3x3 stem, then n blocks of 16, of 32, of 64.
+    """ResNet-(6n + 2): (N, in_channels, H, W) -> (N, num_classes); a 3x3 stem, then three stages of n blocks.
 
+    width: the channels of the first stage, doubled for each next one. stride: that of the stem.
     Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2.
     """
 
-    def __init__(self, n: int, num_classes: int = 10, in_channels: int = 3):
-        self.conv1, self.bn1 = Conv2d(in_channels, 16, 3), nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(*(CifarBlock(16, 16) for _ in range(n)))
-        self.layer2 = nn.Sequential(CifarBlock(16, 32, 2), *(CifarBlock(32, 32) for _ in range(n - 1)))
-        self.layer3 = nn.Sequential(CifarBlock(32, 64, 2), *(CifarBlock(64, 64) for _ in range(n - 1)))
+    def __init__(self, n: int, num_classes: int = 10, in_channels: int = 3, width: int = 16, stride: int = 1):
+        a, b, c = width, 2 * width, 4 * width
+        self.conv1, self.bn1 = Conv2d(in_channels, a, 3, stride), nn.BatchNorm2d(a)
+        self.layer1 = nn.Sequential(*(CifarBlock(a, a) for _ in range(n)))
+        self.layer2 = nn.Sequential(CifarBlock(a, b, 2), *(CifarBlock(b, b) for _ in range(n - 1)))
+        self.layer3 = nn.Sequential(CifarBlock(b, c, 2), *(CifarBlock(c, c) for _ in range(n - 1)))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(64, num_classes)
+        self.fc = nn.Linear(c, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn1(self.conv1(x), relu=True)
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))
+
+
+def resnet8(num_classes: int = 10, in_channels: int = 3) -> CifarResNet:
+    """The smallest of the family, twice as wide, its image halved by the stem: learns in a minute on a CPU."""
+    return CifarResNet(1, num_classes, in_channels, width=32, stride=2)
 
 
 def resnet20(num_classes: int = 10, in_channels: int = 3) -> CifarResNet:
