@@ -1,0 +1,40 @@
+"""Layers as functions, `F`: PyTorch's names, arguments and defaults. What has numbers to learn gets them as arguments."""
+
+from .activation import (
+    dropout,
+    elu,
+    embedding,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    linear,
+    log_softmax,
+    logsigmoid,
+    one_hot,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from .loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+from .norm import (
+    batch_norm,
+    group_norm,
+    layer_norm,
+    normalize,
+)
+from .padding import (
+    pad,
+)

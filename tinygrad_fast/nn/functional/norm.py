@@ -1,0 +1,122 @@
+"""Normalisation. PyTorch's names, arguments and defaults; the formulas stand in `backend/norms.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ... import dtypes, ops
+from ...tensor import Tensor, apply
+from ...tensor.promote import as_float, must_float
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    residual: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) weight + bias + residual, then max(., 0) if `relu`: one op, as a block of a ResNet ends.
+
+    input (N, C, ...), 16-bit with the others float32, or all of one type; residual as the input; the others (C,).
+    In training mean and biased variance are the batch's, and running statistics, if given, move towards them in place:
+    running <- (1 - momentum) running + momentum new, the variance unbiased. Else they are the running statistics.
+    Raises ValueError for one value a channel in training: its variance says nothing. Source: Ioffe and Szegedy 2015.
+    """
+    x = must_float("batch_norm", input)
+    _types("batch_norm", x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    if residual is not None and residual.dtype != x.dtype:
+        raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: outside training it needs running_mean and running_var; got None")
+        statistics = running_mean.detach(), running_var.detach()
+        return apply(ops.batch_norm_eval, x, *statistics, weight, bias, residual, eps=eps, relu=relu)
+    n = x.numel() // max(x.shape[1], 1) if x.ndim > 1 else 0
+    if n == 1:
+        raise ValueError(
+            f"batch_norm: training needs more than 1 value per channel; got input {x.shape}. "
+            "Use a larger batch (drop_last=True for a rest of 1), or .eval()"
+        )
+    y, mean, var = apply(ops.batch_norm, x, weight, bias, residual, eps=eps, relu=relu)
+    _move(running_mean, mean, momentum, 1.0)
+    _move(running_var, var, momentum, n / (n - 1) if n > 1 else 1.0)
+    return y
+
+
+def _move(running: Tensor | None, new: Tensor, momentum: float, factor: float) -> None:
+    """running <- (1 - momentum) running + momentum factor new, in place, outside every graph."""
+    if running is not None:
+        xp = running.xp
+        running.version[0] += 1
+        xp.lerp_(running.data, xp.mul(new.data, factor), momentum)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) weight + bias, statistics over the last axes, whose sizes are `normalized_shape`.
+
+    weight, bias: of shape `normalized_shape`. Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
+    """
+    x = must_float("layer_norm", input)
+    tail = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not tail or x.shape[-len(tail) :] != tail:
+        raise ValueError(f"layer_norm: the input's last axes must be normalized_shape {tail}; got input {x.shape}")
+    _types("layer_norm", x, weight=weight, bias=bias)
+    return apply(ops.layer_norm, x, weight, bias, axis=tuple(range(x.ndim - len(tail), x.ndim)), eps=eps)
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) weight + bias, statistics over C / num_groups channels and all axes after them.
+
+    input (N, C, ...); weight, bias (C,). Source: Wu and He, "Group Normalization", 2018.
+    """
+    x = must_float("group_norm", input)
+    _types("group_norm", x, weight=weight, bias=bias)
+    return apply(ops.group_norm, x, weight, bias, groups=num_groups, eps=eps)
+
+
+def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
+    """What belongs to the channels has x's type, or is float32 beside a 16-bit x."""
+    for what, t in given.items():
+        if t is not None and t.dtype != x.dtype and not (x.dtype.itemsize == 2 and t.dtype == dtypes.float32):
+            raise TypeError(
+                f"{name}: {what} must have the input's dtype {x.dtype} (float32 beside 16-bit inputs); got {t.dtype}. "
+                "Convert one of them with .to(dtype)"
+            )
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
+    """x / max(|x|_p, eps) along `dim`, |x|_p = (sum |x|^p)^(1/p), or the largest |x| for p = inf."""
+    if not p > 0:
+        raise ValueError(f"normalize: p must be above 0; got {p}")
+    narrow = as_float(input)
+    x = narrow.float() if narrow.dtype.itemsize == 2 else narrow
+    if p == float("inf"):
+        size = x.abs().amax(dim, keepdim=True)
+    else:
+        powers = x * x if p == 2 else _power(x.abs(), p)
+        size = _power(powers.sum(dim, keepdim=True), 1 / p)
+    return (x / size.clamp(min=eps)).to(dtype=narrow.dtype)
+
+
+def _power(a: Tensor, q: float) -> Tensor:
+    """a^q for a >= 0, its slope at 0 taken as 0 (it may be infinite)."""
+    if q == 1:
+        return a
+    zero = a == 0
+    safe = a.masked_fill(zero, 1)
+    return (safe.sqrt() if q == 0.5 else safe**q).masked_fill(zero, 0)
