@@ -109,7 +109,7 @@ class CPU(Composed):
     eq, ne, lt, le, gt, ge = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal
     logical_and, logical_or, logical_xor = np.logical_and, np.logical_or, np.logical_xor
     bitwise_and, bitwise_or, bitwise_xor = np.bitwise_and, np.bitwise_or, np.bitwise_xor
-    floor_divide, remainder = staticmethod(quiet(np.floor_divide)), staticmethod(quiet(np.remainder))
+    floor_divide, remainder = _binary(quiet(np.floor_divide)), _binary(quiet(np.remainder))
 
     # Elementwise, one operand
     neg, abs, sign, square = np.negative, np.abs, np.sign, np.square
@@ -137,7 +137,8 @@ class CPU(Composed):
         return special.erf(x)
 
     def clip(self, x, low, high):
-        return np.clip(x, *(v if v is None else np.asarray(v, x.dtype) for v in (low, high)))
+        y = x if low is None else self.maximum(x, low)
+        return y if high is None else self.minimum(y, high)
 
     @quiet
     def where(self, c, a, b):
@@ -209,7 +210,9 @@ class CPU(Composed):
         return y
 
     def cat(self, *xs, axis):
-        return np.concatenate(xs, axis=axis)
+        shape = list(xs[0].shape)
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        return np.concatenate(xs, axis=axis, out=windows.empty_like(max(xs, key=np.size), shape))
 
     # Indexing and its adjoint
     def getitem(self, x, *indices, key):
@@ -218,9 +221,10 @@ class CPU(Composed):
         return x[_fill(key, indices)] if indices or Ellipsis in key else x[(*key, ...)]  # a view also where 0-d
 
     @_wide
+    @_wide
     def getitem_back(self, g, *indices, key, shape):
         """Zeros of `shape`, with g added where `getitem` read."""
-        d = np.zeros(shape, g.dtype)
+        d = _zeros_like(g, shape)
         if indices:
             np.add.at(d, _fill(key, indices), g)
         else:
@@ -229,11 +233,14 @@ class CPU(Composed):
 
     def gather(self, x, index, axis):
         """y[..., i, ...] = x[..., index[..., i, ...], ...] along one axis"""
-        return np.take_along_axis(x[tuple(_span(x, index, axis))], index, axis)
+        y = windows.empty_like(x, list(index.shape))
+        y[...] = np.take_along_axis(x[tuple(_span(x, index, axis))], index, axis)
+        return y
 
     @_wide
+    @_wide
     def gather_back(self, g, index, axis, shape):
-        d = np.zeros(shape, g.dtype)
+        d = _zeros_like(g, shape)
         grid = list(np.ogrid[tuple(map(slice, index.shape))])
         grid[axis] = index
         np.add.at(d, tuple(grid), g)
@@ -285,3 +292,12 @@ def _fill(key: tuple, indices: tuple) -> tuple:
 
 def _span(x: np.ndarray, index: np.ndarray, axis: int):
     return (slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape))
+
+
+def _zeros_like(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of `shape`, in the memory order of g where both have as many axes."""
+    if g.ndim != len(shape):
+        return np.zeros(shape, g.dtype)
+    d = windows.empty_like(g, list(shape))
+    d[...] = 0
+    return d
