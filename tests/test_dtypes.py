@@ -1,0 +1,198 @@
+"""Types: what two operands become, what a constructor chooses, and bfloat16 through every kind of method."""
+
+import numpy as np
+import pytest
+
+import tinygrad_fast as tf
+
+NAMES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64".split()
+LETTERS = dict(zip("?Bbhiqeufd", NAMES))  # u: bfloat16
+
+# torch.result_type(row, column), from PyTorch 2.13. A tensor "with axes" has at least one, a "0-d" has none.
+TABLES = {
+    ("with axes", "with axes"): """
+        ?Bbhiqeufd BBhhiqeufd bhbhiqeufd hhhhiqeufd iiiiiqeufd qqqqqqeufd eeeeeeeffd uuuuuufufd fffffffffd dddddddddd""",
+    ("with axes", "0-d"): """
+        ?Bbhiqeufd BBBBBBeufd bbbbbbeufd hhhhhheufd iiiiiieufd qqqqqqeufd eeeeeeeeee uuuuuuuuuu ffffffffff dddddddddd""",
+    ("0-d", "with axes"): """
+        ?Bbhiqeufd BBbhiqeufd bBbhiqeufd hBbhiqeufd iBbhiqeufd qBbhiqeufd eeeeeeeufd uuuuuueufd ffffffeufd ddddddeufd""",
+    ("0-d", "0-d"): """
+        ?Bbhiqeufd BBhhiqeufd bhbhiqeufd hhhhiqeufd iiiiiqeufd qqqqqqeufd eeeeeeeffd uuuuuufufd fffffffffd dddddddddd""",
+}
+NUMBERS = "?qf BBf bbf hhf iif qqf eee uuu fff ddd"  # a tensor of either kind with True, 3, 2.5
+SHAPE = {"with axes": (2,), "0-d": ()}
+
+
+def ones(kind, name):
+    return tf.ones(SHAPE[kind], dtype=name)
+
+
+@pytest.mark.parametrize("kinds", TABLES)
+def test_two_tensors_meet_where_pytorch_says(kinds):
+    for a, row in zip(NAMES, TABLES[kinds].split(), strict=True):
+        for b, letter in zip(NAMES, row, strict=True):
+            x, y = ones(kinds[0], a), ones(kinds[1], b)
+            assert tf.result_type(x, y) == LETTERS[letter], (kinds, a, b)
+            assert (x * y).dtype == LETTERS[letter], (kinds, a, b)
+            assert tf.maximum(x, y).dtype == LETTERS[letter], (kinds, a, b)
+            divided = LETTERS[letter] if letter in "eufd" else "float32"
+            assert (x / y).dtype == divided, (kinds, a, b)
+
+
+@pytest.mark.parametrize("kind", SHAPE)
+def test_a_tensor_and_a_number(kind):
+    for a, row in zip(NAMES, NUMBERS.split(), strict=True):
+        for number, letter in zip((True, 3, 2.5), row, strict=True):
+            x, want = ones(kind, a), LETTERS[letter]
+            assert tf.result_type(x, number) == want
+            assert (x * number).dtype == (number * x).dtype == want, (a, number)
+            assert (x == number).dtype == "bool"
+
+
+def test_numpy_scalars_count_as_python_numbers():
+    for name in ("float16", "bfloat16", "float32"):
+        x = tf.ones(2, dtype=name)
+        for scalar in (np.float64(2), np.float32(2), np.int64(2), np.bool_(True), tf.bfloat16.type(2)):
+            assert (x * scalar).dtype == (scalar * x).dtype == name
+    assert (tf.tensor([1, 2]) * np.float64(0.5)).dtype == "float32"
+
+
+def test_numpy_arrays_count_as_tensors():
+    assert (tf.ones(2) * np.ones(2)).dtype == "float64"
+    assert (np.ones(2, "float32") * tf.ones(2, dtype="float64")).dtype == "float64"
+    assert (tf.tensor([1, 2]) + np.float32([1, 2])).dtype == "float32"
+
+
+def test_several_operands():
+    assert tf.result_type(tf.ones(2, dtype="int8"), tf.ones((), dtype="int64"), 3) == "int8"
+    assert tf.result_type(True, 2) == "int64" and tf.result_type(1.5) == "float32"
+    assert tf.cat([tf.tensor([1]), tf.tensor([0.5])]).dtype == "float32"
+    assert tf.where(tf.tensor([True]), tf.tensor([1]), 0.5).dtype == "float32"
+    with pytest.raises(TypeError, match="at least one"):
+        tf.result_type()
+
+
+def test_no_integer_holds_uint64_and_a_signed_one():
+    with pytest.raises(TypeError, match=r"uint64 and int64; convert one of them"):
+        tf.tensor(np.ones(2, "uint64")) + tf.tensor([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        (1, "int64"), (1.5, "float32"), (True, "bool"), ([], "float32"), ([1, 2.5], "float32"), ([[1], [2]], "int64"),
+        (np.float64(1), "float64"), (np.ones(2), "float64"), (np.ones(2, "float16"), "float16"), (np.int8(1), "int8"),
+        ([np.float64(1)], "float64"), (np.ones(2, ">f4"), "float32"), (range(3), "int64"), ((1.0, 2.0), "float32"),
+    ],
+)  # fmt: skip
+def test_what_a_tensor_is_made_of_chooses_its_type(given, dtype):
+    t = tf.Tensor(given)
+    assert t.dtype == dtype and t.dtype.isnative
+    assert tf.tensor(given, dtype="float16").dtype == "float16"
+
+
+def test_a_tensor_copies():
+    a = np.zeros(2)
+    t = tf.Tensor(a)
+    a[0] = 5
+    assert t.tolist() == [0, 0]
+    assert tf.Tensor(tf.ones(2).bfloat16()).dtype == tf.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("bfloat16", tf.bfloat16), (tf.float16, "float16"), (np.float32, "float32"), (float, "float64"),
+        (int, "int64"), (bool, "bool"), ("int32", tf.int32), (tf.half, "float16"), (tf.double, "float64"),
+        (tf.long, "int64"), (tf.bool, "bool"), (tf.uint8, "uint8"),
+    ],
+)  # fmt: skip
+def test_ways_to_write_a_type(name, dtype):
+    assert tf.zeros(1, dtype=name).dtype == dtype
+    assert tf.zeros(1).to(name).dtype == dtype
+
+
+def test_casts():
+    x = tf.tensor([1.7, -1.7, 0.0])
+    assert x.int().tolist() == [1, -1, 0] and x.int().dtype == "int32"
+    assert x.long().dtype == "int64" and x.bool().tolist() == [True, True, False]
+    assert x.half().dtype == "float16" and x.double().dtype == "float64" and x.bfloat16().dtype == tf.bfloat16
+    assert x.float() is x, "nothing to do: the tensor itself, as in PyTorch"
+    assert x.type_as(tf.zeros(1, dtype="float64")).dtype == "float64"
+    y = tf.ones(3, dtype="float16", requires_grad=True)
+    y.double().mul(2).sum().backward()
+    assert y.grad.dtype == "float16" and y.grad.tolist() == [2, 2, 2]
+    assert not y.long().requires_grad
+
+
+ONE = """neg abs exp expm1 log log1p sqrt rsqrt reciprocal square sin cos tan tanh sigmoid erf relu sign floor ceil round
+sum mean var std amax amin max min prod norm tril triu squeeze flatten clone t""".split()
+MORE = [
+    ("softmax", 1), ("log_softmax", 1), ("logsumexp", 1), ("cumsum", 1), ("clamp", 0.6, 1), ("__add__", 1),
+    ("__radd__", 1), ("__sub__", True), ("__rsub__", 1), ("__mul__", 2.5), ("__truediv__", 3), ("__rtruediv__", 1),
+    ("__pow__", 2), ("__pow__", 2.5), ("__rpow__", 2), ("maximum", 0.7), ("minimum", 1), ("remainder", 0.3),
+    ("max", 1), ("min", 0), ("sort", 1), ("topk", 2), ("flip", 0), ("roll", 1, 0), ("expand", 2, 3, 4), ("split", 2),
+    ("__getitem__", [0, 2]), ("__getitem__", (slice(None), 1)), ("unsqueeze", 0), ("reshape", 12), ("unbind", 1),
+    ("norm", 1), ("norm", float("inf")), ("floor_divide", 0.3), ("repeat", 2, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+@pytest.mark.parametrize("call", [(n,) for n in ONE] + MORE, ids=str)
+def test_16_bit_floats_stay_what_they_are(name, call):
+    """Value, type, gradient and its type; the value within 2 units in the last place of bfloat16 (2^-7) of float32's."""
+    method, *arguments = call
+    x = (tf.rand(3, 4, generator=tf.Generator(3)) + 0.5).to(name)
+    leaf = x.clone().requires_grad_()
+    y, wide = getattr(leaf, method)(*arguments), getattr(x.float(), method)(*arguments)
+    y, wide = (v[0] if isinstance(v, tuple) else v for v in (y, wide))
+    assert y.dtype == name
+    np.testing.assert_allclose(y.detach().float().numpy(), wide.numpy(), rtol=2**-6, atol=2**-6)
+    if y.requires_grad:
+        y.sum().backward()
+        assert leaf.grad.dtype == name and leaf.grad.shape == leaf.shape
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_16_bit_products_comparisons_and_indices(name):
+    x = tf.randn(3, 4, generator=tf.Generator(1)).to(name)
+    assert (x @ x.T).dtype == tf.einsum("ij,kj->ik", x, x).dtype == name
+    assert (x > 0).dtype == x.isnan().dtype == (x == x).dtype == "bool"
+    assert x.argmax().dtype == x.argsort().dtype == "int64"
+    assert x.gather(1, tf.tensor([[0], [1], [2]])).dtype == x.masked_fill(x > 0, -1e30).dtype == name
+    assert x.masked_fill(x > 0, 1.5).float().amax().item() == 1.5
+    assert x.tolist() == x.float().tolist() and isinstance(x[0, 0].item(), float)
+    assert f"dtype={name}" in repr(x)
+
+
+def test_a_16_bit_mean_does_not_overflow():
+    x = tf.full((1000,), 100.0, dtype="float16")  # their sum is 100,000; float16 ends at 65,504
+    assert x.mean().item() == 100
+    spread = tf.tensor([0.0, 300.0] * 2, dtype="float16")  # the squares of the distances sum to 90,000
+    assert spread.var().item() == 30000 and spread.std().item() == pytest.approx(173.2, rel=1e-3)
+
+
+def test_integers_round_to_integers_and_sum_to_int64():
+    i = tf.tensor([1, -2, 3], dtype="int8")
+    for name in ("floor", "ceil", "round", "sign", "abs", "neg", "square", "relu", "clone"):
+        assert getattr(i, name)().dtype == "int8", name
+    assert i.sum().dtype == i.prod().dtype == i.cumsum(0).dtype == "int64"
+    assert i.sum(dtype=tf.float32).dtype == "float32"
+    assert tf.tensor([True, True]).sum().item() == 2
+    assert i.exp().dtype == i.sigmoid().dtype == i.sqrt().dtype == (i / 2).dtype == "float32"
+    assert (i // 2).dtype == i.div(2, rounding_mode="trunc").dtype == "int8"
+    assert i.div(2, rounding_mode="trunc").tolist() == [0, -1, 1] and (i // 2).tolist() == [0, -1, 1]
+    assert tf.tensor([-3, 3]).div(2, rounding_mode="trunc").tolist() == [-1, 1]
+    assert tf.tensor([-3, 3]).div(2, rounding_mode="floor").tolist() == [-2, 1]
+
+
+def test_poles_and_overflow_are_silent():
+    """As on a GPU; warnings are errors in these tests."""
+    big, inf = tf.tensor([3e38]), float("inf")
+    assert (big * 10).item() == (big + big).item() == inf and (-big - big).item() == -inf
+    assert (tf.tensor([1.0], dtype="float16") * 1e6).item() == inf
+    assert (tf.tensor([0.0]).log().item(), (1 / tf.tensor([0.0])).item()) == (-inf, inf)
+    assert (tf.tensor([inf]) - tf.tensor([inf])).isnan().all()
+    assert tf.tensor([1e6]).half().item() == inf
+    assert tf.tensor([-1000.0]).sigmoid().item() == 0
+    assert tf.tensor([-20.0]).sigmoid().item() == pytest.approx(2.0611536e-9, rel=1e-6)
