@@ -20,7 +20,8 @@ def empty(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
 class Linear(Module):
     """y = x W^T + b: x (..., in_features) -> y (..., out_features).
 
-    weight (out_features, in_features), bias (out_features) or None. `relu=True` in the call gives max(y, 0) in one go. Initial values: U(-k, k), k = 1 / sqrt(in_features).
+    weight (out_features, in_features), bias (out_features) or None; initial values U(-k, k), k = 1 / sqrt(in_features).
+    `relu=True` in the call gives max(y, 0) in one go.
     """
 
     def __init__(
