@@ -36,16 +36,16 @@ def _binary(f: Callable) -> Callable:
 
 
 def _wide(f: Callable) -> Callable:
-    """16-bit floats: compute in float32, round the result once."""
+    """16-bit floats: compute in float32, round the result once. In silence: what diverges becomes inf, as on a GPU."""
 
+    @quiet
     @wraps(f)
     def run(self: CPU, x: Any, *rest: Any, **static: Any) -> Any:
         if x.dtype.itemsize != 2 or not is_float(x.dtype):
             return f(self, x, *rest, **static)
         narrow = x.dtype
         rest = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == narrow else a for a in rest)
-        with np.errstate(all="ignore"):
-            return np.asarray(f(self, x.astype(np.float32), *rest, **static)).astype(narrow)
+        return np.asarray(f(self, x.astype(np.float32), *rest, **static)).astype(narrow)
 
     return run
 
@@ -92,9 +92,11 @@ class CPU(Composed):
             raise RuntimeError("in-place write: this memory is expanded or read-only; write to a copy, x.clone()")
         x[key] = value
 
+    @quiet
     def add_(self, x, y):
         np.add(x, y, out=x, casting="unsafe")  # NumPy takes bfloat16 + 2.0 to float32
 
+    @quiet
     def mul_(self, x, y):
         np.multiply(x, y, out=x, casting="unsafe")
 
