@@ -1,0 +1,399 @@
+"""Learner: data, a model, a loss and an optimiser, brought together and trained.
+
+The loop itself stands in loop.py, what happens around it in callbacks.py and recorder.py. Here: how fits are started,
+and what can be done with a model that has learned.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import checkpoint, functions, nn, optim, rng, schedule
+from ..autograd import no_grad
+from ..tensor import Tensor
+from . import groups
+from .callbacks import ParamScheduler, TrainEvalCallback
+from .events import Callback, CancelFitException
+from .loop import Loop, length
+from .losses import each_item, infer_loss, task_of
+from .lr_find import LRFinder, Suggestion, suggest, valley
+from .metrics import batch_size, name_of
+from .progress import ProgressCallback
+from .recorder import Recorder
+
+Adam = partial(optim.AdamW, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.01)  # fastai's default
+
+
+class Learner(Loop):
+    """learn = Learner(dls, model, metrics=accuracy); learn.fit_one_cycle(5, 1e-3)
+
+    dls: `dls.train` and `dls.valid`, loaders of batches (inputs..., target). loss_func(pred, target): by default what
+    the data ask for. opt_func(groups, lr=...): an optimiser. metrics: functions of (pred, target), or Metrics.
+    splitter(model): parameters in groups, first layers first. wd: weight decay in place of the optimiser's own; norms
+    and biases have none unless `wd_bn_bias`; with `train_bn` norms are trained in frozen groups too. moms: the cycle of
+    the momentum. Models are saved in path/model_dir.
+    """
+
+    def __init__(
+        self,
+        dls: Any,
+        model: nn.Module,
+        loss_func: Callable | None = None,
+        opt_func: Callable[..., optim.Optimizer] = Adam,
+        lr: float | slice = 1e-3,
+        splitter: groups.Splitter = groups.trainable_params,
+        cbs: Callback | Iterable[Callback] | None = None,
+        metrics: Any = None,
+        path: str | os.PathLike | None = None,
+        model_dir: str | os.PathLike = "models",
+        wd: float | None = None,
+        wd_bn_bias: bool = False,
+        train_bn: bool = True,
+        moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
+        default_cbs: bool = True,
+    ):
+        if not callable(getattr(model, "parameters", None)):
+            raise TypeError(f"Learner: the model is an nn.Module; got a {type(model).__name__}")
+        self.dls, self.model, self.opt_func, self.lr, self.splitter = dls, model, opt_func, lr, splitter
+        self.loss_func = infer_loss(dls) if loss_func is None else loss_func
+        self.metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [] if metrics is None else [metrics]
+        self.path = Path(getattr(dls, "path", ".") if path is None else path)
+        self.model_dir, self.wd, self.wd_bn_bias, self.train_bn = Path(model_dir), wd, wd_bn_bias, train_bn
+        self.moms, self.opt, self.cbs = moms, None, []
+        self._layers: list[list[Tensor]] = []
+        self.figure: Any = None
+        self.add_cbs([TrainEvalCallback(), Recorder(), ProgressCallback()] if default_cbs else [])
+        self.add_cbs(cbs)
+        self("after_create")
+
+    @property
+    def recorder(self) -> Recorder:
+        """What the last fit left behind."""
+        return self.callback(Recorder)
+
+    # ------------------------------------------------------------------------------------------------------------ fits
+
+    def fit(
+        self,
+        n_epoch: int,
+        lr: float | slice | None = None,
+        wd: float | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> None:
+        """Train for n_epoch epochs at `lr`: a number, or a slice over the groups (see `groups.spread`).
+
+        The optimiser goes on with what it remembers of earlier fits, unless `reset_opt`. Raises NonFiniteLoss when the
+        loss becomes nan or inf. However it ends, the model and the recorder stay usable.
+        """
+        with self.added_cbs(cbs), self._ending_well():
+            if self.opt is None or reset_opt:
+                self.create_opt()
+            if wd is not None:
+                self.set_hyper("wd", wd)
+            self.set_hyper("lr", self.lr if lr is None else lr)
+            if not length(self.dls.train):
+                raise ValueError("fit: the training loader has no batches; has it fewer items than a batch, or none?")
+            self.n_epoch = n_epoch
+            self._part("fit", partial(self._do_fit, start_epoch), CancelFitException)
+
+    def fit_one_cycle(
+        self,
+        n_epoch: int,
+        lr_max: float | slice | None = None,
+        div: float = 25.0,
+        div_final: float = 1e5,
+        pct_start: float = 0.25,
+        wd: float | None = None,
+        moms: Sequence[float] | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> None:
+        """Train with `schedule.one_cycle`: the rate climbs to lr_max and falls to lr_max / div_final, the momentum does
+        the opposite."""
+        lr = self._rates(lr_max, reset_opt)
+        scheds = schedule.one_cycle(lr, div, div_final, pct_start, self.moms if moms is None else moms)
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+
+    def fit_flat_cos(
+        self,
+        n_epoch: int,
+        lr: float | slice | None = None,
+        div_final: float = 1e5,
+        pct_start: float = 0.75,
+        wd: float | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> None:
+        """Train at `lr` for the share pct_start, then down a cosine: `schedule.flat_cos`."""
+        scheds = schedule.flat_cos(self._rates(lr, reset_opt), div_final, pct_start)
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+
+    def fit_sgdr(
+        self,
+        n_cycles: int,
+        cycle_len: int,
+        lr_max: float | slice | None = None,
+        cycle_mult: int = 2,
+        wd: float | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+    ) -> None:
+        """Train in cosines from lr_max to 0, the first of cycle_len epochs: `schedule.sgdr`."""
+        scheds = schedule.sgdr(self._rates(lr_max, reset_opt), n_cycles, cycle_mult)
+        n_epoch = cycle_len * sum(cycle_mult**i for i in range(n_cycles))
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, 0)
+
+    def _rates(self, lr: float | slice | None, reset_opt: bool) -> np.ndarray:
+        """One learning rate for each group."""
+        if self.opt is None or reset_opt:
+            self.create_opt()
+        return np.array(groups.spread(self.lr if lr is None else lr, groups.n_layers(self.opt)))
+
+    def _fit_scheduled(self, n_epoch: int, scheds: dict, wd: float | None, cbs: Any, start_epoch: int) -> None:
+        with self.added_cbs(ParamScheduler(scheds)):
+            self.fit(n_epoch, wd=wd, cbs=cbs, start_epoch=start_epoch)
+
+    def fine_tune(
+        self,
+        epochs: int,
+        base_lr: float = 2e-3,
+        freeze_epochs: int = 1,
+        lr_mult: float = 100,
+        pct_start: float = 0.3,
+        div: float = 5.0,
+        **kwargs: Any,
+    ) -> None:
+        """Train the head alone for `freeze_epochs`, then everything for `epochs`.
+
+        Learning rates: base_lr for the head; then base_lr / 2 for it, and base_lr / 2 / lr_mult for the first layers.
+        """
+        self.freeze()
+        self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+        base_lr /= 2
+        self.unfreeze()
+        self.fit_one_cycle(epochs, slice(base_lr / lr_mult, base_lr), pct_start=pct_start, div=div, **kwargs)
+
+    # ------------------------------------------------------------------------------------------- optimiser and groups
+
+    def create_opt(self) -> None:
+        """A new optimiser that remembers nothing."""
+        self._layers = [list(layer) for layer in self.splitter(self.model)]
+        self.opt = self.opt_func(
+            groups.optimizer_groups(self.model, self._layers, self.wd_bn_bias),
+            lr=groups.spread(self.lr, 1)[0],
+        )
+        if self.wd is not None:
+            self.set_hyper("wd", self.wd)
+
+    def set_hyper(self, name: str, value: Any) -> None:
+        """Set "lr", "mom", "wd", ... of the optimiser: a number, a slice, or one number for each group."""
+        groups.set_hyper(self.opt, name, value)
+
+    def get_hyper(self, name: str) -> list[float]:
+        """ "lr", "mom", "wd", ... of each group."""
+        return groups.get_hyper(self.opt, name)
+
+    def freeze_to(self, n: int) -> None:
+        """Train the groups from the n-th on alone; norms everywhere if `train_bn`. The optimiser forgets."""
+        if self.opt is None:
+            self.create_opt()
+        layers = self._layers
+        first = n if n >= 0 else len(layers) + n
+        if not 0 <= first < max(len(layers), 1):
+            raise ValueError(f"freeze_to: n is one of the {len(layers)} groups; got {n}")
+        norms = {id(p) for p in groups.norm_params(self.model)} if self.train_bn else set()
+        for i, layer in enumerate(layers):
+            for p in layer:
+                p.requires_grad_(i >= first or id(p) in norms)
+        self.opt.state.clear()
+
+    def freeze(self) -> None:
+        """Train the last group alone."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Train all groups."""
+        self.freeze_to(0)
+
+    # ---------------------------------------------------------------------------------------------------------- lr_find
+
+    def lr_find(
+        self,
+        start_lr: float = 1e-7,
+        end_lr: float = 10,
+        num_it: int = 100,
+        stop_div: bool = True,
+        show_plot: bool = False,
+        suggest_funcs: Suggestion | Sequence[Suggestion] = valley,
+    ) -> Any:
+        """Train a little with growing learning rates; returns a suggestion for each of `suggest_funcs`, by its name.
+
+        Model, optimiser and random numbers are afterwards as they were. `learn.recorder.plot_lr_find()` draws the test;
+        with `show_plot` it is drawn right away, with the suggestions, as `learn.figure`.
+
+        >>> lr_min, lr_steep = learn.lr_find(suggest_funcs=(minimum, steep))
+        """
+        funcs = suggest_funcs if isinstance(suggest_funcs, (list, tuple)) else (suggest_funcs,)
+        finder = LRFinder(start_lr, end_lr, num_it, stop_div)
+        n_epoch = finder.num_it // max(len(self.dls.train), 1) + 1
+        with self._as_it_was(), self.no_bar():
+            self.fit(n_epoch, cbs=finder)
+        lrs, losses = self.recorder.lrs, self.recorder.losses
+        found = {name_of(f): suggest(f, lrs, losses, finder.num_it) for f in funcs}
+        if show_plot:
+            self.figure = self.recorder.plot_lr_find(suggestions=found)
+        return namedtuple("SuggestedLRs", found)(**found)
+
+    @contextmanager
+    def _as_it_was(self) -> Iterator[None]:
+        """Whatever happens in the block, the model, the optimiser and the random numbers are then as before."""
+        weights = {name: t.clone() for name, t in self.model.state_dict().items()}
+        opt, memory = self.opt, None
+        if opt is not None:
+            memory = opt.state_dict()
+            memory["state"] = {
+                i: {name: v.clone() if isinstance(v, Tensor) else v for name, v in s.items()}
+                for i, s in memory["state"].items()
+            }
+        state, train = rng.default.get_state(), self.dls.train
+        epoch = getattr(train, "epoch", None)
+        try:
+            yield
+        finally:
+            if epoch is not None:
+                train.epoch = epoch  # what a seeded loader shuffles by
+            self.model.load_state_dict(weights)
+            self.opt = opt
+            if opt is not None:
+                opt.load_state_dict(memory)
+            rng.default.set_state(state)
+
+    # ------------------------------------------------------------------------------------------------------ prediction
+
+    def loader(self, ds_idx: int) -> Any:
+        """The loader of a split, in order and without augmentation where that can be."""
+        dl = self.dls.valid if ds_idx == 1 else self.dls.train if ds_idx == 0 else self.dls[ds_idx]
+        return dl.new(dl.dataset) if hasattr(dl, "new") else dl
+
+    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float | None]:
+        """[loss, metrics] on the validation set, or on `dl`. The recorder keeps the last fit's."""
+        with self.added_cbs(cbs), self.no_bar():
+            self._do_validate(self.loader(ds_idx) if dl is None else dl)
+        return self.recorder.valid_values
+
+    def get_preds(
+        self,
+        ds_idx: int = 1,
+        dl: Any = None,
+        with_input: bool = False,
+        with_decoded: bool = False,
+        with_loss: bool = False,
+        act: Callable | None = None,
+    ) -> tuple:
+        """(inputs?, predictions, targets, decoded?, losses?) of the validation set, or of `dl`, in its order.
+
+        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`. Targets are None where
+        the loader gives none.
+        """
+        task, gather = task_of(self.loss_func), GatherPreds(with_input, with_loss)
+        quiet = self.removed_cbs([cb for cb in self.cbs if isinstance(cb, (Recorder, ProgressCallback))])
+        with quiet, self.added_cbs(gather), each_item(self) if with_loss else no_grad():
+            self._do_validate(self.loader(ds_idx) if dl is None else dl)
+        with no_grad():
+            raw = functions.cat(gather.preds)
+            preds = task.activation(raw) if act is None else act(raw)
+            found: list[Any] = [functions.cat(gather.inputs)] if with_input else []
+            found += [preds, functions.cat(gather.targets) if gather.targets else None]
+            found += [task.decodes(preds)] * with_decoded
+            found += [functions.cat(gather.losses) if gather.losses else None] * with_loss
+        return tuple(found)
+
+    def predict(self, item: Any, with_input: bool = False) -> tuple:
+        """(answer, its index, probabilities) of one item: a file, bytes, an image, an array, as the data are made of.
+
+        The item goes through the transforms of validation. `with_input` puts the decoded input first.
+        """
+        if not hasattr(self.dls, "test_dl"):
+            raise ValueError("predict: these loaders cannot take other items (no test_dl); call the model on a batch")
+        dl = self.dls.test_dl([item])
+        inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
+        answer = (self._answer(decoded[0]), decoded[0], preds[0])
+        return (dl.decode_batch((inputs,))[0][0], *answer) if with_input else answer
+
+    def _answer(self, decoded: Tensor) -> Any:
+        """What a person would say: the label, the labels, the numbers."""
+        pipelines = getattr(self.dls.valid.dataset, "pipelines", None)
+        return decoded.tolist() if pipelines is None else pipelines[-1].decode(decoded.to("cpu").numpy())
+
+    # ------------------------------------------------------------------------------------------------------ save, load
+
+    def _file(self, file: str | os.PathLike) -> Path:
+        path = self.path / self.model_dir / file
+        return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+
+    def save(self, file: str | os.PathLike, with_opt: bool = True) -> Path:
+        """Write the model, and what the optimiser remembers, to path/model_dir/file.safetensors; returns that path."""
+        path = self._file(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {"model": self.model.state_dict()}
+        if with_opt and self.opt is not None:
+            state["opt"] = self.opt.state_dict()
+        checkpoint.save(state, path)
+        return path
+
+    def load(self, file: str | os.PathLike, with_opt: bool = True, strict: bool = True) -> Learner:
+        """Read what `save` wrote. An optimiser state that does not fit is left out, with a warning."""
+        state = checkpoint.load(self._file(file))
+        self.model.load_state_dict(state.get("model", state), strict=strict)
+        if with_opt and "opt" in state:
+            if self.opt is None:
+                self.create_opt()
+            try:
+                self.opt.load_state_dict(state["opt"])
+            except (ValueError, KeyError) as e:
+                warnings.warn(f"load: the model is loaded, the state of the optimiser is not: {e}", stacklevel=2)
+        return self
+
+    # ---------------------------------------------------------------------------------------------------------- silence
+
+    def no_bar(self) -> AbstractContextManager[None]:
+        """Without table and bar, for the time of the block."""
+        return self.removed_cbs(ProgressCallback)
+
+    no_logging = no_bar
+
+
+class GatherPreds(Callback):
+    """Keeps what a model says to every batch; each item's loss too, if asked to."""
+
+    order = 70
+
+    def __init__(self, with_input: bool, with_loss: bool):
+        self.with_input, self.with_loss = with_input, with_loss
+        self.inputs: list[Tensor] = []
+        self.preds: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        self.losses: list[Tensor] = []
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        self.preds.append(learn.pred)
+        if self.with_input:
+            self.inputs.append(learn.xb[0])
+        if learn.yb:
+            self.targets.append(learn.yb[0])
+            if self.with_loss:
+                self.losses.append(learn.loss.reshape(batch_size(learn), -1).mean(1))
