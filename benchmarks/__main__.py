@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import cases, report
@@ -29,6 +30,8 @@ def main() -> int:
     names = [n for n in [*cases.OPS, *cases.STEPS] if not args.only or any(t.lower() in n.lower() for t in args.only)]
     if not names:
         ask.error(f"--only: no case matches; they are {', '.join([*cases.OPS, *cases.STEPS])}")
+    if not args.alone and find_spec("torch") is None:
+        ask.error("PyTorch is not installed: pip install -e '.[bench]', or --alone for our times without it")
     workers = [
         Worker(kind, args.threads) for kind in (["ours"] if args.alone else ["ours", "torch", "torch channels_last"])
     ]
