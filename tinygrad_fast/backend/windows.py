@@ -25,9 +25,18 @@ def channels_last(n: int, c: int, h: int, w: int, dtype: np.dtype) -> np.ndarray
     return np.empty((n, h, w, c), dtype).transpose(NCHW)
 
 
+def memory_order(x: np.ndarray) -> list[int]:
+    """The axes of x from the slowest to the fastest. NumPy gives axes of length 1 any stride, so images ask C alone."""
+    if x.ndim == 4 and x.shape[1] > 1:
+        pixels = [abs(s) for n, s in zip(x.shape[2:], x.strides[2:]) if n > 1]
+        if pixels and abs(x.strides[1]) < min(pixels):
+            return [0, 2, 3, 1]
+    return sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]) if x.shape[i] > 1 else -np.inf)
+
+
 def empty_like(x: np.ndarray, shape: list[int]) -> np.ndarray:
     """An empty array of `shape` whose axes lie in memory in x's order."""
-    order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))  # stable: ties keep the logical order
+    order = memory_order(x)
     return np.empty([shape[i] for i in order], x.dtype).transpose(np.argsort(order).tolist())
 
 

@@ -59,11 +59,19 @@ def split(xp, x, *, sizes, axis):
     for n in sizes:
         parts.append(xp.getitem(x, key=full[:axis] + (slice(start, start + n),) + full[axis + 1 :]))
         start += n
-    empty = tuple((p.shape, p.dtype) for p in parts)
 
     def dx(gs):
-        whole = (xp.full(shape, 0, dtype) if g is None else g for g, (shape, dtype) in zip(gs, empty, strict=True))
-        return xp.cat(*whole, axis=axis)
+        joined, lead = [], 0  # [g, zeros before it, zeros after it]
+        for g, n in zip(gs, sizes, strict=True):
+            if g is not None:
+                joined.append([g, lead, 0])
+            elif joined:
+                joined[-1][2] += n
+            else:
+                lead += n
+        rest = ((0, 0),) * (len(full) - axis - 1)
+        wide = (xp.pad(g, widths=((0, 0),) * axis + ((a, b),) + rest, value=0) if a or b else g for g, a, b in joined)
+        return xp.cat(*wide, axis=axis)
 
     return tuple(parts), (dx,)
 

@@ -81,15 +81,31 @@ def _extreme(xp, y, x, axis):
 def prod(xp, x, *, axis, keepdims=False):
     """The product.     dx = g times the product of all the others, also where some are 0"""
     one = shapes.reduced(x.shape, axis, True)
+    return xp.prod(x, axis=axis, keepdims=keepdims), (
+        lambda g: xp.mul(xp.reshape(g, shape=one), _others(xp, x, axis)) if axis else g,
+    )
 
-    def dx(g):
-        zero = xp.eq(x, 0)
-        zeros = xp.sum(xp.cast(zero, dtype=x.dtype), axis=axis, keepdims=True)
-        rest = xp.prod(xp.where(zero, 1.0, x), axis=axis, keepdims=True)  # of the elements that are not 0
-        others = xp.where(xp.eq(zeros, 0), xp.div(rest, x), xp.where(xp.logical_and(zero, xp.eq(zeros, 1)), rest, 0.0))
-        return xp.mul(others, xp.reshape(g, shape=one))
 
-    return xp.prod(x, axis=axis, keepdims=keepdims), (dx,)
+def _others(xp, x, axis):
+    """For each element the product of all others over `axis`: no division, so zeros need no care, however often."""
+    first, *rest = axis
+    d = xp.mul(_before(xp, x, first), xp.flip(_before(xp, xp.flip(x, axis=(first,)), first), axis=(first,)))
+    return xp.mul(d, _others(xp, xp.prod(x, axis=(first,), keepdims=True), rest)) if rest else d
+
+
+def _before(xp, x, i):
+    """The product of all elements before each one along axis i: log2(n) times, multiply by what lies 2^k before."""
+    n, step = x.shape[i], 1
+    full = tuple(slice(0, m) for m in x.shape)
+
+    def shifted(a, by):
+        kept = xp.getitem(a, key=full[:i] + (slice(0, n - by),) + full[i + 1 :])
+        return xp.pad(kept, widths=tuple((by if j == i else 0, 0) for j in range(len(full))), value=1)
+
+    y = shifted(x, 1 if n else 0)
+    while step < n:
+        y, step = xp.mul(y, shifted(y, step)), 2 * step
+    return y
 
 
 def logsumexp(xp, x, *, axis, keepdims=False):
