@@ -64,7 +64,7 @@ def einsum(draw, fill):
 def linear(draw, fill):
     """The bias keeps relu away from 0: each unit is on for every row, or off."""
     k, o = sides(draw, 2)
-    lead = draw(some.shapes(max_dims=3, max_side=3))
+    lead = draw(some.shapes(min_dims=1, max_dims=3, max_side=3))
     x, w = fill.between((*lead, k), -1, 1), fill.between((o, k), -1, 1)
     return Args(x, w, fill.sign((o,)) * (k + 0.3), relu=draw(some.booleans()))
 

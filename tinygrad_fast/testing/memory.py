@@ -31,7 +31,7 @@ def lay(a: np.ndarray, order: str) -> np.ndarray:
 
 def spread(a: np.ndarray, axis: int) -> np.ndarray:
     """A read-only view: the first slice of `a` along `axis`, repeated with stride 0. As gradients of a sum arrive."""
-    return np.broadcast_to(a.take([0], axis), a.shape)
+    return np.broadcast_to(a.take([0], axis), a.shape) if a.size else a
 
 
 def is_channels_last(a: np.ndarray) -> bool:
