@@ -1,0 +1,92 @@
+"""What a classifier gets wrong, on predictions made by hand."""
+
+import numpy as np
+import pytest
+
+import tinygrad_fast as tf
+from tinygrad_fast import nn
+from tinygrad_fast.data import (
+    CategoryBlock,
+    DataBlock,
+    DataLoader,
+    DataLoaders,
+    ImageBlock,
+    IndexSplitter,
+    TensorDataset,
+)
+from tinygrad_fast.learner import ClassificationInterpretation, CrossEntropyLossFlat, Learner
+
+
+class Same(nn.Module):
+    """The input is the prediction."""
+
+    def __init__(self):
+        self.w = nn.Parameter(tf.ones(1))
+
+    def forward(self, x):
+        return x * self.w
+
+
+# true classes, and logits whose argmax is the second number of each pair
+PAIRS = [(0, 0), (0, 1), (0, 1), (1, 1), (2, 0), (2, 2), (1, 2), (2, 2)]
+SURE = [1.0, 2.0, 1.0, 3.0, 4.0, 1.0, 1.5, 2.0]
+
+
+@pytest.fixture
+def interp():
+    x = np.zeros((8, 3), np.float32)
+    x[np.arange(8), [p for _, p in PAIRS]] = SURE
+    data = TensorDataset(x, np.array([t for t, _ in PAIRS]))
+    learn = Learner(DataLoaders(DataLoader(data, bs=4), DataLoader(data, bs=3)), Same(), CrossEntropyLossFlat())
+    return ClassificationInterpretation.from_learner(learn)
+
+
+def test_confusion_matrix(interp):
+    matrix = interp.confusion_matrix()
+    assert matrix.tolist() == [[1, 2, 0], [0, 1, 1], [1, 0, 2]]
+    assert matrix.sum(1).tolist() == [3, 2, 3]  # rows are the true classes
+
+
+def test_most_confused(interp):
+    assert interp.most_confused() == [(0, 1, 2), (1, 2, 1), (2, 0, 1)]
+    assert interp.most_confused(min_val=2) == [(0, 1, 2)]
+
+
+def test_top_losses(interp):
+    losses, places = interp.top_losses()
+    assert places == np.argsort(-interp.losses.numpy(), kind="stable").tolist()
+    assert np.all(np.diff(losses.numpy()) <= 0)
+    assert interp.top_losses(2)[1] == [4, 1]
+    assert interp.top_losses(1, largest=False)[1] == [3]
+
+
+def test_plot_confusion_matrix(interp):
+    pytest.importorskip("matplotlib")
+    axes = interp.plot_confusion_matrix(normalize=True).axes[0]
+    assert [t.get_text() for t in axes.texts][:3] == ["0.33", "0.67", "0.00"]
+
+
+def test_one_class_index_for_each_item():
+    with pytest.raises(ValueError, match=r"each item has one class index as target.*got targets \(2, 3\)"):
+        ClassificationInterpretation(None, tf.zeros(2, 3), tf.zeros(2, 3), tf.zeros(2), tf.zeros(2))
+
+
+def test_plot_top_losses():
+    class Mean(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(tf.ones(1))
+
+        def forward(self, x):
+            bright = x.mean((1, 2, 3)).unsqueeze(1) * self.w
+            return tf.cat([bright, 1 - bright], dim=1)
+
+    rng = np.random.default_rng(0)
+    items = [(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8), "ab"[i % 2]) for i in range(8)]
+    block = DataBlock(
+        (ImageBlock, CategoryBlock), get_x=lambda o: o[0], get_y=lambda o: o[1], splitter=IndexSplitter([4, 5, 6, 7])
+    )
+    learn = Learner(block.dataloaders(items, bs=4), Mean())
+    interp = ClassificationInterpretation.from_learner(learn)
+    assert interp.vocab == ["a", "b"]
+    sheet = interp.plot_top_losses(4, nrows=2)
+    assert sheet.size[0] > 100
