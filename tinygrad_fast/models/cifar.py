@@ -46,10 +46,13 @@ class CifarResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(c, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Everything before the pool: (N, in_channels, H, W) -> (N, 4 width, H / 4, W / 4), over the stem's stride."""
         x = self.bn1(self.conv1(x), relu=True)
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(self.avgpool(x).flatten(1))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.avgpool(self.forward_features(x)).flatten(1))
 
 
 def resnet8(num_classes: int = 10, in_channels: int = 3) -> CifarResNet:
@@ -110,9 +113,12 @@ class ResNet9(nn.Module):
         self.fc = nn.Linear(512, num_classes, bias=False)
         self.scale = scale
 
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Everything before the pool: (N, in_channels, H, W) -> (N, 512, H / 8, W / 8)."""
+        return self.layer3(self.layer2(self.layer1(self.prep(x))))
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.prep(x))))
-        return self.fc(self.maxpool(x).flatten(1)) * self.scale
+        return self.fc(self.maxpool(self.forward_features(x)).flatten(1)) * self.scale
 
 
 def resnet9(num_classes: int = 10, in_channels: int = 3, scale: float = 0.125) -> ResNet9:
