@@ -223,7 +223,6 @@ class CPU(Composed):
         return x[_fill(key, indices)] if indices or Ellipsis in key else x[(*key, ...)]  # a view also where 0-d
 
     @_wide
-    @_wide
     def getitem_back(self, g, *indices, key, shape):
         """Zeros of `shape`, with g added where `getitem` read."""
         d = _zeros_like(g, shape)
@@ -239,7 +238,6 @@ class CPU(Composed):
         y[...] = np.take_along_axis(x[tuple(_span(x, index, axis))], index, axis)
         return y
 
-    @_wide
     @_wide
     def gather_back(self, g, index, axis, shape):
         d = _zeros_like(g, shape)
