@@ -36,7 +36,7 @@ from .creation import (
 )
 from .dtypes import bool_ as bool
 from .dtypes import float16, float32, float64, int8, int16, int32, int64, result_type, uint8
-from .functions import broadcast_tensors, cat, einsum, is_tensor, stack, where
+from .functions import broadcast_tensors, cat, einsum, free, is_tensor, stack, where
 from .rng import Generator, manual_seed
 from .tensor import Tensor, apply
 
@@ -44,33 +44,37 @@ __version__ = "0.1.0"
 
 half, float, double, int, long = float16, float32, float64, int32, int64
 
-# `tf.NAME` is the method, written as a function
+# `tf.NAME` is the method, written as a function. With two operands, one may be a number; else the first is a Tensor
 add, sub, mul, div, pow = Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.pow
 maximum, minimum, remainder, floor_divide = Tensor.maximum, Tensor.minimum, Tensor.remainder, Tensor.floor_divide
 eq, ne, lt, le, gt, ge = Tensor.eq, Tensor.ne, Tensor.lt, Tensor.le, Tensor.gt, Tensor.ge
 isclose, allclose, equal = Tensor.isclose, Tensor.allclose, Tensor.equal
 logical_and, logical_or, logical_xor = Tensor.logical_and, Tensor.logical_or, Tensor.logical_xor
-logical_not, isnan, isinf, isfinite = Tensor.logical_not, Tensor.isnan, Tensor.isinf, Tensor.isfinite
 
-neg, abs, sign, square, reciprocal = Tensor.neg, Tensor.abs, Tensor.sign, Tensor.square, Tensor.reciprocal
-exp, expm1, log, log1p, sqrt, rsqrt = Tensor.exp, Tensor.expm1, Tensor.log, Tensor.log1p, Tensor.sqrt, Tensor.rsqrt
-sin, cos, tan, tanh, sigmoid, erf = Tensor.sin, Tensor.cos, Tensor.tan, Tensor.tanh, Tensor.sigmoid, Tensor.erf
-floor, ceil, round, clamp, clip, relu = Tensor.floor, Tensor.ceil, Tensor.round, Tensor.clamp, Tensor.clip, Tensor.relu
+logical_not, isnan, isinf = free(Tensor.logical_not), free(Tensor.isnan), free(Tensor.isinf)
+isfinite, neg, abs, sign = free(Tensor.isfinite), free(Tensor.neg), free(Tensor.abs), free(Tensor.sign)
+square, reciprocal, exp, expm1 = free(Tensor.square), free(Tensor.reciprocal), free(Tensor.exp), free(Tensor.expm1)
+log, log1p, sqrt, rsqrt = free(Tensor.log), free(Tensor.log1p), free(Tensor.sqrt), free(Tensor.rsqrt)
+sin, cos, tan, tanh = free(Tensor.sin), free(Tensor.cos), free(Tensor.tan), free(Tensor.tanh)
+sigmoid, erf, floor, ceil = free(Tensor.sigmoid), free(Tensor.erf), free(Tensor.floor), free(Tensor.ceil)
+round, clamp, clip, relu = free(Tensor.round), free(Tensor.clamp), free(Tensor.clip), free(Tensor.relu)
 
-sum, mean, var, std, prod, norm = Tensor.sum, Tensor.mean, Tensor.var, Tensor.std, Tensor.prod, Tensor.norm
-amax, amin, max, min, argmax, argmin = Tensor.amax, Tensor.amin, Tensor.max, Tensor.min, Tensor.argmax, Tensor.argmin
-any, all, cumsum, logsumexp = Tensor.any, Tensor.all, Tensor.cumsum, Tensor.logsumexp
-softmax, log_softmax = Tensor.softmax, Tensor.log_softmax
-sort, argsort, topk = Tensor.sort, Tensor.argsort, Tensor.topk
+sum, mean, var, std, prod = free(Tensor.sum), free(Tensor.mean), free(Tensor.var), free(Tensor.std), free(Tensor.prod)
+norm, amax, amin, max, min = free(Tensor.norm), free(Tensor.amax), free(Tensor.amin), free(Tensor.max), free(Tensor.min)
+argmax, argmin, any, all = free(Tensor.argmax), free(Tensor.argmin), free(Tensor.any), free(Tensor.all)
+cumsum, logsumexp, softmax = free(Tensor.cumsum), free(Tensor.logsumexp), free(Tensor.softmax)
+log_softmax, sort, argsort, topk = free(Tensor.log_softmax), free(Tensor.sort), free(Tensor.argsort), free(Tensor.topk)
 
-reshape, flatten, squeeze, unsqueeze = Tensor.reshape, Tensor.flatten, Tensor.squeeze, Tensor.unsqueeze
-permute, transpose, movedim, t = Tensor.permute, Tensor.transpose, Tensor.movedim, Tensor.t
-broadcast_to, flip, roll, narrow = Tensor.broadcast_to, Tensor.flip, Tensor.roll, Tensor.narrow
-split, chunk, unbind, tril, triu = Tensor.split, Tensor.chunk, Tensor.unbind, Tensor.tril, Tensor.triu
-gather, index_select, nonzero, masked_fill = Tensor.gather, Tensor.index_select, Tensor.nonzero, Tensor.masked_fill
+reshape, flatten, squeeze = free(Tensor.reshape), free(Tensor.flatten), free(Tensor.squeeze)
+unsqueeze, permute, transpose = free(Tensor.unsqueeze), free(Tensor.permute), free(Tensor.transpose)
+movedim, t, broadcast_to, flip = free(Tensor.movedim), free(Tensor.t), free(Tensor.broadcast_to), free(Tensor.flip)
+roll, narrow, split, chunk = free(Tensor.roll), free(Tensor.narrow), free(Tensor.split), free(Tensor.chunk)
+unbind, tril, triu, gather = free(Tensor.unbind), free(Tensor.tril), free(Tensor.triu), free(Tensor.gather)
+index_select, nonzero, masked_fill = free(Tensor.index_select), free(Tensor.nonzero), free(Tensor.masked_fill)
 
-matmul, mm, bmm, mv, dot, outer = Tensor.matmul, Tensor.mm, Tensor.bmm, Tensor.mv, Tensor.dot, Tensor.outer
-clone, detach, numel, is_floating_point = Tensor.clone, Tensor.detach, Tensor.numel, Tensor.is_floating_point
+matmul, mm, bmm, mv, dot = free(Tensor.matmul), free(Tensor.mm), free(Tensor.bmm), free(Tensor.mv), free(Tensor.dot)
+outer, clone, detach, numel = free(Tensor.outer), free(Tensor.clone), free(Tensor.detach), free(Tensor.numel)
+is_floating_point = free(Tensor.is_floating_point)
 
 if TYPE_CHECKING:
     from . import data, learner, models, nn, optim, testing, vision

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from . import dtypes, shapes
 from .tensor import Tensor
 from .tensor import cat as cat
 from .tensor.arithmetic import choose
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def free(method: Method) -> Method:
+    """`tf.NAME` from `Tensor.NAME`: the first argument is called `input`, as in PyTorch, and must be a Tensor."""
+
+    @wraps(method)
+    def run(input: Any, *arguments: Any, **options: Any) -> Any:
+        if not isinstance(input, Tensor):
+            kind = type(input).__name__
+            raise TypeError(f"{method.__name__}: input must be a Tensor; got {kind}. Make one with tf.tensor(...)")
+        return method(input, *arguments, **options)
+
+    return cast(Method, run)
 
 
 def is_tensor(obj: Any) -> bool:

@@ -1,7 +1,7 @@
 """Tensor: an array, the machine it lies on, and its place in the tape. The methods are PyTorch's.
 
 Each family of methods stands in a file of its own and is short: promote, turn `dim` into a sorted tuple of axes,
-`apply` an op. What an op computes stands in `ops/`; how it is walked back, in `tape.py`. `tf.exp` is `Tensor.exp`.
+`apply` an op. What an op computes stands in `ops/`; how it is walked back, in `tape.py`. `tf.exp(x)` is `x.exp()`.
 Read `core.py` first, then `ops/elementwise.py`.
 """
 
