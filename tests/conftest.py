@@ -2,7 +2,8 @@
 
 Profiles: `dev` (default), `ci` (CI=true chooses it: the same examples every time), `thorough` (HYPOTHESIS_PROFILE).
 A test that proves something says so: `tally(law="slope", op="matmul", examples=25)`. Names are counted once, numbers
-summed, and the last lines of a run tell the totals, from all workers of xdist: what did not run cannot hide.
+summed, tables (`mutants={"sign": (12, 12, 14)}`) summed line by line, and the last lines of a run tell the totals, from
+all workers of xdist: what did not run cannot hide.
 """
 
 import os
@@ -23,7 +24,7 @@ settings.register_profile("thorough", max_examples=100, deadline=None, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 _running = []  # the test of this moment, in this process
-_names, _sums = defaultdict(set), defaultdict(int)
+_names, _sums, _tables = defaultdict(set), defaultdict(int), defaultdict(dict)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,6 +55,10 @@ def pytest_runtest_logreport(report):
         for what, value in proved.items():
             if isinstance(value, str):
                 _names[what].add(value)
+            elif isinstance(value, dict):
+                for line, numbers in value.items():
+                    old = _tables[what].get(line, (0,) * len(numbers))
+                    _tables[what][line] = tuple(a + b for a, b in zip(old, numbers, strict=True))
             else:
                 _sums[what] += value
 
@@ -66,3 +71,7 @@ def pytest_terminal_summary(terminalreporter):
         for what, names in sorted(_names.items()):
             if len(names) <= 20:
                 terminalreporter.line(f"{what}s: {', '.join(sorted(names))}")
+        for what, lines in _tables.items():
+            terminalreporter.line(f"{what}:")
+            for line, numbers in lines.items():
+                terminalreporter.line(f"  {' / '.join(f'{n:,}' for n in numbers):>20}  {line}")
