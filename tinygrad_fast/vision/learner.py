@@ -66,16 +66,21 @@ def create_head(
     pool = AdaptiveConcatPool2d() if concat_pool else nn.AdaptiveAvgPool2d(1)
     sizes = [nf * 2 if concat_pool else nf, *([512] if lin_ftrs is None else lin_ftrs), n_out]
     n = len(sizes) - 1
-    drops = list(ps) if isinstance(ps, (list, tuple)) else [ps / 2] * (n - 1) + [ps]  # type: ignore[operator]
+    drops = [ps / 2] * (n - 1) + [ps] if isinstance(ps, (int, float)) else list(ps)
     if len(drops) != n:
         raise ValueError(f"create_head: ps is one number, or one for each of the {n} layers; got {len(drops)}")
     layers: list[nn.Module] = [pool, nn.Flatten()]
     for i, (c, o, p) in enumerate(zip(sizes, sizes[1:], drops)):
         norm = first_bn or i > 0
-        layers += [nn.BatchNorm1d(c)] * norm + [nn.Dropout(p)] * (p > 0)
+        if norm:
+            layers.append(nn.BatchNorm1d(c))
+        if p:
+            layers.append(nn.Dropout(p))
         linear = nn.Linear(c, o, bias=not norm)
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-        layers += [linear] + [nn.ReLU()] * (i < n - 1)
+        layers.append(linear)
+        if i < n - 1:
+            layers.append(nn.ReLU())
     return nn.Sequential(*layers, *([SigmoidRange(*y_range)] if y_range else []))
 
 
