@@ -43,7 +43,11 @@ class DataLoaders:
         path: str | os.PathLike = ".",
         device: Any = None,
     ) -> DataLoaders:
-        """Loaders of two data sets: training shuffled, full batches alone; validation whole and in order."""
+        """Loaders of two data sets: training shuffled, full batches alone; validation whole and in order.
+
+        num_workers: threads; by default one a core, at most 8. Tiny images (32 x 32) want one: most of their time goes
+        into reading headers in Python, which threads cannot share.
+        """
         both: dict[str, Any] = dict(after_item=item_tfms, after_batch=batch_tfms, before_batch=before_batch, seed=seed)
         both |= dict(num_workers=default_workers() if num_workers is None else num_workers, cache=cache, device=device)
         drop_last = shuffle if drop_last is None else drop_last
