@@ -16,13 +16,14 @@ from ..shapes import Slot
 from .activations import Activations
 from .losses import Losses
 from .norms import Norms
+from .sampling import Sampling
 from .updates import Updates
 from .wide import wide
 
 Array = Any
 
 
-class Composed(Activations, Norms, Losses, Updates):
+class Composed(Activations, Norms, Losses, Sampling, Updates):
     """Definitions over the names of the same backend. `g` is the gradient of what the forward name returned."""
 
     name: str
@@ -107,6 +108,7 @@ class Composed(Activations, Norms, Losses, Updates):
             y = self.add(y, b)
         return self.relu(y) if relu else y
 
+    @wide
     def conv2d_epilogue(self, x, w, b, relu, **geometry):
         """relu?(conv2d(x, w) + b)"""
         y = self.conv2d(x, w, **geometry)

@@ -15,7 +15,7 @@ import numpy as np
 from .. import rng
 from ..dtypes import is_float
 from ..shapes import Slot
-from . import special, windows
+from . import pooling, special, windows
 from .composed import Composed
 
 quiet = np.errstate(all="ignore")
@@ -273,6 +273,33 @@ class CPU(Composed):
     @_wide
     def fold(self, y, hw, kernel, stride, padding, dilation):
         return windows.fold(y, hw, kernel, stride, padding, dilation)
+
+    def max_pool2d(self, x, kernel, stride, padding, dilation, out):
+        return pooling.max_pool2d(x, kernel, stride, padding, dilation, out)
+
+    @_wide
+    def max_pool2d_back(self, g, tap, kernel, stride, padding, dilation, hw):
+        return pooling.max_pool2d_back(g, tap, kernel, stride, padding, dilation, hw)
+
+    def max_pool2d_at(self, x, tap, kernel, stride, padding, dilation):
+        return pooling.max_pool2d_at(x, tap, kernel, stride, padding, dilation)
+
+    def max_pool2d_index(self, tap, kernel, stride, padding, dilation, hw):
+        return pooling.max_pool2d_index(tap, kernel, stride, padding, dilation, hw)
+
+    def adaptive_max_index(self, x, size):
+        return pooling.adaptive_max_index(x, size)
+
+    @_wide
+    def resample2d(self, x, rows, columns):
+        return pooling.resample2d(x, rows, columns)
+
+    def pixels(self, x, index):
+        return pooling.pixels(x, index)
+
+    @_wide
+    def pixels_back(self, g, index, hw):
+        return pooling.pixels_back(g, index, hw)
 
     # Random numbers: `key` as in rng.py
     def uniform(self, key, shape):

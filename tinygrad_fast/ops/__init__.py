@@ -105,6 +105,14 @@ from .norm import (
     group_norm,
     layer_norm,
 )
+from .pool import (
+    adaptive_max_index,
+    adaptive_max_pool2d,
+    max_pool2d,
+    max_pool2d_at,
+    max_pool2d_back,
+    max_pool2d_index,
+)
 from .random import (
     dropout,
     uniform_like,
@@ -128,4 +136,12 @@ from .reduce import (
     std,
     sum,
     var,
+)
+from .resample import (
+    fold,
+    grid_sample,
+    pixels,
+    pixels_back,
+    resample2d,
+    unfold,
 )

@@ -19,6 +19,13 @@ from .activation import (
     softplus,
     tanh,
 )
+from .conv import (
+    conv1d,
+    conv2d,
+    conv_transpose2d,
+    fold,
+    unfold,
+)
 from .loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -37,4 +44,17 @@ from .norm import (
 )
 from .padding import (
     pad,
+)
+from .pool import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    avg_pool2d,
+    max_pool2d,
+)
+from .resample import (
+    affine_grid,
+    grid_sample,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
 )

@@ -1,0 +1,127 @@
+"""Convolutions, and the patches they are made of. PyTorch's names, arguments and defaults.
+
+One axis is two with a height of 1; a transposed convolution is the input gradient of a convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ... import geometry, ops
+from ...shapes import pair
+from ...tensor import Tensor, apply
+from ...tensor.promote import must_float
+
+Ints = int | Sequence[int]
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    relu: bool = False,
+) -> Tensor:
+    """y[n, o, i, j] = b[o] + sum over c, p, q of x[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q], then relu?
+
+    input (N, C, H, W) or (C, H, W); weight (O, C/groups, KH, KW); bias (O,). Result (N, O, OH, OW),
+    OH = (H + 2 pad - d (KH - 1) - 1) // s + 1; padding "same" keeps H and W at stride 1, "valid" is 0.
+    relu: max(., 0) in the same pass. Cross-correlation: the kernel is not flipped.
+    Raises ValueError for shapes that do not fit, TypeError for different dtypes.
+    """
+    x = _checked("conv2d", input, weight, bias, 2, groups)
+    stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
+    pads = geometry.axis_pads("conv2d", padding, weight.shape[2:], stride, dilation)
+    if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
+        x = apply(ops.pad, x, widths=((0, 0),) * (x.ndim - 2) + tuple((0, b - a) for a, b in pads), value=0.0)
+    options = {"stride": stride, "padding": (pads[0][0], pads[1][0]), "dilation": dilation, "groups": groups}
+    if x.ndim == 3:
+        return apply(ops.conv2d, x.unsqueeze(0), weight, bias, relu=relu, **options).squeeze(0)
+    return apply(ops.conv2d, x, weight, bias, relu=relu, **options)
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
+    """conv2d on images of height 1: input (N, C, L) or (C, L), weight (O, C/groups, K), bias (O,)."""
+    x = _checked("conv1d", input, weight, bias, 1, groups)
+    (s,), (d,) = geometry.numbers(stride, 1, "conv1d: stride"), geometry.numbers(dilation, 1, "conv1d: dilation")
+    if not isinstance(padding, str):
+        padding = (0, *geometry.numbers(padding, 1, "conv1d: padding"))
+    return conv2d(x.unsqueeze(-2), weight.unsqueeze(-2), bias, (1, s), padding, (1, d), groups).squeeze(-2)
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
+) -> Tensor:
+    """The input gradient of conv2d as a layer: each input pixel adds its multiple of the kernel to the output.
+
+    input (N, C, H, W) or (C, H, W); weight (C, O/groups, KH, KW); bias (O,).
+    Result (N, O, OH, OW), OH = (H - 1) s - 2 pad + d (KH - 1) + output_padding + 1.
+    """
+    x = _checked("conv_transpose2d", input, weight, bias, 2, groups)
+    if x.ndim == 3:
+        return conv_transpose2d(
+            x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation
+        ).squeeze(0)
+    s, p = pair(stride, "conv_transpose2d: stride"), pair(padding, "conv_transpose2d: padding")
+    e, d = pair(output_padding, "conv_transpose2d: output_padding"), pair(dilation, "conv_transpose2d: dilation")
+    hw = geometry.conv_transpose2d(x.shape, weight.shape, s, p, e, groups, d)
+    if any(a >= b for a, b in zip(e, s, strict=True)):  # as much as another input row of zeros would give
+        widths = ((0, 0), (0, 0), (0, e[0] // s[0]), (0, e[1] // s[1]))
+        x = apply(ops.pad, x, widths=widths, value=0.0)
+    y = apply(ops.conv2d_dx, x, weight, stride=s, padding=p, dilation=d, groups=groups, hw=hw)
+    return y if bias is None else y + bias.reshape(1, -1, 1, 1)
+
+
+def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
+    """Every patch a column: (N, C, H, W) -> (N, C KH KW, L), L = OH OW patches; without N, without N."""
+    geometry.images("unfold", input.shape)
+    if input.ndim == 3:
+        return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
+    windows = _windows("unfold", kernel_size, dilation, padding, stride)
+    geometry.columns("unfold", input.shape, hw=input.shape[2:], **windows)
+    return apply(ops.unfold, input, **windows)
+
+
+def fold(
+    input: Tensor, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1
+) -> Tensor:
+    """Columns (N, C KH KW, L) added up where their patches lie in (N, C, H, W): the adjoint of unfold."""
+    hw, windows = pair(output_size, "fold: output_size"), _windows("fold", kernel_size, dilation, padding, stride)
+    geometry.fold(input.shape, windows["kernel"], hw, geometry.columns("fold", input.shape, hw=hw, **windows))
+    if input.ndim == 2:
+        return fold(input.unsqueeze(0), output_size, kernel_size, dilation, padding, stride).squeeze(0)
+    return apply(ops.fold, input, hw=hw, **windows)
+
+
+def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Ints) -> dict[str, tuple[int, int]]:
+    given = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    return {key: pair(value, f"{name}: {key}") for key, value in given.items()}
+
+
+def _checked(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> Tensor:
+    """What all convolutions ask of their tensors."""
+    geometry.conv(name, x.shape, weight.shape, axes, groups)
+    geometry.one_type(name, input=x, weight=weight, bias=bias)
+    o = weight.shape[1] * groups if name.startswith("conv_transpose") else weight.shape[0]
+    if bias is not None and bias.shape != (o,):
+        raise ValueError(f"{name}: bias must be ({o},), one for each output channel; got {bias.shape}")
+    return must_float(name, x)
