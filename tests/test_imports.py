@@ -22,6 +22,7 @@ FLOORS = [  # lowest first; those of one floor may use one another, but never in
     ["nn", "optim", "checkpoint", "testing"],
     ["models", "data"],
     ["learner"],
+    ["the package itself"],  # `import tinygrad_fast as tf`: only for what hands `tf` on
     ["vision"],
 ]
 FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
