@@ -248,12 +248,12 @@ def test_repr_as_in_pytorch():
             "bias=False)"
         ),
         nn.Conv2d(4, 4, 3, dilation=2, groups=4, padding="same"): (
-            "Conv2d(4, 4, kernel_size=(3, 3), stride=(1, 1), padding='same', dilation=(2, 2), groups=4)"
+            "Conv2d(4, 4, kernel_size=(3, 3), stride=(1, 1), padding=same, dilation=(2, 2), groups=4)"
         ),
         nn.BatchNorm2d(3): "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)",
         nn.LayerNorm(3): "LayerNorm((3,), eps=1e-05, elementwise_affine=True)",
         nn.GroupNorm(1, 3): "GroupNorm(1, 3, eps=1e-05, affine=True)",
-        nn.Dropout(0.1): "Dropout(p=0.1)",
+        nn.Dropout(0.1): "Dropout(p=0.1, inplace=False)",
         nn.ReLU(inplace=True): "ReLU(inplace=True)",
         nn.LeakyReLU(): "LeakyReLU(negative_slope=0.01)",
         nn.MaxPool2d(2): "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)",
