@@ -142,6 +142,47 @@ def test_small_models_train(name):
     assert losses[-1] < 0.5 * losses[0]
 
 
+def fixed(state):
+    """Weights that any framework can be given: waves, with the variance that keeps a signal alive."""
+    new = {}
+    for k, (name, t) in enumerate(state.items()):
+        i = np.arange(t.numel())
+        if t.ndim > 1:
+            values = np.sin(i * (i + k)) * np.sqrt(2 / np.prod(t.shape[1:]))
+        elif name.endswith("var") or (name.endswith("weight") and ("bn" in name or "downsample.1" in name)):
+            values = 1 + 0.5 * np.cos(i + k)
+        else:
+            values = 0.1 * np.sin(i + k)
+        new[name] = values.reshape(t.shape)
+    return new
+
+
+GOLDEN = {  # PyTorch 2.13, float64: loss in training, norm of its gradient, loss in eval after that step's statistics
+    "resnet20": (models.resnet20, 16, [3.127865418, 19.25517215, 4.633006319]),
+    "bottleneck": (
+        lambda: models.ResNet(models.Bottleneck, (1,) * 4, 10),
+        32,
+        [3.521812489, 243.49548001, 2.857543747],
+    ),
+    "basic": (lambda: models.ResNet(models.BasicBlock, (1,) * 4, 10), 32, [3.16101936, 143.592752038, 3.189830421]),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_same_weights_same_losses_and_gradients_as_pytorch(name):
+    make, size, expected = GOLDEN[name]
+    model = make().double()
+    counts = ("num_batches_tracked",)
+    model.load_state_dict(fixed({k: v for k, v in model.state_dict().items() if not k.endswith(counts)}), strict=False)
+    x = tf.tensor(np.cos(np.arange(4 * 3 * size * size) * 0.7).reshape(4, 3, size, size))
+    loss = nn.functional.cross_entropy(model(x), tf.arange(4))
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+    after = nn.functional.cross_entropy(model.eval()(x), tf.arange(4))
+    # float64 through twenty layers; the weights make some gradients large
+    np.testing.assert_allclose([loss.item(), norm.item(), after.item()], expected, rtol=1e-8)
+
+
 def test_resnet9_scale():
     a = models.resnet9(scale=1)
     b = models.resnet9()

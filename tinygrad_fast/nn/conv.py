@@ -51,7 +51,7 @@ class _Conv(Module):
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = sizes("kernel_size", kernel_size, n), sizes("stride", stride, n)
-        self.padding = padding if isinstance(padding, str) else sizes("padding", padding, n)
+        self.padding: Any = padding if isinstance(padding, str) else sizes("padding", padding, n)
         self.output_padding, self.dilation = sizes("output_padding", output_padding, n), sizes("dilation", dilation, n)
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
