@@ -10,6 +10,7 @@ from . import dtypes, shapes
 from .tensor import Tensor
 from .tensor import cat as cat
 from .tensor.arithmetic import choose
+from .tensor.promote import must_tensors
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -34,8 +35,9 @@ def is_tensor(obj: Any) -> bool:
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along a new axis; all shapes must be equal."""
+    must_tensors("stack", tensors)
     if len({t.shape for t in tensors}) > 1:
-        raise RuntimeError(f"stack: all shapes must be equal; got {', '.join(str(t.shape) for t in tensors)}")
+        raise shapes.ShapeError(f"stack: all shapes must be equal; got {', '.join(str(t.shape) for t in tensors)}")
     return cat([t.unsqueeze(dim) for t in tensors], dim)
 
 
@@ -49,6 +51,7 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """All expanded to their common shape."""
+    must_tensors("broadcast_tensors", tensors)
     shape = shapes.broadcast("broadcast_tensors", *(t.shape for t in tensors))
     return tuple(t.expand(shape) for t in tensors)
 
@@ -58,9 +61,10 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
     Operands are joined two at a time, left to right. For each pair, letters are sorted into batch (in both, and still
     needed), summed (in both, not needed again) and free ones; then it is one batched matmul.
-    Raises ValueError for letters without operand, operands without letters, and sizes that disagree.
+    Raises ShapeError for letters without operand, operands without letters, and sizes that disagree.
     """
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    must_tensors("einsum", tensors)
     terms, output = _letters(equation, tensors)
     sizes: dict[str, int] = {}
     for term, t in zip(terms, tensors):
@@ -86,13 +90,13 @@ def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
     left, arrow, output = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(tensors):
-        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands; got {len(tensors)}")
+        raise shapes.ShapeError(f"einsum: {equation!r} names {len(terms)} operands; got {len(tensors)}")
     spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation]
     extra = 0
     for i, (term, t) in enumerate(zip(terms, tensors)):
         room = t.ndim - len(term.replace("...", ""))
         if room < 0 or (room and "..." not in term):
-            raise ValueError(f"einsum: operand {i} of {equation!r} has {len(term)} letters; got shape {t.shape}")
+            raise shapes.ShapeError(f"einsum: operand {i} of {equation!r} has {len(term)} letters; got shape {t.shape}")
         if "..." in term:
             extra = max(extra, room)
             terms[i] = term.replace("...", "".join(spare[:room][::-1]))  # aligned at the right
@@ -103,7 +107,9 @@ def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
     output = output.replace("...", batch)
     unknown = [c for c in output if c not in "".join(terms)]
     if unknown or len(set(output)) != len(output):
-        raise ValueError(f"einsum: each letter of the result must stand once, and in an operand; got {equation!r}")
+        raise shapes.ShapeError(
+            f"einsum: each letter of the result must stand once, and in an operand; got {equation!r}"
+        )
     return terms, output
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import dtypes, ops, shapes
 from .arithmetic import Arithmetic
-from .core import Core, apply, wrap
-from .promote import sizes_of, within
+from .core import apply, wrap
+from .promote import must_tensors, sizes_of, within
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -167,9 +167,7 @@ class Movement(Arithmetic):
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along an axis; all other axes must agree. Tensors of shape (0,) are left out, as in PyTorch."""
-    for t in tensors:
-        if not isinstance(t, Core):
-            raise TypeError(f"cat: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
+    must_tensors("cat", tensors)
     tensors = [t for t in tensors if t.shape != (0,)] or tensors
     if not tensors:
         raise RuntimeError("cat: needs at least one tensor")

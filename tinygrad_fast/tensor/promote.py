@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,12 @@ def within(a: Any, dtype: np.dtype) -> Any:
 def as_float(x: Any) -> Any:
     """Integers and bools as float32: what exp, sqrt and the like compute in."""
     return x if dtypes.is_float(x.data.dtype) else apply(ops.cast, x, dtype=dtypes.float32)
+
+
+def must_tensors(name: str, given: Iterable[Any]) -> None:
+    for t in given:
+        if not isinstance(t, Core):
+            raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
 
 
 def must_whole(name: str, *operands: Any) -> None:
