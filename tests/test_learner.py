@@ -619,6 +619,12 @@ def test_get_preds_in_order():
         )
 
 
+def test_get_preds_of_nothing():
+    learn = learner()
+    with pytest.raises(ValueError, match="the loader gave no batches, so there is nothing to predict"):
+        learn.get_preds(dl=[])
+
+
 def test_plain_functions_as_loss():
     learn = Learner(points(), Net(), tf.nn.functional.cross_entropy)
     learn.fit(1)
@@ -747,6 +753,19 @@ def test_an_error_names_epoch_and_batch():
         learn.fit(3)
     assert error.value.__notes__ == ["in epoch 1, training batch 1 of 3, both counted from 0"]
     assert gc.get_freeze_count() == 0
+
+
+def test_an_item_that_cannot_be_read_names_its_batch():
+    class Broken(TensorDataset):
+        def get_batch(self, indices):
+            if 5 in indices:
+                raise OSError("disk on fire")
+            return super().get_batch(indices)
+
+    dl = DataLoader(Broken(np.ones((8, 1), np.float32), np.ones((8, 1), np.float32)), bs=2)
+    with pytest.raises(OSError, match="disk on fire") as error:
+        Learner(DataLoaders(dl), Echo(), MSELossFlat()).fit(1)
+    assert error.value.__notes__ == ["in epoch 0, training batch 2 of 4, both counted from 0"]
 
 
 def test_interrupt_leaves_everything_usable():

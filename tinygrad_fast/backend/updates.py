@@ -38,7 +38,7 @@ class Updates:
                 d = self.add(d, self.mul(w, decay))
             if vs:
                 self.mul_(vs[i], m)
-                self.add_(vs[i], self.mul(d, fresh))
+                self.add_(vs[i], d if fresh == 1 else self.mul(d, fresh))
                 d = self.add(d, self.mul(vs[i], m)) if nesterov else vs[i]
             self.add_(w, self.mul(d, -lr))
 

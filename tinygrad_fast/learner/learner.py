@@ -1,7 +1,7 @@
 """Learner: data, a model, a loss and an optimiser, brought together and trained.
 
-The loop itself stands in loop.py, what happens around it in callbacks.py and recorder.py. Here: how fits are started,
-and what can be done with a model that has learned.
+The loop itself stands in loop.py, what happens around it in callbacks.py and recorder.py, prediction in inference.py.
+Here: how fits are started, the optimiser, saving and loading.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ import os
 import warnings
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import checkpoint, functions, nn, optim, rng, schedule
-from ..autograd import no_grad
+from .. import checkpoint, nn, optim, rng, schedule
 from ..tensor import Tensor
 from . import groups
 from .callbacks import ParamScheduler, TrainEvalCallback
 from .events import Callback, CancelFitException
-from .loop import Loop, length
-from .losses import each_item, infer_loss, task_of
+from .inference import Inference
+from .loop import length
+from .losses import infer_loss
 from .lr_find import LRFinder, Suggestion, suggest, valley
-from .metrics import batch_size, name_of
+from .metrics import name_of
 from .progress import ProgressCallback
 from .recorder import Recorder
 
 Adam = partial(optim.AdamW, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.01)  # fastai's default
 
 
-class Learner(Loop):
+class Learner(Inference):
     """learn = Learner(dls, model, metrics=accuracy); learn.fit_one_cycle(5, 1e-3)
 
     dls: `dls.train` and `dls.valid`, loaders of batches (inputs..., target). loss_func(pred, target): by default what
@@ -74,11 +74,6 @@ class Learner(Loop):
         self.add_cbs([TrainEvalCallback(), Recorder(), ProgressCallback()] if default_cbs else [])
         self.add_cbs(cbs)
         self("after_create")
-
-    @property
-    def recorder(self) -> Recorder:
-        """What the last fit left behind."""
-        return self.callback(Recorder)
 
     # ------------------------------------------------------------------------------------------------------------ fits
 
@@ -281,63 +276,6 @@ class Learner(Loop):
                 opt.load_state_dict(memory)
             rng.default.set_state(state)
 
-    # ------------------------------------------------------------------------------------------------------ prediction
-
-    def loader(self, ds_idx: int) -> Any:
-        """The loader of a split, in order and without augmentation where that can be."""
-        dl = self.dls.valid if ds_idx == 1 else self.dls.train if ds_idx == 0 else self.dls[ds_idx]
-        return dl.new(dl.dataset) if hasattr(dl, "new") else dl
-
-    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float | None]:
-        """[loss, metrics] on the validation set, or on `dl`. The recorder keeps the last fit's."""
-        with self.added_cbs(cbs), self.no_bar():
-            self._do_validate(self.loader(ds_idx) if dl is None else dl)
-        return self.recorder.valid_values
-
-    def get_preds(
-        self,
-        ds_idx: int = 1,
-        dl: Any = None,
-        with_input: bool = False,
-        with_decoded: bool = False,
-        with_loss: bool = False,
-        act: Callable | None = None,
-    ) -> tuple:
-        """(inputs?, predictions, targets, decoded?, losses?) of the validation set, or of `dl`, in its order.
-
-        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`. Targets are None where
-        the loader gives none.
-        """
-        task, gather = task_of(self.loss_func), GatherPreds(with_input, with_loss)
-        quiet = self.removed_cbs([cb for cb in self.cbs if isinstance(cb, (Recorder, ProgressCallback))])
-        with quiet, self.added_cbs(gather), each_item(self) if with_loss else no_grad():
-            self._do_validate(self.loader(ds_idx) if dl is None else dl)
-        with no_grad():
-            raw = functions.cat(gather.preds)
-            preds = task.activation(raw) if act is None else act(raw)
-            found: list[Any] = [functions.cat(gather.inputs)] if with_input else []
-            found += [preds, functions.cat(gather.targets) if gather.targets else None]
-            found += [task.decodes(preds)] * with_decoded
-            found += [functions.cat(gather.losses) if gather.losses else None] * with_loss
-        return tuple(found)
-
-    def predict(self, item: Any, with_input: bool = False) -> tuple:
-        """(answer, its index, probabilities) of one item: a file, bytes, an image, an array, as the data are made of.
-
-        The item goes through the transforms of validation. `with_input` puts the decoded input first.
-        """
-        if not hasattr(self.dls, "test_dl"):
-            raise ValueError("predict: these loaders cannot take other items (no test_dl); call the model on a batch")
-        dl = self.dls.test_dl([item])
-        inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
-        answer = (self._answer(decoded[0]), decoded[0], preds[0])
-        return (dl.decode_batch((inputs,))[0][0], *answer) if with_input else answer
-
-    def _answer(self, decoded: Tensor) -> Any:
-        """What a person would say: the label, the labels, the numbers."""
-        pipelines = getattr(self.dls.valid.dataset, "pipelines", None)
-        return decoded.tolist() if pipelines is None else pipelines[-1].decode(decoded.to("cpu").numpy())
-
     # ------------------------------------------------------------------------------------------------------ save, load
 
     def _file(self, file: str | os.PathLike) -> Path:
@@ -366,34 +304,3 @@ class Learner(Loop):
             except (ValueError, KeyError) as e:
                 warnings.warn(f"load: the model is loaded, the state of the optimiser is not: {e}", stacklevel=2)
         return self
-
-    # ---------------------------------------------------------------------------------------------------------- silence
-
-    def no_bar(self) -> AbstractContextManager[None]:
-        """Without table and bar, for the time of the block."""
-        return self.removed_cbs(ProgressCallback)
-
-    no_logging = no_bar
-
-
-class GatherPreds(Callback):
-    """Keeps what a model says to every batch; each item's loss too, if asked to."""
-
-    order = 70
-
-    def __init__(self, with_input: bool, with_loss: bool):
-        self.with_input, self.with_loss = with_input, with_loss
-        self.inputs: list[Tensor] = []
-        self.preds: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.losses: list[Tensor] = []
-
-    def after_batch(self) -> None:
-        learn = self.learn
-        self.preds.append(learn.pred)
-        if self.with_input:
-            self.inputs.append(learn.xb[0])
-        if learn.yb:
-            self.targets.append(learn.yb[0])
-            if self.with_loss:
-                self.losses.append(learn.loss.reshape(batch_size(learn), -1).mean(1))

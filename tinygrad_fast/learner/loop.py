@@ -81,9 +81,10 @@ class Loop:
     def _all_batches(self) -> None:
         self.iter, self.n_iter = 0, length(self.dl)
         with self._naming_the_batch():
-            for self.iter, batch in enumerate(self.dl):
+            for batch in self.dl:
                 self._split(batch)
                 self._part("batch", self._do_batch, CancelBatchException)
+                self.iter += 1
 
     def _do_batch(self) -> None:
         self.pred = self.model(*self.xb)
