@@ -64,7 +64,9 @@ def draw(shape: str, rng: random.Random) -> Image.Image:
         colour = tuple(min(255, max(0, c + rng.randint(-60, 60))) for c in ground)
         x, y, r = rng.uniform(0, side), rng.uniform(0, side), rng.uniform(2, 10) * FINE / 2
         if rng.random() < 0.5:
-            brush.line([(x, y), (x + rng.uniform(-4, 4) * r, y + rng.uniform(-4, 4) * r)], colour, rng.randint(1, 2) * FINE)
+            brush.line(
+                [(x, y), (x + rng.uniform(-4, 4) * r, y + rng.uniform(-4, 4) * r)], colour, rng.randint(1, 2) * FINE
+            )
         else:
             brush.ellipse([x - r / 2, y - r / 2, x + r / 2, y + r / 2], colour)
     colour = ground

@@ -1,0 +1,91 @@
+"""Train a ResNet on a folder of images.
+
+    python examples/train_resnet.py                             ten drawn shapes, made on the first run; about a minute
+    python examples/train_resnet.py --data photos               a folder of class folders
+    python examples/train_resnet.py --data photos.tgz           or an archive of one
+    python examples/train_resnet.py --data cifar10 --arch resnet20 --epochs 8 --bs 128 --lr 0.4
+
+A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The recipe is
+SGD with Nesterov momentum, one-cycle, weight decay 5e-4, flips, and crops from the padded image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+
+import drawn_shapes
+
+import tinygrad_fast as tf
+from tinygrad_fast.vision.all import (
+    CategoryBlock,
+    DataBlock,
+    Flip,
+    GrandparentSplitter,
+    ImageBlock,
+    Learner,
+    Normalize,
+    RandomCropPad,
+    RandomSplitter,
+    Resize,
+    accuracy,
+    extract,
+    get_image_files,
+    parent_label,
+)
+
+
+def arguments() -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--data", type=Path, help="a folder of class folders, or an archive of one (default: drawn shapes)")
+    p.add_argument("--arch", default="resnet8", help="a name in tinygrad_fast.models (default: resnet8)")
+    p.add_argument("--epochs", type=int, default=5)
+    p.add_argument("--bs", type=int, default=64, help="batch size")
+    p.add_argument("--lr", type=float, default=0.2, help="the highest learning rate of the cycle")
+    p.add_argument("--size", type=int, default=32, help="images are cropped and resized to size x size")
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--seed", type=int, default=0)
+    return p.parse_args()
+
+
+def find_data(given: Path | None) -> Path:
+    """The folder to train on: the shapes, drawn once; an archive, extracted once; or the folder itself."""
+    if given is None:
+        return drawn_shapes.make(drawn_shapes.cache_folder() / "shapes")
+    return given if given.is_dir() else extract(given, drawn_shapes.cache_folder() / given.name.partition(".")[0])
+
+
+def data_block(folder: Path, size: int, seed: int) -> DataBlock:
+    parts = {p.name for p in folder.iterdir()}
+    held_out = next((name for name in ("valid", "test") if {"train", name} <= parts), None)
+    return DataBlock(
+        blocks=(ImageBlock, CategoryBlock),
+        get_items=get_image_files,
+        splitter=GrandparentSplitter("train", held_out) if held_out else RandomSplitter(0.2, seed=seed),
+        get_y=parent_label,
+        item_tfms=Resize(size),
+        batch_tfms=[Flip(), RandomCropPad(size, pad=size // 8), Normalize()],
+    )
+
+
+def main() -> None:
+    start, args = time.perf_counter(), arguments()
+    tf.manual_seed(args.seed)
+    folder = find_data(args.data)
+    dls = data_block(folder, args.size, args.seed).dataloaders(
+        folder, bs=args.bs, seed=args.seed, num_workers=2, cache=True, device=args.device
+    )
+    print(f"{folder}: {len(dls.train_ds)} images to train on, {len(dls.valid_ds)} to validate, {dls.c} classes")
+    model = getattr(tf.models, args.arch)(num_classes=dls.c).to(args.device)
+    sgd = partial(tf.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    learn = Learner(dls, model, opt_func=sgd, metrics=accuracy, path=folder.parent)
+    learn.fit_one_cycle(args.epochs, args.lr)
+    _, score = learn.validate()
+    print(f"\naccuracy {score:.4f}   in {time.perf_counter() - start:.0f} s from the start")
+    print(f"model saved as {learn.save(f'{folder.name}-{args.arch}')}")
+
+
+if __name__ == "__main__":
+    main()
