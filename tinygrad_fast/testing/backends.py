@@ -8,7 +8,7 @@ come from the registry.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -90,10 +90,11 @@ class Noisy(Through):
     """
 
     array = np.ndarray
-    exact = frozenset(  # what moves or chooses numbers rounds nothing
-        "asarray to_numpy full copy own reshape permute swap expand flip pad cat getitem gather one_hot where cast "
-        "maximum minimum amax amin clip neg abs sign floor ceil round".split()
-    )
+    exact: ClassVar[set[str]] = {  # what moves or chooses numbers rounds nothing
+        *("asarray", "to_numpy", "full", "copy", "own", "cast", "where", "one_hot", "getitem", "gather"),
+        *("reshape", "permute", "swap", "expand", "flip", "pad", "cat"),
+        *("neg", "abs", "sign", "floor", "ceil", "round", "clip", "maximum", "minimum", "amax", "amin"),
+    }
 
     def __init__(self, base: Any):
         super().__init__(base)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from .memory import ORDERS, lay
@@ -123,3 +124,23 @@ def cases(draw: Any, row: Row) -> Case:
     args = row.draw(draw, Fill(seed))
     arrays = tuple(lay(a, draw(orders(a.ndim))) for a in args.arrays)
     return Case(row, arrays, args.static, seed)
+
+
+def examples(row: Row, n: int) -> list[Case]:
+    """n cases of a row, the same every time, the largest first: for who wants a list and no search."""
+    found: list[Case] = []
+
+    @settings(
+        max_examples=n,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(row))
+    def collect(case: Case) -> None:
+        found.append(case)
+
+    collect()
+    return sorted(found, key=lambda case: -sum(a.size for a in case.arrays))
