@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tinygrad_fast as tf
 from tinygrad_fast import data, learner, models, nn
@@ -110,3 +111,56 @@ def test_one_import_brings_everything():
     assert {"tf", "nn", "F", "optim", "np", "Path", "partial", "tensor", "cnn_learner", "vision_learner"} <= set(names)
     assert names["tf"] is tf
     assert names["np"] is np
+
+
+def test_the_first_lesson(tmp_path):
+    """Cats have names in capitals: from files to a prediction, in the words of the course."""
+    names = {}
+    exec("from tinygrad_fast.vision.all import *", names)
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        name, level = (f"Cat_{i}.png", 200) if i % 2 else (f"dog_{i}.png", 50)
+        pixels = (rng.normal(size=(20, 24, 3)) * 10 + level).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    names |= {"path": tmp_path, "small": lambda: ResNet(BasicBlock, (1, 1, 1, 1), stem="cifar")}
+    exec(
+        """if True:
+        tf.manual_seed(0)
+        def is_cat(x): return x[0].isupper()
+        dls = ImageDataLoaders.from_name_func(
+            path, get_image_files(path), valid_pct=0.2, seed=42, label_func=is_cat, item_tfms=Resize(16), bs=8)
+        learn = cnn_learner(dls, small, metrics=error_rate)
+        learn.fine_tune(1)
+        answer = learn.predict(path / "Cat_1.png")
+        interp = ClassificationInterpretation.from_learner(learn)
+        """,
+        names,
+    )
+    label, index, probabilities = names["answer"]
+    assert label is bool(index.item())
+    assert probabilities.sum().item() == pytest.approx(1, abs=1e-6)
+    assert names["learn"].recorder.metric_names[3] == "error_rate"
+    assert names["interp"].confusion_matrix().sum() == 4
+
+
+def test_several_labels():
+    """The answer is the list of labels above the threshold."""
+    items = [
+        (np.array([a, b], np.float32), [n for n, v in (("a", a), ("b", b)) if v > 0]) for a in (-1, 1) for b in (-1, 1)
+    ]
+    block = data.DataBlock(
+        (data.TransformBlock, data.MultiCategoryBlock),
+        get_x=lambda o: o[0],
+        get_y=lambda o: o[1],
+        splitter=data.IndexSplitter([0]),
+    )
+    dls = block.dataloaders(items, bs=3, num_workers=0)
+    learn = Learner(dls, nn.Linear(2, dls.c), metrics=learner.accuracy_multi)
+    learn.model.weight.detach().copy_(5 * tf.eye(2))
+    learn.model.bias.detach().zero_()
+    labels, which, probabilities = learn.predict(np.array([1.0, -1.0], np.float32))
+    assert labels == ["a"]
+    assert which.tolist() == [True, False]
+    assert probabilities.tolist() == pytest.approx([1 / (1 + np.exp(-5)), 1 / (1 + np.exp(5))], rel=1e-4)
+    assert learn.predict(np.array([-1.0, -1.0], np.float32))[0] == []
+    assert learn.validate()[1] == 1
