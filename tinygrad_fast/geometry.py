@@ -102,10 +102,10 @@ def pool(name: str, x: Shape, kernel: Pair, stride: Pair, padding: Pair, dilatio
             f"{name}: kernel_size, stride and dilation >= 1; got kernel_size {kernel}, stride {stride}, "
             f"dilation {dilation}"
         )
-    if any(not 0 <= p <= (d * (k - 1) + 1) // 2 for p, k, d in zip(padding, kernel, dilation, strict=True)):
+    if any(not 0 <= p <= k // 2 for p, k in zip(padding, kernel, strict=True)):
         raise ShapeError(
             f"{name}: padding must be from 0 to half of the kernel, or a window may lie outside the image; got padding "
-            f"{padding}, kernel_size {kernel}, dilation {dilation}. Use F.pad for more"
+            f"{padding}, kernel_size {kernel}. Use F.pad for more"
         )
     axes = zip(x[-2:], kernel, stride, padding, dilation, strict=True)
     oh, ow = (window(n, k, s, p, d, ceil) for n, k, s, p, d in axes)

@@ -2,13 +2,15 @@
 
 Average pooling, adaptive average pooling, nearest and bilinear interpolation are all y = A x B^T on the two axes of
 an image, and differ in their A and B alone. `ops.resample2d` applies two of these tables, its pullback the same turned.
-Pure Python on numbers: how a backend keeps a table (a matrix in bands, an index) is its own affair.
+Knows numbers only: how a backend keeps a table (a matrix in bands, an index) is its own affair.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Table(NamedTuple):
@@ -38,9 +40,16 @@ class Table(NamedTuple):
 
 @cache
 def nearest(n: int, size: int, scale: float | None = None) -> Table:
-    """y_i = x[floor(i / scale)]; without a scale, i n / size."""
-    step = 1 / scale if scale else n / size
-    return Table(n, tuple((min(int(i * step), n - 1), (1.0,)) for i in range(size)))
+    """y_i = x[floor(i / scale)], scale being size / n unless given; exact where size is n or 2 n, whatever the scale.
+
+    In float32, as PyTorch: where i / scale is nearly whole, its rounding decides which pixel is taken.
+    """
+    if size in (n, 2 * n):
+        places = [i * n // size for i in range(size)]
+    else:
+        step = np.float32(1 / scale if scale else n / size)
+        places = [min(int(np.float32(i) * step), n - 1) for i in range(size)]
+    return Table(n, tuple((i, (1.0,)) for i in places))
 
 
 @cache
@@ -48,9 +57,11 @@ def linear(n: int, size: int, align_corners: bool, scale: float | None = None) -
     """y_i = (1 - t) x_j + t x_(j+1), j + t the place of output i among the inputs, not left of the first.
 
     align_corners: the centres of first and last lie on each other, i (n - 1) / (size - 1); else the edges do,
-    (i + 1/2) / scale - 1/2, where scale is size / n unless given.
+    (i + 1/2) / scale - 1/2, where scale is size / n unless given. As it is where size is n.
     """
-    if align_corners:
+    if size == n:
+        places = [float(i) for i in range(size)]
+    elif align_corners:
         places = [i * (n - 1) / (size - 1) if size > 1 else 0.0 for i in range(size)]
     else:
         step = 1 / scale if scale else n / size
