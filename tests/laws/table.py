@@ -1,5 +1,21 @@
 """The table: every row of every file, in the order to read them. A new file of rows is added here."""
 
-from . import rows_elementwise, rows_linalg, rows_movement, rows_reduce
+from . import (
+    rows_activation,
+    rows_elementwise,
+    rows_linalg,
+    rows_loss,
+    rows_movement,
+    rows_norm,
+    rows_reduce,
+)
 
-TABLE = [*rows_elementwise.rows, *rows_reduce.rows, *rows_movement.rows, *rows_linalg.rows]
+TABLE = [
+    *rows_elementwise.rows,
+    *rows_reduce.rows,
+    *rows_movement.rows,
+    *rows_linalg.rows,
+    *rows_activation.rows,
+    *rows_norm.rows,
+    *rows_loss.rows,
+]

@@ -53,12 +53,12 @@ class Activations:
     @wide
     def elu(self, x, alpha):
         """x where x > 0, else alpha (exp(x) - 1)"""
-        return self.where(self.gt(x, 0), x, self.mul(self.expm1(self.minimum(x, 0)), alpha))
+        return self.where(self.gt(x, 0), x, self.mul(self.expm1(self.clip(x, low=None, high=0.0)), alpha))
 
     @wide
     def elu_back(self, g, x, alpha):
         """g where x > 0, else g alpha exp(x)"""
-        return self.mul(g, self.where(self.gt(x, 0), 1.0, self.mul(self.exp(self.minimum(x, 0)), alpha)))
+        return self.mul(g, self.where(self.gt(x, 0), 1.0, self.mul(self.exp(self.clip(x, low=None, high=0.0)), alpha)))
 
     @wide
     def softplus(self, x, beta, threshold):

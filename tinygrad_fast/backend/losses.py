@@ -33,7 +33,8 @@ class Losses:
         total, spread = a, None
         if e:
             s = self._column(self.mul(shared, e / c))
-            total = self.add(a, self.mul(s, float(c) if w is None else self.sum(self.cast(w, dtype=s.dtype), axis=(0,))))
+            every = float(c) if w is None else self.sum(self.cast(w, dtype=s.dtype), axis=(0,))
+            total = self.add(a, self.mul(s, every))
             spread = s if w is None else self.mul(s, self._by_class(w, logp))
         d = self.mul(self.exp(logp), total)
         d = d if spread is None else self.sub(d, spread)

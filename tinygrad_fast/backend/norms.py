@@ -37,7 +37,7 @@ class Norms:
 
         y is the output if `relu`, else None.
         """
-        axis, wide = others(x, (1,)), wide_type(x.dtype)
+        axis = others(x, (1,))
         n = prod(x.shape[i] for i in axis)
         g = self.relu_back(g, y) if relu else g
         gw, d, rstd, scale = self._parts(g, x, w, mean, rstd)

@@ -1,4 +1,4 @@
-"""Layers as functions, `F`: PyTorch's names, arguments and defaults. What has numbers to learn gets them as arguments."""
+"""Layers as functions, `F`: PyTorch's names, arguments and defaults. Weights arrive as arguments."""
 
 from .activation import (
     dropout,

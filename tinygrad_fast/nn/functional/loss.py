@@ -188,12 +188,18 @@ def smooth_l1_loss(
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
-    """d^2 / 2 where |d| < delta, else delta (|d| - delta / 2); d = input - target. Source: Huber 1964."""
+    """d^2 / 2 where |d| < delta, else delta (|d| - delta / 2); d = input - target. Source: Huber 1964.
+
+    With a weight, "mean" divides by the number of elements, unlike `mse_loss`: so PyTorch has it.
+    """
     _check("huber_loss", reduction, None, None)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be above 0; got {delta}")
     x, t, narrow = _both("huber_loss", input, target)
-    return _mean_by_weight(_huber(x - t, delta), weight, reduction, narrow)
+    loss = _huber(x - t, delta)
+    if weight is not None:
+        shapes.equal("weight of a loss", loss.shape, weight.shape)
+    return _reduced(_weighted(loss, weight), reduction, narrow)
 
 
 def _huber(d: Tensor, delta: float) -> Tensor:

@@ -22,7 +22,7 @@ def batch_norm(
     residual: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    """(x - mean) / sqrt(var + eps) weight + bias + residual, then max(., 0) if `relu`: one op, as a block of a ResNet ends.
+    """relu?((x - mean) / sqrt(var + eps) weight + bias + residual): one op, all that a block of a ResNet ends with.
 
     input (N, C, ...), 16-bit with the others float32, or all of one type; residual as the input; the others (C,).
     In training mean and biased variance are the batch's, and running statistics, if given, move towards them in place:

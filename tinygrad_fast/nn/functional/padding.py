@@ -60,14 +60,10 @@ def _joined(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
     def part(start: int, length: int) -> Tensor:
         return x.narrow(axis, start, length)
 
-    def repeated(start: int, times: int) -> Tensor:
-        return part(start, 1).expand(*(times if i == axis else -1 for i in range(x.ndim)))
-
+    if mode == "replicate":
+        return cat([part(0, 1)] * before + [x] + [part(n - 1, 1)] * after, axis)
     if mode == "reflect":
         sides = part(1, before).flip(axis), part(n - 1 - after, after).flip(axis)
-    elif mode == "replicate":
-        sides = repeated(0, before), repeated(n - 1, after)
     else:
         sides = part(n - before, before), part(0, after)
-    parts = [t for t, wanted in ((sides[0], before), (x, True), (sides[1], after)) if wanted]
-    return cat(parts, axis)
+    return cat([t for t, wanted in ((sides[0], before), (x, True), (sides[1], after)) if wanted], axis)
