@@ -79,6 +79,11 @@ is_floating_point = free(Tensor.is_floating_point)
 if TYPE_CHECKING:
     from . import data, learner, models, nn, optim, testing, vision
 
+# What PyTorch, too, offers in both places: here it is `nn.functional`'s function
+FUNCTIONAL = (
+    *("conv1d", "conv2d", "conv_transpose2d", "max_pool2d", "pixel_shuffle", "pixel_unshuffle"),
+    *("batch_norm", "layer_norm", "group_norm", "dropout", "embedding", "binary_cross_entropy_with_logits"),
+)
 LATE = ("data", "learner", "models", "nn", "optim", "testing", "vision")  # loaded when they are first named
 
 
@@ -87,10 +92,14 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return import_module(f"{__name__}.{name}")
+    if name in FUNCTIONAL:
+        from .nn import functional
+
+        return getattr(functional, name)
     if name == "bfloat16":  # loads ml_dtypes
         return dtypes.bfloat16()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LATE, "bfloat16"})
+    return sorted({*globals(), *LATE, *FUNCTIONAL, "bfloat16"})

@@ -41,8 +41,10 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([t.unsqueeze(dim) for t in tensors], dim)
 
 
-def where(condition: Tensor, input: Any, other: Any) -> Tensor:
-    """`input` where the condition holds, else `other`; each may be a number."""
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition holds, else `other`; each may be a number. Alone: `nonzero(as_tuple=True)`."""
+    if input is None and other is None:
+        return free(Tensor.nonzero)(condition, as_tuple=True)
     dtype = dtypes.result_type(input, other)
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = Tensor(input, dtype=dtype, device=getattr(condition, "device", None))
@@ -82,7 +84,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     gone = [i for i, letter in enumerate(term) if letter not in output]
     if gone:
         x, term = x.sum(gone), "".join(letter for letter in term if letter in output)
-    return x.permute(*(term.index(letter) for letter in output)) if output else x
+    return x.permute([term.index(letter) for letter in output]) if output else x
 
 
 def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:

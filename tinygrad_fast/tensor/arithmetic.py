@@ -236,8 +236,10 @@ class Arithmetic(Convert):
     def ceil(self) -> Tensor:
         return apply(ops.ceil, self)
 
-    def round(self) -> Tensor:
-        return apply(ops.round, self)
+    def round(self, *, decimals: int = 0) -> Tensor:
+        """The nearest integer, or multiple of 10^-decimals; halves go to the even one."""
+        scale = 10.0**decimals
+        return apply(ops.round, self) if decimals == 0 else apply(ops.round, self * scale) / scale
 
     def isnan(self) -> Tensor:
         return apply(ops.isnan, self)

@@ -54,10 +54,15 @@ class Indexing(Movement):
         checked = checked_index("index_select", index.reshape(-1), self.shape[axis])
         return apply(ops.getitem, self, checked, key=(slice(None),) * axis + (Slot(0),))
 
-    def nonzero(self) -> Tensor:
-        """The indices (count, ndim) of the elements that are not 0. Reads values: no op inside a graph may."""
-        found = np.nonzero(self.xp.to_numpy(self.data))
-        return wrap(self.xp.asarray(np.stack(found, 1)), self.xp, [0])
+    def nonzero(self, *, as_tuple: bool = False) -> Any:
+        """The indices (count, ndim) of the elements that are not 0, or one tensor for each axis with `as_tuple`.
+
+        Reads values, which no op may: there is no gradient.
+        """
+        a = self.xp.to_numpy(self.data)
+        found = np.atleast_1d(a).nonzero() if as_tuple else (np.argwhere(a),)
+        indices = tuple(wrap(self.xp.asarray(index), self.xp, [0]) for index in found)
+        return indices if as_tuple else indices[0]
 
 
 def must_index(name: str, index: Any) -> None:

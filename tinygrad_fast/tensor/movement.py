@@ -22,12 +22,12 @@ class Movement(Arithmetic):
 
     __slots__ = ()
 
-    def reshape(self, *shape: Any) -> Tensor:
-        return apply(ops.reshape, self, shape=shapes.reshape(self.shape, sizes_of(shape)))
+    def reshape(self, shape: Any = (), *more: int) -> Tensor:
+        return apply(ops.reshape, self, shape=shapes.reshape(self.shape, sizes_of((shape, *more))))
 
     def view(self, *shape: Any) -> Tensor:
         """As `reshape`: memory order is not part of the meaning here, so it copies where it must."""
-        return self.reshape(*shape)
+        return self.reshape(sizes_of(shape))
 
     def view_as(self, other: Tensor) -> Tensor:
         return self.reshape(other.shape)
@@ -39,8 +39,8 @@ class Movement(Arithmetic):
         middle = prod(self.shape[first : last + 1])
         return self.reshape(*self.shape[:first], middle, *self.shape[last + 1 :])
 
-    def permute(self, *dims: Any) -> Tensor:
-        return apply(ops.permute, self, axes=shapes.permute(sizes_of(dims), self.ndim))
+    def permute(self, dims: Any = (), *more: int) -> Tensor:
+        return apply(ops.permute, self, axes=shapes.permute(sizes_of((dims, *more)), self.ndim))
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         a, b = shapes.axis(dim0, self.ndim), shapes.axis(dim1, self.ndim)
@@ -100,8 +100,8 @@ class Movement(Arithmetic):
         wide = paired.expand(tuple(n for k, m in zip(sizes, shape) for n in (k, m)))
         return wide.reshape(tuple(k * m for k, m in zip(sizes, shape)))
 
-    def flip(self, *dims: Any) -> Tensor:
-        dims = sizes_of(dims)
+    def flip(self, dims: Any, *more: int) -> Tensor:
+        dims = sizes_of((dims, *more))
         return apply(ops.flip, self, axis=shapes.axes(dims, self.ndim) if dims else ())
 
     def roll(self, shifts: Any, dims: Any = None) -> Tensor:

@@ -160,10 +160,11 @@ class Reduction(Indexing):
         total = x.square().sum(dim, keepdim)
         return total.masked_fill(total == 0, 1).sqrt().masked_fill(total == 0, 0)
 
-    def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
+    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """The indices that sort along an axis; equal elements always keep their order, also with stable=False."""
         return apply(ops.argsort, self, axis=shapes.axis(dim, self.ndim), descending=descending)
 
-    def sort(self, dim: int = -1, descending: bool = False) -> Extreme:
+    def sort(self, dim: int = -1, descending: bool = False, *, stable: bool = True) -> Extreme:
         """In order along an axis, equal elements as they stood; NaN counts as the largest."""
         indices = self.argsort(dim, descending)
         return Extreme(self.gather(dim, indices), indices)
