@@ -810,6 +810,8 @@ def test_several_inputs():
             return (a + b) * self.w
 
     batch = (tf.ones(4), tf.ones(4), tf.full((4,), 4.0))
-    learn = Learner(DataLoaders([batch] * 20, [batch]), Sum(), MSELossFlat(), metrics=mse, opt_func=SGD)
-    learn.fit(3, 0.1)
-    assert learn.validate()[1] < 1e-3
+    loader = DataLoader(TensorDataset(*batch), bs=4)
+    for dls in (DataLoaders([batch] * 20, [batch]), DataLoaders([batch] * 20, loader)):
+        learn = Learner(dls, Sum(), MSELossFlat(), metrics=mse, opt_func=SGD)
+        learn.fit(3, 0.1)
+        assert learn.validate()[1] < 1e-3

@@ -107,10 +107,10 @@ class Loop:
     # ------------------------------------------------------------------------------------------- what the loop needs
 
     def _split(self, batch: Any) -> None:
-        """A batch -> inputs and targets. A loader says by `n_inp` how many inputs; all members but the last, else."""
+        """A batch -> inputs and targets. Data say by `n_inp` how many inputs they have; else all but the last are."""
         if isinstance(batch, Tensor):
             batch = (batch,)
-        n = min(getattr(self.dl, "n_inp", None) or max(1, len(batch) - 1), len(batch))
+        n = getattr(getattr(self.dl, "dataset", self.dl), "n_inp", None) or max(1, len(batch) - 1)
         self.xb, self.yb = tuple(batch[:n]), tuple(batch[n:])
 
     @property
