@@ -1,0 +1,111 @@
+"""What a person gets for a mistake: what must hold, what was given, what to do. The texts are part of the interface.
+
+Refusals of one family of functions stand with its tests (test_indexing, test_movement, test_reduce, test_linalg,
+test_autograd); here are the mistakes of a first day.
+"""
+
+import numpy as np
+import pytest
+
+import tinygrad_fast as tf
+
+x, v, i, b = tf.ones(2, 3), tf.ones(3), tf.tensor([1, 2, 3]), tf.tensor([True, False, True])
+w = tf.ones(3, requires_grad=True)
+
+MISTAKES = [
+    # shapes
+    (lambda: x + tf.ones(2), RuntimeError, r"add: shapes must match axis by axis from the right, or be 1; got \(2, 3\) "
+     r"and \(2,\), which differ at axis -1. Reshape, or unsqueeze where an axis is missing"),
+    (lambda: x == tf.ones(4), RuntimeError, r"eq: shapes must match .* got \(2, 3\) and \(4,\)"),
+    (lambda: x @ x, RuntimeError, r"matmul: x \(\.\.\., M, K\) .* got x \(2, 3\) and w \(2, 3\). Transpose one"),
+    (lambda: tf.where(b, x, tf.ones(2)), RuntimeError, r"where: shapes must .* got \(3,\) and \(2, 3\) and \(2,\)"),
+    (lambda: x.masked_fill(tf.tensor([True, False]), 0), RuntimeError, r"masked_fill: shapes must match"),
+    (lambda: x.reshape(4), RuntimeError, r"reshape: the number of elements must stay 6"),
+    # what is no Tensor
+    (lambda: tf.exp([1, 2]), TypeError, r"exp: input must be a Tensor; got list. Make one with tf.tensor\(\.\.\.\)"),
+    (lambda: tf.sum([1, 2]), TypeError, "sum: input must be a Tensor; got list"),
+    (lambda: tf.mean(np.ones(3)), TypeError, "mean: input must be a Tensor; got ndarray"),
+    (lambda: tf.relu(3.0), TypeError, "relu: input must be a Tensor; got float"),
+    (lambda: tf.softmax(None, 1), TypeError, "softmax: input must be a Tensor; got NoneType"),
+    (lambda: tf.cat([x, [1]]), TypeError, "cat: needs Tensors; got list"),
+    (lambda: tf.stack([1, 2]), TypeError, "stack: needs Tensors; got int"),
+    (lambda: tf.add(1, 2), TypeError, "add: needs a Tensor and a Tensor or number; got int and int"),
+    (lambda: x.add("a"), TypeError, "add: needs a Tensor and a Tensor or number; got Tensor and str"),
+    (lambda: x.mul(None), TypeError, "mul: needs .*; got Tensor and NoneType"),
+    (lambda: x + "a", TypeError, r"unsupported operand type\(s\) for \+: 'Tensor' and 'str'"),
+    (lambda: x < "a", TypeError, "'<' not supported between instances of 'Tensor' and 'str'"),
+    (lambda: tf.apply(lambda xp, a: (a, (None,)), 1.0), TypeError, "needs a Tensor; got float"),
+    # making one
+    (lambda: tf.tensor([[1], [1, 2]]), ValueError, "tensor: needs rectangular lists, all of one length at each level"),
+    (lambda: tf.tensor("text"), TypeError, r"a tensor holds floats, integers or bools; got dtype <U4. Convert"),
+    (lambda: tf.tensor(["a", "b"]), TypeError, "a tensor holds floats, integers or bools"),
+    (lambda: tf.tensor(["a"], dtype=tf.float32), ValueError,
+     "tensor: needs numbers; could not convert string to float"),
+    (lambda: tf.tensor(None), TypeError, "got dtype object"),
+    (lambda: tf.tensor(1j), TypeError, "got dtype complex128"),
+    (lambda: tf.zeros(2, dtype="float23"), TypeError, r"dtype: must be tf.float32, tf.int64, .* got 'float23'"),
+    (lambda: tf.zeros(2, device="tpu"), ValueError, r"device: must be one of cpu.*; got 'tpu'"),
+    (lambda: tf.zeros(-1), RuntimeError, r"size: no axis can be negative; got \(-1,\)"),
+    (lambda: tf.tensor([1], requires_grad=True), RuntimeError, "requires_grad: only floating tensors can; got int64"),
+    # types
+    (lambda: i.mean(), RuntimeError, r"mean: must be of a floating dtype; got int64. Write x.float\(\).mean\(\.\.\.\)"),
+    (lambda: x & x, TypeError, r"&: needs integers or bools; got floats. Compare first, as in \(x > 0\) & \(x < 1\)"),
+    (lambda: b | 1.0, TypeError, r"\|: needs integers or bools; got floats"),
+    (lambda: ~x, TypeError, "~: needs integers or bools; got floats"),
+    (lambda: b - b, TypeError, "boolean subtract"),
+    (lambda: -b, TypeError, "boolean negative"),
+    (lambda: i**-1, ValueError, "Integers to negative integer powers are not allowed"),
+    (lambda: i.masked_fill(b, 0.5), RuntimeError, r"masked_fill: 0.5 does not fit into int64. Write x.float\(\)"),
+    (lambda: v.masked_fill(i, 0), RuntimeError, r"masked_fill: the mask must be a bool tensor; got int64. Write"),
+    (lambda: v.masked_fill(b, v), RuntimeError, r"masked_fill: the value must be one number; got shape \(3,\)"),
+    (lambda: tf.where(i, v, 0), RuntimeError, r"where: the mask must be a bool tensor; got int64"),
+    (lambda: tf.where(True, v, 0), RuntimeError, r"where: the mask must be a bool tensor; got bool"),
+    (lambda: v.clamp(), RuntimeError, "clamp: at least one of min and max must be given"),
+    (lambda: v.div(2, rounding_mode="up"), ValueError, "rounding_mode must be None, \"floor\" or \"trunc\"; got 'up'"),
+    # one number where there are several
+    (lambda: x.item(), RuntimeError, r"item: needs exactly one element; got shape \(2, 3\). Use .tolist\(\)"),
+    (lambda: bool(x), RuntimeError, r"bool: needs exactly one element; got shape \(2, 3\). Use .any\(\) or .all\(\)"),
+    (lambda: bool(x == 1), RuntimeError, r"Use .any\(\) or .all\(\)"),
+    (lambda: float(x), RuntimeError, "float: needs exactly one element"),
+    (lambda: [1, 2][v[0]], TypeError, "index: only an integer tensor can be an index; got float32"),
+    (lambda: x.softmax(2), IndexError, r"dim: must be in -2\.\.1 for a tensor of 2 axes; got 2"),
+    (lambda: x.sum(dim="rows"), TypeError, "dim: must be an int; got 'rows'"),
+    (lambda: x[2], IndexError, r"index: must be in -2\.\.1 for axis 0 of shape \(2, 3\); got 2"),
+    (lambda: x[0, 0, 0], IndexError, r"index: at most 2 indices for a tensor of shape \(2, 3\); got 3"),
+    # gradients
+    (lambda: (w * 2).backward(), RuntimeError, r"backward: without a gradient the tensor must have one element; got "
+     r"shape \(3,\). Reduce it \(.sum\(\), .mean\(\)\), or pass the gradient"),
+    (lambda: v.sum().backward(), RuntimeError, "backward: this tensor does not require grad: nothing it was"),
+    (lambda: w.add_(1), RuntimeError, "add_: a leaf that requires grad is written in place only under `with"),
+    (lambda: (w * 2).add_(1), RuntimeError, "add_: this tensor is the result of mul"),
+    (lambda: w.numpy(), RuntimeError, r"requires grad, and an array cannot. Write x.detach\(\).numpy\(\)"),
+    (lambda: np.asarray(w), RuntimeError, r"Write x.detach\(\).numpy\(\)"),
+    (lambda: v.register_hook(print), RuntimeError, "register_hook: this tensor does not require grad"),
+    (lambda: (w * 2).requires_grad_(False), RuntimeError, r".detach\(\) leaves its graph"),
+    (lambda: tf.manual_seed("1"), TypeError, "manual_seed: the seed is an integer; got '1'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mistake", "error", "text"), MISTAKES, ids=[m[2][:40] for m in MISTAKES])
+def test_a_mistake_is_answered(mistake, error, text):
+    with pytest.raises(error, match=text):
+        mistake()
+
+
+def test_shapes_that_do_not_fit_are_both_kinds_of_error():
+    """A ValueError to those who come from NumPy, a RuntimeError to those from PyTorch."""
+    for kind in (ValueError, RuntimeError):
+        with pytest.raises(kind, match="shapes must match"):
+            x + tf.ones(2)
+
+
+def test_an_error_leaves_everything_as_it_was():
+    y = tf.zeros(2)
+    with pytest.raises(RuntimeError):
+        y += tf.ones(3)
+    with pytest.raises(RuntimeError):
+        y[0] = tf.ones(2)
+    assert y.tolist() == [0, 0]
+    with pytest.raises(RuntimeError):
+        (w * 2).backward()
+    assert w.grad is None and tf.is_grad_enabled()
