@@ -62,9 +62,8 @@ def loss(a, b):
 if __name__ == "__main__":
     h, (a, b) = 1e-6, (Value(1.0), Value(1.0))
     loss(a, b).backward()
-    print(
-        f"dloss/db = {b.grad:.6f}, by differences {(loss(a, Value(1 + h)).data - loss(a, Value(1 - h)).data) / (2 * h):.6f}"
-    )
+    slope = (loss(a, Value(1 + h)).data - loss(a, Value(1 - h)).data) / (2 * h)
+    print(f"dloss/db = {b.grad:.6f}, by differences {slope:.6f}")
     for step in range(201):
         y = loss(a, b)
         y.backward()

@@ -5,8 +5,8 @@
     python examples/train_resnet.py --data photos.tgz           or an archive of one
     python examples/train_resnet.py --data cifar10 --arch resnet20 --epochs 8 --bs 128 --lr 0.4
 
-A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The recipe is
-SGD with Nesterov momentum, one-cycle, weight decay 5e-4, flips, and crops from the padded image.
+A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The recipe
+is SGD with Nesterov momentum, one-cycle, weight decay 5e-4, flips, and crops from the padded image.
 """
 
 from __future__ import annotations
