@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,8 +49,9 @@ def main() -> int:
             wrong.append(str(error))
             print(error)
             continue
+        shown = re.sub(r"batch \d+$", f"batch {args.batch}", name) if args.batch and name in cases.STEPS else name
         for what, seconds in times.items():
-            rows.append(report.row(name, what, seconds))
+            rows.append(report.row(shown, what, seconds))
             print(report.line(report.cells(rows[-1])), flush=True)
     for w in workers:
         w.close()

@@ -41,6 +41,8 @@ OPS: dict[str, tuple[str, list[tuple[int, ...]], dict[str, Any]]] = {
     "exp 4M": ("exp", [BIG], {}),
 }
 
+ON_PICTURES = {"conv2d 3x3, 3>64 @32"}  # the first layer: its input takes no gradient
+
 STEPS: dict[str, tuple[str, tuple[int, ...]]] = {
     "step MLP 784-256-10, batch 64": ("mlp", (64, 784)),
     "step ResNet-20, batch 128": ("resnet20", (128, 3, 32, 32)),

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import zip_longest
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class Opened:
         else:
             self.passes = ["forward", "backward"]
             function, shapes, keywords = cases.OPS[name]
-            self.inputs = [lib.tensor(a, True) for a in cases.numbers(shapes)]
+            grads = [name not in cases.ON_PICTURES, *[True] * (len(shapes) - 1)]
+            self.inputs = [lib.tensor(a, grad) for a, grad in zip(cases.numbers(shapes), grads, strict=True)]
             more = [lib.tensor(cases.classes(*shapes[0]))] if function == "cross_entropy" else []
             self.forward = lambda: lib.OPS[function](*self.inputs, *more, **keywords)
             [g] = cases.numbers([tuple(self.forward().shape)], seed=3)
@@ -71,7 +73,7 @@ class Opened:
         for x in self.inputs:
             x.grad = None
         y.backward(self.g)
-        return [float(np.abs(self.lib.array(t)).mean()) for t in (y, *(x.grad for x in self.inputs))]
+        return [float(np.abs(self.lib.array(t)).mean()) for t in (y, *(x.grad for x in self.inputs if x.requires_grad))]
 
 
 def serve(kind: str, threads: int) -> None:
@@ -134,9 +136,13 @@ def compare(
     """
     prints = [w.ask("open", name, batch) for w in workers]
     for w, found in zip(workers[1:], prints[1:], strict=True):
-        if len(found) != len(prints[0]) or not np.allclose(found, prints[0], rtol=1e-3, atol=1e-6):
+        pairs = list(zip_longest(prints[0], found, fillvalue=0.0))
+        wrong = [i for i, (a, b) in enumerate(pairs) if not np.isclose(a, b, rtol=1e-3, atol=1e-6)]
+        if wrong:
+            a, b = pairs[wrong[0]]
             raise ValueError(
-                f"{name}: {workers[0].kind} and {w.kind} must compute the same; got {prints[0]} and {found}"
+                f"{name}: {workers[0].kind} and {w.kind} must compute the same; "
+                f"number {wrong[0]} of {len(pairs)} is {a:.7g} and {b:.7g}"
             )
     times: dict[str, dict[str, list[float]]] = {}
     for what in ["step"] if name in cases.STEPS else ["forward", "backward"]:
