@@ -147,7 +147,7 @@ MORE = [
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 @pytest.mark.parametrize("call", [(n,) for n in ONE] + MORE, ids=str)
 def test_16_bit_floats_stay_what_they_are(name, call):
-    """Value, type, gradient and its type; the value is float32's within 2 units in the last place of bfloat16 (2^-7)."""
+    """Value, type and gradient; the value is float32's within 2 units in the last place of bfloat16 (2^-7)."""
     method, *arguments = call
     x = (tf.rand(3, 4, generator=tf.Generator(3)) + 0.5).to(name)
     leaf = x.clone().requires_grad_()
