@@ -75,7 +75,7 @@ class CPU(Composed):
         return np.copy(x, order="K")
 
     def own(self, d, g):
-        """d, or a copy of it where it shares memory with g (or with one of them, if g is a tuple), or is an expansion."""
+        """d, or a copy of it where it shares memory with g (with one of them, if g is a tuple), or is an expansion."""
         gs = g if type(g) is tuple else (g,)
         shared = any(v is not None and np.may_share_memory(d, v) for v in gs)
         d = np.asarray(d)
@@ -131,7 +131,7 @@ class CPU(Composed):
 
     @_wide
     def sigmoid(self, x):
-        with np.errstate(all="ignore"):  # exp may overflow to inf, of which 1 / inf is the right 0; by tanh, small values would be lost
+        with np.errstate(all="ignore"):  # exp may overflow: 1 / inf is the right 0; by tanh, small values would be lost
             return 1 / (1 + np.exp(-x))
 
     @_wide
