@@ -1,5 +1,7 @@
 """Rows: one number in, one number out; or two, with broadcasting."""
 
+import operator
+
 import numpy as np
 
 import tinygrad_fast as tf
@@ -76,7 +78,16 @@ def masked_fill(draw, fill):
     return Args(fill.normal(x), fill.mask(mask), value=0.5)
 
 
-# An operand that is a number
+# Operators, and an operand that is a number
+rows.row("__add__", operator.add, linear=True)(two("normal", "normal"))
+rows.row("__sub__", operator.sub, linear=True)(two("normal", "normal"))
+rows.row("__mul__", operator.mul, linear=True)(two("normal", "normal"))
+rows.row("__truediv__", operator.truediv, linear=(0,))(two("normal", "nonzero"))
+rows.row("__pow__", operator.pow)(two("positive", "normal"))
+rows.row("__neg__", operator.neg, linear=True)(one("normal"))
+rows.row("__pos__", operator.pos, linear=True)(one("normal"))
+rows.row("__abs__", operator.abs)(one("away", 0.0))
+rows.row("__rmod__", lambda x: 7 % x)(one("between", 2.4, 3.4))
 rows.row("__radd__", lambda x: 2.5 + x, linear=True)(one("normal"))
 rows.row("__rsub__", lambda x: 2 - x, linear=True)(one("normal"))
 rows.row("__rmul__", lambda x: -1.5 * x, linear=True)(one("normal"))

@@ -25,7 +25,7 @@ def tensor(a: np.ndarray, device: str, dtype: Any = None, wanted: bool = False) 
     """A Tensor on the array's own memory (where the device allows it), so that its order is kept."""
     xp = backend.get(device)
     if dtype is not None and is_float(a.dtype):
-        a = a.astype(dtype)  # order K
+        a = a.astype(dtype, copy=False)  # order K
     t = wrap(xp.asarray(a), xp, [0])
     return t.requires_grad_() if wanted else t
 
