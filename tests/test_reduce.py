@@ -83,7 +83,10 @@ def test_along_one_axis(drawn, keep, descending):
 
 
 def test_over_everything():
+    one = tf.tensor(2.0)
+    assert one.topk(1).values.item() == 2 and one.argsort().shape == () and one.norm().item() == 2
     x = tf.tensor([[3.0, 1.0], [2.0, 9.0]])
+    assert (x - 1).norm(0).item() == 3 and x.norm("fro").item() == pytest.approx(95**0.5)
     assert x.max().item() == 9 and x.min().item() == 1 and x.argmax().item() == 3 and x.argmin().item() == 1
     assert x.argmax(keepdim=True).shape == (1, 1)
     assert x.max(tf.tensor(2.5)).tolist() == [[3, 2.5], [2.5, 9]] and tf.min(x, tf.zeros(2)).sum().item() == 0
@@ -105,7 +108,7 @@ def test_ties_share_the_gradient():
     for f, want in [
         (lambda: x.amax(), [0, 0.5, 0.5]), (lambda: x.max(), [0, 0.5, 0.5]), (lambda: x.max(0).values, [0, 1, 0]),
         (lambda: x.norm(inf), [0, 0.5, 0.5]), (lambda: tf.maximum(x, tf.tensor(5.0)).sum(), [0, 0.5, 0.5]),
-        (lambda: x.clamp(max=5).sum(), [1, 1, 1]), (lambda: x.relu().sum(), [1, 1, 1]),
+        (lambda: x.clamp(max=5).sum(), [1, 1, 1]), (lambda: x.clamp(max=tf.tensor(5.0)).sum(), [1, 1, 1]), (lambda: x.relu().sum(), [1, 1, 1]),
     ]:  # fmt: skip
         assert tf.autograd.grad(f(), x)[0].tolist() == want
 
@@ -114,6 +117,9 @@ def test_gradients_where_a_formula_has_none():
     zero = tf.zeros(3, requires_grad=True)
     assert tf.autograd.grad(zero.norm(), zero)[0].tolist() == [0, 0, 0]
     assert tf.autograd.grad(zero.std(), zero)[0].tolist() == [0, 0, 0]
+    assert tf.autograd.grad(zero.norm(3), zero)[0].tolist() == [0, 0, 0]
+    assert tf.autograd.grad((0.0 ** tf.tanh(zero + 1)).sum(), zero)[0].tolist() == [0, 0, 0]
+    assert tf.autograd.grad((zero ** zero.detach()).sum(), zero)[0].tolist() == [0, 0, 0]
     some = tf.tensor([2.0, 0.0, 3.0], requires_grad=True)
     assert tf.autograd.grad(some.prod(), some)[0].tolist() == [0, 6, 0]
     assert tf.autograd.grad(zero.prod(), zero)[0].tolist() == [0, 0, 0]
@@ -134,7 +140,8 @@ def test_nothing_to_reduce():
     assert x.sum().item() == 0 and x.sum(0).tolist() == [0, 0, 0] and x.sum(1).shape == (0,)
     assert x.prod(0).tolist() == [1, 1, 1] and x.amax(1).shape == (0,) and x.any().item() is False
     assert x.all().item() is True and x.mean().isnan() and tf.ones(1).var().isnan()
-    assert x.cumsum(0).shape == (0, 3) and x.softmax(1).shape == (0, 3)
+    assert x.cumsum(0).shape == x.softmax(1).shape == x.softmax(0).shape == x.argsort(0).shape == (0, 3)
+    assert x.logsumexp(0).tolist() == [-inf] * 3 and x.std(0).isnan().all() and (x.T @ x).tolist() == [[0] * 3] * 3
     for name in ("amax", "amin", "max", "min", "argmax", "argmin"):
         with pytest.raises(IndexError, match=rf"{name}: has no value over no elements; got shape \(0, 3\) and dim 0"):
             getattr(x, name)(0)

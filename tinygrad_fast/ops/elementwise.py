@@ -57,8 +57,8 @@ def pow(xp, a, b):
 
     def db(g):
         if not hasattr(a, "dtype"):
-            log = xp.log(xp.full((), a, b.dtype)) if a else 0.0
-            return xp.mul(g, xp.mul(y, log))
+            slope = xp.mul(y, xp.log(xp.full((), a, b.dtype)))
+            return xp.mul(g, slope if a else xp.where(xp.ge(b, 0), 0.0, slope))
         zero = xp.logical_and(xp.eq(a, 0), xp.ge(b, 0))
         log = xp.log(xp.where(zero, 1.0, a))
         return sum_to(xp, xp.mul(g, xp.mul(y, log)), sb)

@@ -255,8 +255,10 @@ class Arithmetic(Convert):
         if min is None and max is None:
             raise RuntimeError("clamp: at least one of min and max must be given")
         if isinstance(min, Core) or isinstance(max, Core):
-            x: Any = self if min is None else self.maximum(min)
-            return x if max is None else x.minimum(max)
+            x: Any = self  # `where` and not `maximum`: on a bound all of the gradient goes to self
+            if min is not None:
+                x = choose("clamp", x < min, min, x, dtypes.result_type(x, min))
+            return x if max is None else choose("clamp", x > max, max, x, dtypes.result_type(x, max))
         numbers = [v for v in (min, max) if v is not None]
         return apply(ops.clip, within(self, dtypes.result_type(self, *numbers)), low=min, high=max)
 

@@ -104,7 +104,10 @@ class Reduction(Indexing):
         return apply(ops.prod, x, axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
-        return apply(ops.logsumexp, as_float(self), axis=shapes.axes(dim, self.ndim), keepdims=keepdim)
+        axis = shapes.axes(dim, self.ndim)
+        if any(self.shape[i] == 0 for i in axis):
+            return self.exp().sum(dim, keepdim).log()  # log(0): there is no maximum to be shifted by
+        return apply(ops.logsumexp, as_float(self), axis=axis, keepdims=keepdim)
 
     def softmax(self, dim: int, dtype: Any = None) -> Tensor:
         return self._along(ops.softmax, dim, dtype)
@@ -114,9 +117,10 @@ class Reduction(Indexing):
 
     def _along(self, op: Callable, dim: int, dtype: Any) -> Tensor:
         x = as_float(self.to(dtype=dtype))
+        axis = shapes.axis(dim, self.ndim)
         if not self.ndim:
             return apply(op, x.reshape(1), axis=0).reshape(())
-        return apply(op, x, axis=shapes.axis(dim, self.ndim))
+        return apply(op, x, axis=axis) if self.shape[axis] else x.clone()
 
     def cumsum(self, dim: int, *, dtype: Any = None) -> Tensor:
         x: Any = self.to(dtype=dtype) if dtype is not None or dtypes.is_float(self.dtype) else self.long()
@@ -149,20 +153,25 @@ class Reduction(Indexing):
         return bool(self.isclose(other, rtol, atol, equal_nan).all())
 
     def norm(self, p: float | str = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """(sum |x|^p)^(1/p); the largest |x| for p = inf; "fro" means 2. Its gradient at x = 0 is 0 for p = 2."""
+        """(sum |x|^p)^(1/p); the largest |x| for p = inf, the count of x != 0 for p = 0. The gradient at x = 0 is 0."""
         x = must_float("norm", self)
         if p == float("inf"):
             return x.abs().amax(dim, keepdim)
         if p == 1:
             return x.abs().sum(dim, keepdim)
-        if p not in (2, "fro"):
-            return (x.abs() ** p).sum(dim, keepdim) ** (1 / float(p))
-        total = x.square().sum(dim, keepdim)
-        return total.masked_fill(total == 0, 1).sqrt().masked_fill(total == 0, 0)
+        if p == 0:
+            return x.ne(0).sum(dim, keepdim).to(x.dtype)
+        power = 2.0 if p == "fro" else float(p)
+        total = (x.square() if power == 2 else x.abs() ** power).sum(dim, keepdim)
+        some = total.masked_fill(total == 0, 1)  # the root has no slope at 0
+        return (some.sqrt() if power == 2 else some ** (1 / power)).masked_fill(total == 0, 0)
 
     def argsort(self, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
         """The indices that sort along an axis; equal elements always keep their order, also with stable=False."""
-        return apply(ops.argsort, self, axis=shapes.axis(dim, self.ndim), descending=descending)
+        axis = shapes.axis(dim, self.ndim)
+        if not self.ndim:
+            return apply(ops.argsort, self.reshape(1), axis=0, descending=False).reshape(())
+        return apply(ops.argsort, self, axis=axis, descending=descending)
 
     def sort(self, dim: int = -1, descending: bool = False, *, stable: bool = True) -> Extreme:
         """In order along an axis, equal elements as they stood; NaN counts as the largest."""
@@ -171,7 +180,10 @@ class Reduction(Indexing):
 
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extreme:
         """The k largest (or smallest) along an axis, always in order."""
-        if not 0 <= k <= self.size(dim):
-            raise RuntimeError(f"topk: k must be in 0..{self.size(dim)}, the size of dim {dim}; got {k}")
+        n = self.size(dim) if self.ndim else 1
+        if not 0 <= k <= n:
+            raise RuntimeError(f"topk: k must be in 0..{n}, the size of dim {dim}; got {k}")
+        if not self.ndim:
+            return self.sort(dim)
         indices = self.argsort(dim, descending=largest).narrow(dim, 0, k)
         return Extreme(self.gather(dim, indices), indices)
