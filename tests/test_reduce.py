@@ -108,7 +108,8 @@ def test_ties_share_the_gradient():
     for f, want in [
         (lambda: x.amax(), [0, 0.5, 0.5]), (lambda: x.max(), [0, 0.5, 0.5]), (lambda: x.max(0).values, [0, 1, 0]),
         (lambda: x.norm(inf), [0, 0.5, 0.5]), (lambda: tf.maximum(x, tf.tensor(5.0)).sum(), [0, 0.5, 0.5]),
-        (lambda: x.clamp(max=5).sum(), [1, 1, 1]), (lambda: x.clamp(max=tf.tensor(5.0)).sum(), [1, 1, 1]), (lambda: x.relu().sum(), [1, 1, 1]),
+        (lambda: x.clamp(max=5).sum(), [1, 1, 1]),
+        (lambda: x.clamp(max=tf.tensor(5.0)).sum(), [1, 1, 1]), (lambda: x.relu().sum(), [1, 1, 1]),
     ]:  # fmt: skip
         assert tf.autograd.grad(f(), x)[0].tolist() == want
 
