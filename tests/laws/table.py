@@ -2,12 +2,15 @@
 
 from . import (
     rows_activation,
+    rows_conv,
     rows_elementwise,
     rows_linalg,
     rows_loss,
     rows_movement,
     rows_norm,
+    rows_pool,
     rows_reduce,
+    rows_resample,
 )
 
 TABLE = [
@@ -18,4 +21,7 @@ TABLE = [
     *rows_activation.rows,
     *rows_norm.rows,
     *rows_loss.rows,
+    *rows_conv.rows,
+    *rows_pool.rows,
+    *rows_resample.rows,
 ]
