@@ -51,7 +51,8 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
     if xp is None:
         kinds = ", ".join(type(t).__name__ for t in inputs)
         raise TypeError(f"{op.__name__}: needs a Tensor; got {kinds}. Make one with tf.tensor(...)")
-    y, pulls, *aux = op(xp, *arrays, **static)
+    out = op(xp, *arrays, **static)
+    y, pulls = out[0], out[1]
     if type(y) is tuple:
         outs: Any = tuple(wrap(v, xp, cells[0] if xp.is_view(v, arrays[0]) else [0]) for v in y)
     else:
@@ -71,9 +72,9 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
             else:
                 cells.append(outs.version)
                 outs.node = Node(op.__name__, parents, kept, cells, outs.data.shape, outs.data.dtype, redo)
-    if not aux:
+    if len(out) == 2:
         return outs
-    return (outs, *(wrap(a, xp, [0]) for a in aux[0]))
+    return (outs, *(wrap(a, xp, [0]) for a in out[2]))
 
 
 def _redo(op: Callable, xp: Any, inputs: tuple, static: dict, nodes: list) -> Callable[[], list]:
@@ -104,9 +105,12 @@ class OnTensors(Composed):
         return lambda *arrays, **static: apply(op, *arrays, **static)
 
 
+new = object.__new__
+
+
 def wrap(data: Any, xp: Any, version: list[int]) -> Tensor:
     """A Tensor around an array of `xp`, without a copy."""
-    t = Core.top.__new__(Core.top)
+    t: Any = new(Core.top)
     t.data = data if type(data) is xp.array else xp.asarray(data)  # NumPy gives scalars for 0-d results
     t.xp, t.node, t.version = xp, None, version
     return t

@@ -51,32 +51,23 @@ def pair(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
 
 def meet(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
     """`pair` for operators: NotImplemented where one side is neither Tensor nor number, so that Python asks it."""
+    if isinstance(a, Core) and (a.data.dtype.kind == "f" or not floating):  # most calls have nothing to promote
+        if type(b) is float and a.data.dtype.kind == "f":
+            return apply(op, a, b)
+        if isinstance(b, Core) and a.data.dtype is b.data.dtype and a.data.shape == b.data.shape:
+            return apply(op, a, b)
     like = a if isinstance(a, Core) else b
     if not isinstance(like, Core):
         return NotImplemented
     a, b = operand(a, like), operand(b, like)
     if a is None or b is None:
         return NotImplemented
-    dtype = common(a, b)
+    dtype = dtypes.result_type(a, b)
     if floating and not dtypes.is_float(dtype):
         dtype = dtypes.float32
     if isinstance(a, Core) and isinstance(b, Core) and a.data.shape != b.data.shape:
         shapes.broadcast(op.__name__, a.data.shape, b.data.shape)
     return apply(op, within(a, dtype), within(b, dtype))
-
-
-def common(a: Any, b: Any) -> np.dtype:
-    """`dtypes.result_type(a, b)`, its usual answers first: equal types, and a float tensor with a number."""
-    mine, other = getattr(a, "data", a), getattr(b, "data", b)  # arrays or numbers
-    if type(other) is float or type(other) is int:
-        if dtypes.is_float(mine.dtype):
-            return mine.dtype
-    elif type(mine) is float or type(mine) is int:
-        if dtypes.is_float(other.dtype):
-            return other.dtype
-    elif hasattr(mine, "dtype") and hasattr(other, "dtype") and mine.dtype == other.dtype:
-        return mine.dtype
-    return dtypes.result_type(a, b)
 
 
 def within(a: Any, dtype: np.dtype) -> Any:
