@@ -265,6 +265,11 @@ def test_no_grad_as_context_and_decorator():
         return v * 2 * times
 
     assert not double(x, times=3).requires_grad and double.__name__ == "double" and (x * 2).requires_grad
+    off = tf.no_grad()
+    for _ in range(2):
+        with off, off:
+            assert not tf.is_grad_enabled()
+        assert tf.is_grad_enabled()
     with pytest.raises(ZeroDivisionError), tf.no_grad():
         1 / 0
     assert tf.is_grad_enabled(), "also after an exception"

@@ -7,18 +7,17 @@ differentiated again. The engine is `tape.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import _GeneratorContextManager as Mode  # a context manager that is a decorator too
 
 from . import tape
 from .tensor import OnTensors, Tensor, wrap
 
 
-def no_grad() -> Mode[None]:
+def no_grad() -> tape.setting:
     """Record nothing in this thread: `with tf.no_grad():`, or the decorator `@tf.no_grad()`."""
     return tape.setting(record=False)
 
 
-def enable_grad() -> Mode[None]:
+def enable_grad() -> tape.setting:
     """Record again, inside a `no_grad` block."""
     return tape.setting(record=True)
 
@@ -28,7 +27,7 @@ def is_grad_enabled() -> bool:
     return tape.mode.record
 
 
-def higher() -> Mode[None]:
+def higher() -> tape.setting:
     """Record what second derivatives need: nodes then keep all their inputs.
 
     Run the forward pass inside it, then `grad(..., create_graph=True)`. Costs memory (inputs that a pullback alone

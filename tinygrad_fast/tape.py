@@ -10,8 +10,8 @@ Tensor: `tensor.py` makes the nodes, `autograd.py` is what users call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ContextDecorator
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -26,15 +26,26 @@ mode = _Mode()
 _clock = count().__next__
 
 
-@contextmanager
-def setting(**new: bool) -> Iterator[None]:
-    """Change `mode` for the calling thread; also a decorator. Never `yield` to a caller inside: it would leak out."""
-    old = {name: getattr(mode, name) for name in new}
-    mode.__dict__.update(new)
-    try:
-        yield
-    finally:
-        mode.__dict__.update(old)
+class setting(ContextDecorator):
+    """Change `mode` for the calling thread: a context, entered as often as one likes, and a decorator.
+
+    Never `yield` to a caller inside: it would leak out.
+    """
+
+    def __init__(self, **new: bool):
+        self.new = new
+        self.old: list[dict[str, bool]] = []
+
+    def __enter__(self) -> None:
+        self.old.append({name: getattr(mode, name) for name in self.new})
+        mode.__dict__.update(self.new)
+
+    def __exit__(self, *raised: object) -> None:
+        mode.__dict__.update(self.old.pop())
+
+    def _recreate_cm(self) -> setting:
+        """A decorated function runs in several threads at once: a context of its own for each call."""
+        return setting(**self.new)
 
 
 class Leaf:
