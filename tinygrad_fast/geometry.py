@@ -120,7 +120,7 @@ def pool(name: str, x: Shape, kernel: Pair, stride: Pair, padding: Pair, dilatio
 def adaptive(name: str, x: Shape, size: int | Sequence[int | None] | None) -> Pair:
     """The output's height and width; None keeps the input's."""
     images(name, x)
-    two = (size, size) if size is None or hasattr(size, "__index__") else tuple(size)
+    two = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(two) != 2 or any(n is not None and (not hasattr(n, "__index__") or n < 1) for n in two):
         raise ShapeError(
             f"{name}: output_size must be an int >= 1 or two of them (height, width), None to keep one; got {size!r}"
@@ -138,14 +138,14 @@ def resized(x: Shape, size: Any, scale_factor: Any) -> tuple[Pair, tuple[float |
         raise ValueError(
             f"interpolate: give either size or scale_factor; got size {size} and scale_factor {scale_factor}"
         )
+    scales: Any = (None, None)
     if size is not None:
-        out, scales = pair(size, "interpolate: size"), (None, None)
+        out = pair(size, "interpolate: size")
     else:
-        many = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * 2
-        if len(many) != 2 or not all(isinstance(s, (int, float)) and s > 0 for s in many):
+        scales = tuple(scale_factor) if isinstance(scale_factor, Sequence) else (scale_factor, scale_factor)
+        if len(scales) != 2 or not all(isinstance(s, (int, float)) and s > 0 for s in scales):
             raise ShapeError(f"interpolate: scale_factor must be a number > 0 or two of them; got {scale_factor!r}")
-        scales = (float(many[0]), float(many[1]))
-        out = (floor(x[2] * scales[0]), floor(x[3] * scales[1]))
+        out = floor(x[2] * scales[0]), floor(x[3] * scales[1])
     if min(out) < 1 or min(x[2:]) < 1:
         raise ShapeError(
             f"interpolate: input and output must have at least one pixel; got image {x[2:]}, size {size}, scale_factor "

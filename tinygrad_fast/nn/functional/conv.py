@@ -97,7 +97,7 @@ def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints =
     if input.ndim == 3:
         return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
     windows = _windows("unfold", kernel_size, dilation, padding, stride)
-    geometry.columns("unfold", input.shape, hw=input.shape[2:], **windows)
+    geometry.columns("unfold", input.shape, hw=(input.shape[2], input.shape[3]), **windows)
     return apply(ops.unfold, input, **windows)
 
 
