@@ -23,7 +23,7 @@ SCRIPTS = {
     "write_an_op.py": (
         [],
         [
-            r"^mish tensor\(\[-0\.2525, 0\.0000, 1\.9440\]\)",
+            r"^mish tensor\(\[-0\.2525, +0\.0000, +1\.9440\]\)",
             r"^exclusive or, learned with it: loss 0\.00",
             r"^\d laws hold: slope, ",
             r"^the wrong one is caught: slope: ",
