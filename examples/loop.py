@@ -36,20 +36,20 @@ def evaluate(model: tf.nn.Module, batches: DataLoader) -> float:
     return sum(hits) / len(batches.dataset)
 
 
-def main(epochs: int = 5, n: int = 6000, bs: int = 64, lr: float = 0.2) -> None:
+def main(epochs: int = 5, n: int = 6000, bs: int = 64, lr: float = 0.01) -> None:
     tf.manual_seed(0)
     x, y = load(n)
     cut = n * 4 // 5
     train = DataLoader(TensorDataset(x[:cut], y[:cut]), batch_size=bs, shuffle=True, drop_last=True)
     valid = DataLoader(TensorDataset(x[cut:], y[cut:]), batch_size=2 * bs)
     model = resnet8(num_classes=len(drawn_shapes.SHAPES))
-    opt = optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    opt = optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), eps=1e-5)
     schedule, step, steps = one_cycle(lr), 0, epochs * len(train)
     for epoch in range(epochs):
         total = 0.0
         for images, labels in train:
             opt.param_groups[0]["lr"] = schedule["lr"](step / steps)
-            opt.param_groups[0]["momentum"] = schedule["mom"](step / steps)
+            opt.param_groups[0]["betas"] = (schedule["mom"](step / steps), 0.99)
             loss = F.cross_entropy(model(images), labels)
             opt.zero_grad()
             loss.backward()

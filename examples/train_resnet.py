@@ -3,10 +3,11 @@
     python examples/train_resnet.py                             ten drawn shapes, made on the first run; about a minute
     python examples/train_resnet.py --data photos               a folder of class folders
     python examples/train_resnet.py --data photos.tgz           or an archive of one
-    python examples/train_resnet.py --data cifar10 --arch resnet20 --epochs 8 --bs 128 --lr 0.4
+    python examples/train_resnet.py --data cifar10.tgz --arch resnet20 --opt sgd --lr 0.4 --bs 128 --pad 4 --epochs 8
 
-A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The recipe
-is SGD with Nesterov momentum, one-cycle, weight decay 5e-4, flips, and crops from the padded image.
+A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The optimiser
+is AdamW, or SGD with Nesterov momentum 0.9 and weight decay 5e-4; the learning rate follows one cycle up to --lr; images
+are flipped at random, and cropped at random from the image padded by --pad pixels.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import drawn_shapes
 
 import tinygrad_fast as tf
 from tinygrad_fast.vision.all import (
+    SGD,
+    Adam,
     CategoryBlock,
     DataBlock,
     Flip,
@@ -43,7 +46,9 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--arch", default="resnet8", help="a name in tinygrad_fast.models (default: resnet8)")
     p.add_argument("--epochs", type=int, default=5)
     p.add_argument("--bs", type=int, default=64, help="batch size")
-    p.add_argument("--lr", type=float, default=0.2, help="the highest learning rate of the cycle")
+    p.add_argument("--lr", type=float, default=0.01, help="the highest learning rate of the cycle")
+    p.add_argument("--opt", choices=["adamw", "sgd"], default="adamw")
+    p.add_argument("--pad", type=int, default=0, help="pixels of padding to crop from")
     p.add_argument("--size", type=int, default=32, help="images are cropped and resized to size x size")
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=0)
@@ -57,7 +62,7 @@ def find_data(given: Path | None) -> Path:
     return given if given.is_dir() else extract(given, drawn_shapes.cache_folder() / given.name.partition(".")[0])
 
 
-def data_block(folder: Path, size: int, seed: int) -> DataBlock:
+def data_block(folder: Path, size: int, pad: int, seed: int) -> DataBlock:
     parts = {p.name for p in folder.iterdir()}
     held_out = next((name for name in ("valid", "test") if {"train", name} <= parts), None)
     return DataBlock(
@@ -66,7 +71,7 @@ def data_block(folder: Path, size: int, seed: int) -> DataBlock:
         splitter=GrandparentSplitter("train", held_out) if held_out else RandomSplitter(0.2, seed=seed),
         get_y=parent_label,
         item_tfms=Resize(size),
-        batch_tfms=[Flip(), RandomCropPad(size, pad=size // 8), Normalize()],
+        batch_tfms=[Flip(), *([RandomCropPad(size, pad=pad)] if pad else []), Normalize()],
     )
 
 
@@ -74,13 +79,14 @@ def main() -> None:
     start, args = time.perf_counter(), arguments()
     tf.manual_seed(args.seed)
     folder = find_data(args.data)
-    dls = data_block(folder, args.size, args.seed).dataloaders(
+    dls = data_block(folder, args.size, args.pad, args.seed).dataloaders(
         folder, bs=args.bs, seed=args.seed, num_workers=2, cache=True, device=args.device
     )
     print(f"{folder}: {len(dls.train_ds)} images to train on, {len(dls.valid_ds)} to validate, {dls.c} classes")
     model = getattr(tf.models, args.arch)(num_classes=dls.c).to(args.device)
-    sgd = partial(tf.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    learn = Learner(dls, model, opt_func=sgd, metrics=accuracy, path=folder.parent)
+    sgd = partial(SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    opt = {"adamw": Adam, "sgd": sgd}[args.opt]
+    learn = Learner(dls, model, opt_func=opt, metrics=accuracy, path=folder.parent)
     learn.fit_one_cycle(args.epochs, args.lr)
     _, score = learn.validate()
     print(f"\naccuracy {score:.4f}   in {time.perf_counter() - start:.0f} s from the start")
