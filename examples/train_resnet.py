@@ -5,9 +5,9 @@
     python examples/train_resnet.py --data photos.tgz           or an archive of one
     python examples/train_resnet.py --data cifar10.tgz --arch resnet20 --opt sgd --lr 0.4 --bs 128 --pad 4 --epochs 8
 
-A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The optimiser
-is AdamW, or SGD with Nesterov momentum 0.9 and weight decay 5e-4; the learning rate follows one cycle up to --lr; images
-are flipped at random, and cropped at random from the image padded by --pad pixels.
+A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The
+optimiser is AdamW, or SGD with Nesterov momentum 0.9 and weight decay 5e-4; the learning rate follows one cycle up to
+--lr; images are flipped at random, and cropped at random from the image padded by --pad pixels.
 """
 
 from __future__ import annotations
