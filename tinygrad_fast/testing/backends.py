@@ -171,7 +171,7 @@ def backends(case: Case, devices: list[str] | None = None) -> None:
                 close("backends", case, f"{what} on {device} in {name}", a.astype(np.float64), b, t)
 
 
-RUNS, K = 6, 4.0
+RUNS, K = 4, 4.0
 
 
 def tolerance(case: Case, arrays: list, gs: list, want: list, name: str) -> list[np.ndarray]:

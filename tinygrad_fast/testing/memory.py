@@ -42,4 +42,4 @@ def is_channels_last(a: np.ndarray) -> bool:
 
 def has_order(a: np.ndarray) -> bool:
     """True for (N, C, H, W) where channels-last differs from C: more than one channel and more than one pixel."""
-    return a.ndim == 4 and a.shape[1] > 1 and max(a.shape[2:]) > 1
+    return a.ndim == 4 and a.size > 0 and a.shape[1] > 1 and max(a.shape[2:]) > 1
