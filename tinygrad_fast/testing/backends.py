@@ -15,7 +15,7 @@ import numpy as np
 from .. import backend, dtypes
 from ..backend import Composed
 from .row import Case
-from .run import LawError, Run, close, like, numpy
+from .run import LawError, Run, close, like, numpy, require
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 LEAST = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-24, "bfloat16": 2.0**-126}  # flushed or not
@@ -166,6 +166,7 @@ def backends(case: Case, devices: list[str] | None = None) -> None:
             run = Run(case, arrays, device, dtype)
             got = [numpy(y) for y in run.outs] + run.pull(gs)
             for i, (a, b, t) in enumerate(zip(got, want, allowed, strict=True)):
+                require("backends", case, a.dtype == dtype, f"in {name}, result {i} on {device} is {a.dtype}")
                 n = len(exact.outs)
                 what = f"output {i}" if i < n else f"gradient {case.wanted[i - n]}"
                 close("backends", case, f"{what} on {device} in {name}", a.astype(np.float64), b, t)

@@ -5,7 +5,8 @@ f is the function, x its inputs, y = f(x); g = dL/dy; pull(g) = dL/dx, what the 
     slope       <g, (f(x + h v) - f(x - h v)) / 2h> = <pull(g), v>     for a random direction v of each input
     linearity   pull(a g1 + g2) = a pull(g1) + pull(g2)
     adjoint     <g, f(x + v) - f(x)> = <pull(g), v>                    where f is affine: exact, no h
-    purity      inputs and g are not written to; asked twice, it answers the same; what it returns is its own
+    purity      inputs and g are not written to; asked twice, or for one input alone, it answers the same; and what
+                it returns is its own
     layout      the memory order of x and of g does not matter; channels-last stays channels-last
     hessian     second derivatives agree with differences of first ones
 
@@ -99,6 +100,9 @@ def purity(case: Case) -> None:
     same("g", gs, kept)
     same("the answer to the same question, for input", again, first)
     same("the value of a second run, output", Run(case).values, y)
+    if len(first) > 1:
+        alone = [Run(case).pull(gs, k)[0] for k in range(len(first))]
+        same("the gradient asked for alone, of input", alone, first)
     _belongs(case, gs, first)
 
 

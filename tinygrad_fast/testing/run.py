@@ -57,11 +57,12 @@ class Run:
     def values(self) -> list[np.ndarray]:
         return [numpy(y) for y in self.outs]
 
-    def pull(self, gs: Arrays) -> list[np.ndarray]:
-        """dL/dx for each differentiable x, from dL/dy for each y: zeros where x was not reached."""
+    def pull(self, gs: Arrays, only: int | None = None) -> list[np.ndarray]:
+        """dL/dx for each differentiable x (or the `only` one asked for), from dL/dy for each y: 0 if not reached."""
         seeds = [tensor(g, self.device, y.dtype) for g, y in zip(gs, self.outs, strict=True)]
-        found = grad(self.outs, self.wanted, seeds, retain_graph=True, allow_unused=True)
-        return [np.zeros(x.shape, x.dtype) if d is None else numpy(d) for d, x in zip(found, self.wanted)]
+        xs = self.wanted if only is None else [self.wanted[only]]
+        found = grad(self.outs, xs, seeds, retain_graph=True, allow_unused=True)
+        return [np.zeros(x.shape, x.dtype) if d is None else numpy(d) for d, x in zip(found, xs)]
 
 
 def values(case: Case, arrays: Arrays) -> list[np.ndarray]:
