@@ -59,7 +59,7 @@ def find_data(given: Path | None) -> Path:
     """The folder to train on: the shapes, drawn once; an archive, extracted once; or the folder itself."""
     if given is None:
         return drawn_shapes.make(drawn_shapes.cache_folder() / "shapes")
-    return given if given.is_dir() else extract(given, drawn_shapes.cache_folder() / given.name.partition(".")[0])
+    return given if given.is_dir() else extract(given, drawn_shapes.cache_folder())
 
 
 def data_block(folder: Path, size: int, pad: int, seed: int) -> DataBlock:
