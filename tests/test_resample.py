@@ -200,7 +200,7 @@ def test_errors_of_interpolate():
     )
     assert "give either size or scale_factor" in raised(ValueError, lambda: F.interpolate(x, 2, 2.0))
     text = raised(ValueError, lambda: F.interpolate(x, 2, mode="bicubic"))
-    assert text == "interpolate: mode must be \"nearest\" or \"bilinear\"; got 'bicubic'"
+    assert text == 'interpolate: mode must be "nearest" or "bilinear"; got \'bicubic\''
     assert "Leave it out" in raised(ValueError, lambda: F.interpolate(x, 2, align_corners=False))
     assert "needs a scale_factor" in raised(ValueError, lambda: F.interpolate(x, 2, recompute_scale_factor=True))
     assert "input must be (N, C, H, W); got (4, 4)" in raised(ValueError, lambda: F.interpolate(x[0, 0], 2))

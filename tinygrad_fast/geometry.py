@@ -65,9 +65,7 @@ def conv(name: str, x: Shape, w: Shape, axes: int, groups: int) -> None:
         raise ShapeError(f"{name}: groups must be at least 1; got {groups}")
 
 
-def conv_transpose2d(
-    x: Shape, w: Shape, stride: Pair, padding: Pair, extra: Pair, groups: int, dilation: Pair
-) -> Pair:
+def conv_transpose2d(x: Shape, w: Shape, stride: Pair, padding: Pair, extra: Pair, groups: int, dilation: Pair) -> Pair:
     """x (N, C, H, W), w (C, O/groups, KH, KW) -> height and width (H - 1) s - 2 p + d (KH - 1) + extra + 1."""
     if len(x) != 4 or len(w) != 4 or x[1] != w[0] or groups < 1 or x[1] % groups:
         raise ShapeError(
