@@ -10,8 +10,7 @@ from hypothesis import given, settings
 
 import tinygrad_fast as tf
 from tinygrad_fast import nn
-from tinygrad_fast.testing import LAWS, Args, LawError, Row
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import LAWS, Args, LawError, Row, strategies as some
 
 
 # 1. Write it: the value and, below it, the pullback. `xp` is the machine; an op computes through it alone.

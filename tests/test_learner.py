@@ -9,8 +9,15 @@ import pytest
 
 import tinygrad_fast as tf
 from tinygrad_fast import nn
-from tinygrad_fast.data import CategoryBlock, DataBlock, DataLoader, DataLoaders, IndexSplitter, TensorDataset
-from tinygrad_fast.data import TransformBlock as Block
+from tinygrad_fast.data import (
+    CategoryBlock,
+    DataBlock,
+    DataLoader,
+    DataLoaders,
+    IndexSplitter,
+    TensorDataset,
+    TransformBlock as Block,
+)
 from tinygrad_fast.learner import (
     Callback,
     CancelBackwardException,

@@ -8,37 +8,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import autograd, dtypes, rng
-from .autograd import enable_grad, is_grad_enabled, no_grad
+from . import autograd as autograd, dtypes as dtypes, rng as rng
+from .autograd import enable_grad as enable_grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad
 from .backend import Device as device
-from .checkpoint import load, save
+from .checkpoint import load as load, save as save
 from .creation import (
-    arange,
-    as_tensor,
-    eye,
-    from_dlpack,
-    from_numpy,
-    full,
-    full_like,
-    linspace,
-    ones,
-    ones_like,
-    rand,
-    rand_like,
-    randint,
-    randint_like,
-    randn,
-    randn_like,
-    randperm,
-    tensor,
-    zeros,
-    zeros_like,
+    arange as arange,
+    as_tensor as as_tensor,
+    eye as eye,
+    from_dlpack as from_dlpack,
+    from_numpy as from_numpy,
+    full as full,
+    full_like as full_like,
+    linspace as linspace,
+    ones as ones,
+    ones_like as ones_like,
+    rand as rand,
+    rand_like as rand_like,
+    randint as randint,
+    randint_like as randint_like,
+    randn as randn,
+    randn_like as randn_like,
+    randperm as randperm,
+    tensor as tensor,
+    zeros as zeros,
+    zeros_like as zeros_like,
 )
-from .dtypes import bool_ as bool
-from .dtypes import float16, float32, float64, int8, int16, int32, int64, result_type, uint8
-from .functions import broadcast_tensors, cat, einsum, free, is_tensor, stack, where
-from .rng import Generator, manual_seed
-from .tensor import Tensor, apply
+from .dtypes import (
+    bool_ as bool,
+    float16 as float16,
+    float32 as float32,
+    float64 as float64,
+    int8 as int8,
+    int16 as int16,
+    int32 as int32,
+    int64 as int64,
+    result_type as result_type,
+    uint8 as uint8,
+)
+from .functions import (
+    broadcast_tensors as broadcast_tensors,
+    cat as cat,
+    einsum as einsum,
+    free as free,
+    is_tensor as is_tensor,
+    stack as stack,
+    where as where,
+)
+from .rng import Generator as Generator, manual_seed as manual_seed
+from .tensor import Tensor as Tensor, apply as apply
 
 __version__ = "0.1.0"
 

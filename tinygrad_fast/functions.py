@@ -7,8 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from . import dtypes, shapes
-from .tensor import Tensor
-from .tensor import cat as cat
+from .tensor import Tensor, cat as cat
 from .tensor.arithmetic import choose
 from .tensor.promote import must_tensors
 

@@ -2,8 +2,7 @@
 
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
-from tinygrad_fast.testing import Args, Table
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import Args, Table, strategies as some
 
 rows = Table()
 

@@ -3,8 +3,7 @@
 import tinygrad_fast as tf
 from tinygrad_fast import Tensor, ops
 from tinygrad_fast.shapes import Slot
-from tinygrad_fast.testing import Args, Table
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import Args, Table, strategies as some
 
 rows = Table()
 PRODUCT = {"linear": True, "images": ()}  # linear in each factor; its last two axes are no image

@@ -4,8 +4,7 @@ import numpy as np
 
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
-from tinygrad_fast.testing import Args, Table
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import Args, Table, strategies as some
 
 rows = Table()
 

@@ -6,8 +6,7 @@ import numpy as np
 
 import tinygrad_fast as tf
 from tinygrad_fast import Tensor
-from tinygrad_fast.testing import Args, Table
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import Args, Table, strategies as some
 
 rows = Table()
 LINEAR = {"linear": True}

@@ -3,8 +3,7 @@
 import tinygrad_fast as tf
 from tinygrad_fast import ops
 from tinygrad_fast.nn import functional as F
-from tinygrad_fast.testing import Args, Table
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import Args, Table, strategies as some
 
 rows = Table()
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from tinygrad_fast import Tensor
-from tinygrad_fast.testing import Args, Table
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import Args, Table, strategies as some
 
 rows = Table()
 

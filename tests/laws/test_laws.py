@@ -1,11 +1,9 @@
 """Every law, on every row of the table, at points that hypothesis draws."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from tinygrad_fast.testing import LAWS
-from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing import LAWS, strategies as some
 
 from .table import TABLE
 

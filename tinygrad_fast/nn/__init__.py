@@ -3,9 +3,7 @@
 `module.py` says what a Module is; each layer is short, and calls the function of its name in `functional`.
 """
 
-from . import functional as functional
-from . import init as init
-from . import utils as utils
+from . import functional as functional, init as init, utils as utils
 from .activation import (
     ELU,
     GELU,

@@ -6,8 +6,7 @@ from typing import Any, Self
 
 from ..tape import setting
 from ..tensor import Tensor
-from . import functional as F
-from . import init
+from . import functional as F, init
 from .linear import empty
 from .module import Module
 from .parameter import Parameter

@@ -2,8 +2,7 @@
 function of the backend over lists of arrays, defined in `backend/updates.py`.
 """
 
-from .adam import Adam as Adam
-from .adam import AdamW as AdamW
+from .adam import Adam as Adam, AdamW as AdamW
 from .optimizer import Optimizer as Optimizer
 from .rmsprop import RMSprop as RMSprop
 from .sgd import SGD as SGD

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
-from .core import Core as Core
-from .core import OnTensors as OnTensors
-from .core import apply as apply
-from .core import wrap as wrap
-from .inplace import InPlace
+from .. import backend as backend
+from .core import Core as Core, OnTensors as OnTensors, apply as apply, wrap as wrap
+from .inplace import InPlace as InPlace
 from .movement import cat as cat
-from .promote import fresh_array
+from .promote import fresh_array as fresh_array
 from .reduction import Extreme as Extreme
 
 

@@ -8,11 +8,18 @@ Read `row.py` for what a row of the table is, then `laws.py`, `backends.py`, and
 hypothesis is needed for `strategies` alone, which is therefore imported by name.
 """
 
-from .backends import Noisy, Opaque, Through, backends, opaque
-from .check import GradcheckError, gradcheck, gradgradcheck
-from .laws import adjoint, hessian, layout, linearity, purity, slope
-from .row import Args, Case, Row, Table
-from .run import LawError, Run
-from .values import Fill
+from .backends import Noisy as Noisy, Opaque as Opaque, Through as Through, backends as backends, opaque as opaque
+from .check import GradcheckError as GradcheckError, gradcheck as gradcheck, gradgradcheck as gradgradcheck
+from .laws import (
+    adjoint as adjoint,
+    hessian as hessian,
+    layout as layout,
+    linearity as linearity,
+    purity as purity,
+    slope as slope,
+)
+from .row import Args as Args, Case as Case, Row as Row, Table as Table
+from .run import LawError as LawError, Run as Run
+from .values import Fill as Fill
 
 LAWS = {f.__name__: f for f in (slope, linearity, adjoint, purity, layout, opaque, hessian, backends)}

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from .memory import ORDERS, lay
 from .row import Case, Row
