@@ -265,6 +265,13 @@ def test_no_grad_as_context_and_decorator():
         return v * 2 * times
 
     assert not double(x, times=3).requires_grad and double.__name__ == "double" and (x * 2).requires_grad
+    assert not tf.no_grad(lambda v: v * 2)(x).requires_grad and tf.is_grad_enabled(), "`@tf.no_grad` without brackets"
+    with pytest.raises(TypeError, match="items: a decorated function must not be a generator"):
+
+        @tf.no_grad()
+        def items():
+            yield x * 2
+
     off = tf.no_grad()
     for _ in range(2):
         with off, off:

@@ -6,15 +6,17 @@ differentiated again. The engine is `tape.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from . import tape
 from .tensor import OnTensors, Tensor, wrap
 
 
-def no_grad() -> tape.setting:
-    """Record nothing in this thread: `with tf.no_grad():`, or the decorator `@tf.no_grad()`."""
-    return tape.setting(record=False)
+def no_grad(function: Callable | None = None) -> Any:
+    """Record nothing in this thread: `with tf.no_grad():`, or a decorator, `@tf.no_grad()` or `@tf.no_grad`."""
+    off = tape.setting(record=False)
+    return off if function is None else off(function)
 
 
 def enable_grad() -> tape.setting:

@@ -13,8 +13,11 @@ import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from heapq import heappop, heappush
+from inspect import isgeneratorfunction
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Mode(threading.local):
@@ -29,7 +32,7 @@ _clock = count().__next__
 class setting(ContextDecorator):
     """Change `mode` for the calling thread: a context, entered as often as one likes, and a decorator.
 
-    Never `yield` to a caller inside: it would leak out.
+    Never `yield` to a caller inside: it would leak out. Raises TypeError for a generator as the decorated function.
     """
 
     def __init__(self, **new: bool):
@@ -42,6 +45,14 @@ class setting(ContextDecorator):
 
     def __exit__(self, *raised: object) -> None:
         mode.__dict__.update(self.old.pop())
+
+    def __call__(self, func: Function) -> Function:
+        if isgeneratorfunction(func):
+            raise TypeError(
+                f"{func.__name__}: a decorated function must not be a generator, whose body runs after the call; "
+                "put `with` inside it, around what does not yield"
+            )
+        return super().__call__(func)
 
     def _recreate_cm(self) -> setting:
         """A decorated function runs in several threads at once: a context of its own for each call."""
