@@ -160,6 +160,12 @@ def test_16_bit_floats_stay_what_they_are(name, call):
         assert leaf.grad.dtype == name and leaf.grad.shape == leaf.shape
 
 
+def test_bools_as_numbers():
+    b = tf.tensor([True, False])
+    assert b.sign().dtype == "bool" and b.sign().tolist() == [True, False]
+    assert b.square().dtype == "int64" and b.square().tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_16_bit_products_comparisons_and_indices(name):
     x = tf.randn(3, 4, generator=tf.Generator(1)).to(name)

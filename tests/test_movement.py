@@ -62,6 +62,7 @@ def test_reshape_flatten_squeeze_unsqueeze_expand(shape, data):
     wide = tuple(data.draw(st.integers(0, 3)) if m == 1 else m for m in shape)
     same(x.expand(2, *wide), np.broadcast_to(a, (2, *wide)))
     same(x.broadcast_to((2, *wide)), np.broadcast_to(a, (2, *wide)))
+    same(tf.broadcast_to(x, size=(2, *wide)), x.broadcast_to(2, *wide).numpy())
     as_it_is = tuple(-1 if m == n else n for m, n in zip(shape, wide, strict=True))
     same(x.expand(2, *as_it_is), np.broadcast_to(a, (2, *wide)))
 

@@ -119,7 +119,7 @@ def wider(draw):
 @rows.row("broadcast_to", Tensor.broadcast_to, **RENAMES)
 def broadcast_to(draw, fill):
     small, large = wider(draw)
-    return Args(fill.normal(small), shape=large)
+    return Args(fill.normal(small), size=large)
 
 
 @rows.row("expand_as", lambda x, other: x.expand_as(other), **RENAMES)

@@ -204,7 +204,7 @@ class Arithmetic(Convert):
         return apply(ops.reciprocal, as_float(self))
 
     def square(self) -> Tensor:
-        return apply(ops.square, self)
+        return apply(ops.square, within(self, dtypes.result_type(self, 2)))
 
     def sin(self) -> Tensor:
         return apply(ops.sin, as_float(self))
@@ -228,7 +228,7 @@ class Arithmetic(Convert):
         return apply(ops.relu, self)
 
     def sign(self) -> Tensor:
-        return apply(ops.sign, self)
+        return self.clone() if self.dtype == dtypes.bool_ else apply(ops.sign, self)
 
     def floor(self) -> Tensor:
         return apply(ops.floor, self)

@@ -30,6 +30,7 @@ class Movement(Arithmetic):
         return self.reshape(sizes_of(shape))
 
     def view_as(self, other: Tensor) -> Tensor:
+        must_tensors("view_as", (other,))
         return self.reshape(other.shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -85,10 +86,11 @@ class Movement(Arithmetic):
         return apply(ops.expand, self, shape=shapes.expand(self.shape, sizes_of(sizes)))
 
     def expand_as(self, other: Tensor) -> Tensor:
+        must_tensors("expand_as", (other,))
         return self.expand(other.shape)
 
-    def broadcast_to(self, shape: Sequence[int]) -> Tensor:
-        return self.expand(tuple(shape))
+    def broadcast_to(self, size: Any, *more: int) -> Tensor:
+        return self.expand(sizes_of((size, *more)))
 
     def repeat(self, *sizes: Any) -> Tensor:
         """Tiled: sizes[i] copies along axis i."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import dtypes, ops, shapes
 from .core import Core, apply, wrap
 from .indexing import Indexing
-from .promote import as_float, must_float, pair
+from .promote import as_float, must_float, must_tensors, pair
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -138,10 +138,12 @@ class Reduction(Indexing):
 
     def equal(self, other: Tensor) -> bool:
         """True if shapes and all elements are equal."""
+        must_tensors("equal", (other,))
         return self.shape == other.shape and bool(self.eq(other).all())
 
     def isclose(self, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
         """|self - other| <= atol + rtol |other|, for each element; infinities are close to themselves."""
+        must_tensors("isclose", (other,))
         a, b = self.detach(), other.detach()
         finite = a.isfinite() & b.isfinite()
         near = (a.where(finite, 0) - b.where(finite, 0)).abs() <= b.abs() * rtol + atol
