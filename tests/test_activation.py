@@ -172,6 +172,8 @@ def test_linear():
     np.testing.assert_allclose(F.linear(x, w, b).numpy(), want, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(F.linear(x, w, b, relu=True).numpy(), want.clip(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(F.linear(x[0, 0], w).numpy(), x.numpy()[0, 0] @ w.numpy().T, rtol=1e-5, atol=1e-6)
+    one = F.linear(x, w[0], b[0])
+    assert one.shape == x.shape[:-1] and one.allclose(F.linear(x, w, b)[..., 0], atol=1e-6)
     assert F.linear(x.half(), w, b).dtype == tf.float32
     with pytest.raises(ValueError, match=r"need equal K; got x \(2, 3, 4\) and weight \(4, 5\)"):
         F.linear(x, tf.randn(4, 5))

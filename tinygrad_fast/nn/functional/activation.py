@@ -100,7 +100,13 @@ def _needed(name: str, dim: int | None, x: Tensor) -> int:
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
-    """x w^T + b, with max(., 0) after it if `relu`: x (..., K), weight (O, K), bias (O) -> (..., O)."""
+    """x w^T + b, with max(., 0) after it if `relu`: x (..., K), weight (O, K), bias (O) -> (..., O).
+
+    A weight (K), with a bias of one number, gives (...).
+    """
+    if weight.ndim == 1:
+        b = None if bias is None else bias.reshape(1)
+        return linear(input, weight.unsqueeze(0), b, relu=relu).squeeze(-1)
     dtype = dtypes.result_type(*(t for t in (input, weight, bias) if t is not None))
     x = within(input, dtype)
     row = x.ndim == 1
