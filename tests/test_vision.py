@@ -111,6 +111,8 @@ def test_one_import_brings_everything():
     assert {"tf", "nn", "F", "optim", "np", "Path", "partial", "tensor", "cnn_learner", "vision_learner"} <= set(names)
     assert names["tf"] is tf
     assert names["np"] is np
+    exp, x = names["exp"], tf.randn(2, 3)
+    assert tf.allclose(exp(x) / exp(x).sum(dim=1, keepdim=True), x.softmax(dim=1), atol=1e-6)
 
 
 def test_the_first_lesson(tmp_path):

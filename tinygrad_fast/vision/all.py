@@ -1,4 +1,4 @@
-"""For `from tinygrad_fast.vision.all import *`: data, Learner, models; and `tf, nn, F, optim, np, Path, partial`."""
+"""For `from tinygrad_fast.vision.all import *`: data, Learner, models; `tf, nn, F, optim, np, Path, partial, exp`."""
 
 from __future__ import annotations
 
@@ -148,6 +148,8 @@ from .learner import (
     vision_learner,
 )
 
+exp = tf.exp  # softmax as one writes it: exp(x) / exp(x).sum(dim=1, keepdim=True)
+
 __all__ = [
     "SGD",
     "AccumMetric",
@@ -245,6 +247,7 @@ __all__ = [
     "create_head",
     "error_rate",
     "even_mults",
+    "exp",
     "extract",
     "get_files",
     "get_image_files",
