@@ -123,7 +123,7 @@ def _packed(obj: Any, place: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _unpacked(node: Any, tensors: dict[str, Tensor]) -> Any:
-    """The adjoint of `_packed`."""
+    """The inverse of `_packed`."""
     if not isinstance(node, dict):
         return node
     [(kind, content)] = node.items()

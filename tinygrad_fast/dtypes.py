@@ -1,7 +1,7 @@
 """Element types: their names, what counts as a float, and which type two operands meet in.
 
 A dtype here is NumPy's. NumPy's own promotion is not used: it takes int64 + float32 to float64, where everyone who
-trains networks expects float32. The rules are `torch.result_type`'s. Next on the way: `tensor.py`, which promotes
+trains networks expects float32. The rules are `torch.result_type`'s. Next on the way: `tensor/`, which promotes
 before an op sees its arrays.
 """
 

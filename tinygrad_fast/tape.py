@@ -4,7 +4,7 @@ A `Node` is one recorded op: its parents, and one pullback for each of them. A `
 that a person made and wants the gradient of. `walk` visits nodes newest first and hands each gradient to the parents.
 
 Knows nothing of arrays but `.shape` and `.dtype`: adding two gradients is the backend's (`xp.add`). Knows nothing of
-Tensor: `tensor.py` makes the nodes, `autograd.py` is what users call.
+Tensor: `tensor/core.py` makes the nodes, `autograd.py` is what users call.
 """
 
 from __future__ import annotations
