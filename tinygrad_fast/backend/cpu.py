@@ -79,7 +79,11 @@ class CPU(Composed):
         gs = g if type(g) is tuple else (g,)
         shared = any(v is not None and np.may_share_memory(d, v) for v in gs)
         d = np.asarray(d)
-        return np.array(d, order="C" if 0 in d.strides else "K") if shared or not d.flags.writeable else d
+        if d.flags.writeable and not shared:
+            return d
+        y = windows.empty_like(d, list(d.shape))
+        y[...] = d
+        return y
 
     def is_view(self, y, x):
         """True if y looks into the memory of x."""

@@ -26,12 +26,16 @@ def channels_last(n: int, c: int, h: int, w: int, dtype: np.dtype) -> np.ndarray
 
 
 def memory_order(x: np.ndarray) -> list[int]:
-    """The axes of x from the slowest to the fastest. NumPy gives axes of length 1 any stride, so images ask C alone."""
-    if x.ndim == 4 and x.shape[1] > 1:
-        pixels = [abs(s) for n, s in zip(x.shape[2:], x.strides[2:]) if n > 1]
-        if pixels and abs(x.strides[1]) < min(pixels):
+    """The axes of x from the slowest to the fastest. Those of length 1 and those expanded (stride 0) tell nothing.
+
+    Images of one channel, or of one pixel, could be either; they count as channels-last.
+    """
+    told = [abs(s) if n > 1 else 0 for n, s in zip(x.shape, x.strides)]
+    if x.ndim == 4:
+        pixels = [s for s in told[2:] if s]
+        if not told[1] or not pixels or told[1] < min(pixels):
             return [0, 2, 3, 1]
-    return sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]) if x.shape[i] > 1 else -np.inf)
+    return sorted(range(x.ndim), key=lambda i: -told[i] or -np.inf)
 
 
 def empty_like(x: np.ndarray, shape: list[int]) -> np.ndarray:

@@ -136,8 +136,8 @@ def layout(case: Case) -> None:
 def _same_in(case: Case, plain: Arrays, gs: Arrays, order: str) -> None:
     run = _compare(case, f"in order {order}", [memory.lay(a, order) for a in plain], [memory.lay(g, order) for g in gs])
     images = [i for i in case.wanted if case.row.images is None or i in case.row.images]
-    others = [a for a in plain if a.ndim != 4 and sum(n > 1 for n in a.shape) > 1]  # their order may win
-    if order != "channels_last" or others or not any(memory.has_order(plain[i]) for i in images):
+    first = next((plain[i] for i in images if plain[i].ndim == 4), None)
+    if order != "channels_last" or not _is_told(plain, first, run.values):
         return
     for i, y in enumerate(run.values):
         kept = y.ndim != 4 or memory.is_channels_last(y)
@@ -152,6 +152,14 @@ def _same_in(case: Case, plain: Arrays, gs: Arrays, order: str) -> None:
     for d in map(numpy, arrived):
         kept = memory.is_channels_last(d)
         require("layout", case, kept, f"a gradient {d.shape} of channels-last inputs has strides {d.strides}")
+
+
+def _is_told(arrays: Arrays, first: np.ndarray | None, outs: Arrays) -> bool:
+    """Must channels-last survive? Where the first image has it, was not broadcast, and no matrix brings its own."""
+    matrices = any(a.ndim != 4 and sum(n > 1 for n in a.shape) > 1 for a in arrays)
+    if first is None or matrices or not memory.has_order(first):
+        return False
+    return not any(n == 1 < m for y in outs if y.ndim == 4 for n, m in zip(first.shape, y.shape))
 
 
 def _compare(case: Case, how: str, arrays: Arrays, gs: Arrays) -> Run:
