@@ -93,6 +93,18 @@ def test_parameter():
         nn.Parameter([1, 2])
 
 
+def test_a_plain_tensor_does_not_take_the_place_of_a_parameter():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="Linear.weight is a Parameter, and a Tensor in its place would not be trained"):
+        layer.weight = tf.ones(2, 2)
+    layer.weight = nn.Parameter(tf.ones(2, 2))
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean = tf.ones(2)
+    assert norm.state_dict()["running_mean"].tolist() == [1, 1]
+
+
 def test_registration_by_name():
     m = nn.Module()
     m.register_parameter("w", nn.Parameter(tf.ones(1)))

@@ -72,6 +72,15 @@ class Module:
 
     # What a module owns
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Tensor) and not isinstance(value, Parameter) and name not in self._persistent:
+            if isinstance(vars(self).get(name), Parameter):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a Parameter, and a Tensor in its place would not be trained; "
+                    f"write nn.Parameter(...), or copy the values: with tf.no_grad(): {name}.copy_(...)"
+                )
+        super().__setattr__(name, value)
+
     def _owned(self) -> Iterator[tuple[str, Any]]:
         """(name, value) of every attribute, and of what lies in lists, tuples and dicts."""
         for name, value in list(vars(self).items()):
