@@ -254,6 +254,10 @@ def test_resize_crops_once_and_resamples_once():
     assert Resize(24).encode(image).tobytes() == want.tobytes()
     squished = image.resize((24, 24), Image.Resampling.BILINEAR)
     assert Resize(24, ResizeMethod.Squish).encode(image).tobytes() == squished.tobytes()
+    with pytest.raises(ValueError, match="ResizeMethod: must be one of crop, pad, squish; got 'zoom'"):
+        Resize(24, "zoom")
+    with pytest.raises(ValueError, match="PadMode: must be one of zeros, border, reflection; got 'mirror'"):
+        Resize(24, "pad", "mirror")
     assert Resize(40, "squish").encode(picture(40, 40)).size == (40, 40)
 
 

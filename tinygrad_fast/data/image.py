@@ -88,13 +88,21 @@ class ToTensor(Transform):
         return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
 
 
-class ResizeMethod(StrEnum):
+class Choice(StrEnum):
+    """One of a few words; another one is answered with all of them."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Choice:
+        raise ValueError(f"{cls.__name__}: must be one of {', '.join(cls)}; got {value!r}")
+
+
+class ResizeMethod(Choice):
     """How a picture of another shape fits: cut off, add a border, or distort."""
 
     Crop, Pad, Squish = "crop", "pad", "squish"
 
 
-class PadMode(StrEnum):
+class PadMode(Choice):
     """What a border shows: black, the edge repeated, or the picture mirrored (without its edge)."""
 
     Zeros, Border, Reflection = "zeros", "border", "reflection"
