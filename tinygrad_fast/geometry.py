@@ -177,7 +177,7 @@ def shuffle(name: str, x: Shape, factor: int, back: bool = False) -> None:
         raise ShapeError(f"{name}: {what}, at least 1; got input {x} and factor {factor}")
 
 
-def columns(name: str, x: Shape, kernel: Pair, hw: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
+def columns(name: str, kernel: Pair, hw: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
     """The number of patches of an image (H, W), down and across."""
     if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
         raise ShapeError(

@@ -135,8 +135,7 @@ class CPU(Composed):
 
     @_wide
     def sigmoid(self, x):
-        with np.errstate(all="ignore"):  # exp may overflow: 1 / inf is the right 0; by tanh, small values would be lost
-            return 1 / (1 + np.exp(-x))
+        return 1 / (1 + np.exp(-x))  # exp may overflow: 1 / inf is the right 0; by tanh, small values would be lost
 
     @_wide
     def erf(self, x):

@@ -47,9 +47,7 @@ class Recorder(Callback):
         self.log: list = []
         self.hps: dict[str, list[float]] = {}
         self.final_record: list = []
-        self._waiting: list[
-            tuple[Tensor, float, int, int, int]
-        ] = []  # not read yet: loss, lr, epoch, batch, of how many
+        self._waiting: list[tuple[Tensor, float, int, int, int]] = []  # unread: loss, lr, epoch, batch, of how many
         self._mean = 0.0
         self._train: list[Metric] = []
         self._valid: list[Metric] = []

@@ -97,7 +97,7 @@ def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints =
     if input.ndim == 3:
         return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
     windows = _windows("unfold", kernel_size, dilation, padding, stride)
-    geometry.columns("unfold", input.shape, hw=(input.shape[2], input.shape[3]), **windows)
+    geometry.columns("unfold", hw=(input.shape[2], input.shape[3]), **windows)
     return apply(ops.unfold, input, **windows)
 
 
@@ -106,7 +106,7 @@ def fold(
 ) -> Tensor:
     """Columns (N, C KH KW, L) added up where their patches lie in (N, C, H, W): the adjoint of unfold."""
     hw, windows = pair(output_size, "fold: output_size"), _windows("fold", kernel_size, dilation, padding, stride)
-    geometry.fold(input.shape, windows["kernel"], hw, geometry.columns("fold", input.shape, hw=hw, **windows))
+    geometry.fold(input.shape, windows["kernel"], hw, geometry.columns("fold", hw=hw, **windows))
     if input.ndim == 2:
         return fold(input.unsqueeze(0), output_size, kernel_size, dilation, padding, stride).squeeze(0)
     return apply(ops.fold, input, hw=hw, **windows)
