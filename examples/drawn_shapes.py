@@ -72,7 +72,7 @@ def draw(shape: str, rng: random.Random) -> Image.Image:
     colour = ground
     while sum(abs(a - b) for a, b in zip(colour, ground, strict=True)) < 220:
         colour = tuple(rng.randrange(256) for _ in range(3))
-    radius = rng.uniform(0.24, 0.42) * side
+    radius = rng.uniform(0.3, 0.44) * side
     x, y = (rng.uniform(radius, side - radius) for _ in range(2))
     turn = rng.uniform(0, 2 * math.pi)
     fill, cut = SHAPES[shape]

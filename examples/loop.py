@@ -36,7 +36,7 @@ def evaluate(model: tf.nn.Module, batches: DataLoader) -> float:
     return sum(hits) / len(batches.dataset)
 
 
-def main(epochs: int = 5, n: int = 6000, bs: int = 64, lr: float = 0.01) -> None:
+def main(epochs: int = 4, n: int = 6000, bs: int = 64, lr: float = 0.01) -> None:
     tf.manual_seed(0)
     x, y = load(n)
     cut = n * 4 // 5

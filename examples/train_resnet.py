@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--data", type=Path, help="a folder of class folders, or an archive of one (default: drawn shapes)")
     p.add_argument("--arch", default="resnet8", help="a name in tinygrad_fast.models (default: resnet8)")
-    p.add_argument("--epochs", type=int, default=5)
+    p.add_argument("--epochs", type=int, default=4)
     p.add_argument("--bs", type=int, default=64, help="batch size")
     p.add_argument("--lr", type=float, default=0.01, help="the highest learning rate of the cycle")
     p.add_argument("--opt", choices=["adamw", "sgd"], default="adamw")
