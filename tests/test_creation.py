@@ -96,6 +96,11 @@ def test_tensors_inside_lists():
     assert tf.tensor(tf.tensor([1, 2])).tolist() == [1, 2]
 
 
+def test_what_is_too_large_for_the_type_is_inf():
+    assert tf.tensor(1e40).isinf().item() and tf.tensor([1e40, 1.0]).tolist() == [float("inf"), 1]
+    assert tf.tensor([1e6], dtype=tf.float16).isinf().all() and tf.tensor(1e40, dtype=tf.float64).isfinite().item()
+
+
 def test_leaves_come_from_factories_under_no_grad_too():
     with tf.no_grad():
         w = tf.zeros(2, requires_grad=True)

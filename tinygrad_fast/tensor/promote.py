@@ -11,6 +11,7 @@ from .. import dtypes, ops, shapes
 from .core import Core, apply, wrap
 
 
+@np.errstate(over="ignore")  # 1e40 is inf as a float32, in silence
 def fresh_array(value: Any, dtype: Any) -> np.ndarray:
     """A fresh NumPy array; Python floats become float32, everything else keeps its type."""
     if isinstance(value, Core):
