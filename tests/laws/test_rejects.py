@@ -179,3 +179,15 @@ def test_a_law_says_what_where_and_by_how_much():
 def test_a_function_without_gradient_has_nothing_to_check():
     with pytest.raises(LawError, match="no output carries a gradient"):
         laws.slope(Case.of(lambda t: t.detach() * 2, x))
+
+
+def test_overflow_is_right_only_beyond_the_largest_number():
+    """300^2 + 300^2 is no float16, so inf is its value; 30^2 + 30^2 is one, and inf is wrong."""
+    LAWS["backends"](Case.of(lambda t: t.square().sum(), np.full(2, 300.0)))
+
+    def overflows_early(xp, x):
+        y = xp.mul(xp.mul(xp.mul(x, x), 100.0), 0.01)  # 90,000 on the way
+        return y, (lambda g: xp.mul(g, xp.mul(x, 2)),)
+
+    with pytest.raises(LawError, match="got inf"):
+        LAWS["backends"](Case.of(lambda t: tf.apply(overflows_early, t), np.full(2, 30.0)))

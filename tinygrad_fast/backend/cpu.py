@@ -118,7 +118,7 @@ class CPU(Composed):
     floor_divide, remainder = _binary(quiet(np.floor_divide)), _binary(quiet(np.remainder))
 
     # Elementwise, one operand
-    neg, abs, sign, square = np.negative, np.abs, np.sign, np.square
+    neg, abs, sign, square = np.negative, np.abs, np.sign, staticmethod(quiet(np.square))
     floor, ceil, round = map(_whole, (np.floor, np.ceil, np.rint))
     exp, expm1, sqrt = map(staticmethod, (quiet(np.exp), quiet(np.expm1), quiet(np.sqrt)))
     log, log1p = map(staticmethod, (quiet(np.log), quiet(np.log1p)))
