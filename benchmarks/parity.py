@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,34 +28,19 @@ def batches(folder: Path, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(x.numpy(), y.numpy()) for (x, y), _ in zip(dls.train, range(n))]
 
 
-def ours(model: tf.nn.Module, data: list, dtype: np.dtype, schedule: dict, steps: int) -> list[float]:
-    """The loss of each step."""
+def losses(lib: Any, model: Any, data: list, dtype: Any, schedule: dict, steps: int) -> list[float]:
+    """The loss of each step in `lib`, which is tinygrad_fast or torch: the same lines serve both."""
     model.to(dtype)
-    opt = tf.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    losses = []
+    opt = lib.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    found = []
     for i, (x, y) in enumerate(data):
         opt.param_groups[0] |= {"lr": schedule["lr"](i / steps), "momentum": schedule["mom"](i / steps)}
-        loss = tf.nn.functional.cross_entropy(model(tf.tensor(x).to(dtype)), tf.tensor(y))
+        loss = lib.nn.functional.cross_entropy(model(lib.tensor(x).to(dtype)), lib.tensor(y))
         opt.zero_grad()
         loss.backward()
         opt.step()
-        losses.append(loss.item())
-    return losses
-
-
-def theirs(model: torch.nn.Module, data: list, dtype: torch.dtype, schedule: dict, steps: int) -> list[float]:
-    """The same in PyTorch."""
-    model.to(dtype)
-    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    losses = []
-    for i, (x, y) in enumerate(data):
-        opt.param_groups[0] |= {"lr": schedule["lr"](i / steps), "momentum": schedule["mom"](i / steps)}
-        loss = torch.nn.functional.cross_entropy(model(torch.tensor(x).to(dtype)), torch.tensor(y))
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    return losses
+        found.append(loss.item())
+    return found
 
 
 def main() -> int:
@@ -64,13 +50,14 @@ def main() -> int:
     args = ask.parse_args()
     data, schedule, steps = batches(args.folder, args.steps), one_cycle(0.4), 8 * 390
     columns = []
-    for ours_in, theirs_in in ((tf.float32, torch.float32), (tf.float64, torch.float64)):
+    for dtype in ("float32", "float64"):
         tf.manual_seed(0)
         model, other = tf.models.resnet20(), peer.MODELS["resnet20"]()
         with torch.no_grad():
             for p, q in zip(model.parameters(), other.parameters(), strict=True):
                 q.copy_(torch.tensor(p.detach().numpy()))
-        columns += [ours(model, data, ours_in, schedule, steps), theirs(other, data, theirs_in, schedule, steps)]
+        for lib, net in ((tf, model), (torch, other)):
+            columns.append(losses(lib, net, data, getattr(lib, dtype), schedule, steps))
     print("step   float32: ours   PyTorch      float64: ours         PyTorch")
     for i, (a, b, c, d) in enumerate(zip(*columns, strict=True)):
         print(f"{i:4d}   {a:13.6f} {b:9.6f}   {c:16.12f} {d:15.12f}")
