@@ -7,7 +7,6 @@ does at its pole (log 0, 1 / 0) is inf or NaN in silence, as on a GPU.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..dtypes import is_float
 from ..shapes import Slot
 from . import pooling, special, windows
 from .composed import Composed
+from .wide import wide
 
 quiet = np.errstate(all="ignore")
 
@@ -36,18 +36,8 @@ def _binary(f: Callable) -> Callable:
 
 
 def _wide(f: Callable) -> Callable:
-    """16-bit floats: compute in float32, round the result once. In silence: what diverges becomes inf, as on a GPU."""
-
-    @quiet
-    @wraps(f)
-    def run(self: CPU, x: Any, *rest: Any, **static: Any) -> Any:
-        if x.dtype.itemsize != 2 or not is_float(x.dtype):
-            return f(self, x, *rest, **static)
-        narrow = x.dtype
-        rest = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == narrow else a for a in rest)
-        return np.asarray(f(self, x.astype(np.float32), *rest, **static)).astype(narrow)
-
-    return run
+    """`wide`, in silence: what diverges becomes inf, as on a GPU."""
+    return quiet(wide(f))
 
 
 def _whole(f: Callable) -> Callable:
