@@ -31,11 +31,14 @@ def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 
-def bits(key: np.ndarray, n: int) -> np.ndarray:
-    """n random 32-bit words of the stream `key` = [seed low, seed high, stream]: word i % 4 of counter i // 4."""
+def bits(key: np.ndarray, n: int, first: int = 0) -> np.ndarray:
+    """n random 32-bit words of the stream `key` = [seed low, seed high, stream]: word i % 4 of counter i // 4.
+
+    They begin at word `first`, a multiple of 4.
+    """
     words = np.empty((-(-n // 4), 4), np.uint32)
     for start in range(0, len(words), BLOCK):
-        blocks = np.arange(start, min(start + BLOCK, len(words)), dtype=np.uint64)
+        blocks = np.arange(start, min(start + BLOCK, len(words)), dtype=np.uint64) + np.uint64(first // 4)
         low, high = (blocks & LOW).astype(np.uint32), (blocks >> SHIFT).astype(np.uint32)
         zero = np.zeros_like(low)
         counter = np.stack([low, high, zero, zero + key[1]])
@@ -43,9 +46,9 @@ def bits(key: np.ndarray, n: int) -> np.ndarray:
     return words.reshape(-1)[:n]
 
 
-def uniform(key: np.ndarray, n: int) -> np.ndarray:
+def uniform(key: np.ndarray, n: int, first: int = 0) -> np.ndarray:
     """n float32 in [0, 1): the upper 24 bits of each word, over 2^24, so that every value is exact."""
-    return (bits(key, n) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+    return (bits(key, n, first) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
 def normal(key: np.ndarray, n: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .composed import Composed as Composed
 from .cpu import CPU
+from .fast_cpu import FastCPU
 
 
 class Device(str):
@@ -31,7 +32,7 @@ class Device(str):
         return f"device({str.__repr__(self)})"
 
 
-_makers: dict[str, Callable[[], Composed]] = {"cpu": CPU}
+_makers: dict[str, Callable[[], Composed]] = {"cpu": FastCPU}
 _made: dict[str, Composed] = {}
 
 

@@ -32,10 +32,10 @@ class Norms:
         c = (x.shape[1],)
         return y, self.reshape(mean, shape=c), self.reshape(rstd, shape=c), self.reshape(var, shape=c)
 
-    def batch_norm_back(self, g, x, w, mean, rstd, y, relu):
+    def batch_norm_back(self, g, x, w, mean, rstd, y, relu, residual):
         """dx = w rstd (g - mean(g) - xhat mean(g xhat)), dw = sum g xhat, db = sum g, dres = g -> dx, dw, db, dres
 
-        y is the output if `relu`, else None.
+        y is the output if `relu`, else None; dres is None unless `residual`.
         """
         axis = others(x, (1,))
         n = prod(x.shape[i] for i in axis)
@@ -46,7 +46,7 @@ class Norms:
         dx = self.mul(self.sub(self.sub(gw, self.div(db, n)), self.mul(d, tilt)), scale)
         c = (x.shape[1],)
         dw, db = self.reshape(self.mul(dot, rstd), shape=c), self.reshape(db, shape=c)
-        return self.cast(dx, dtype=x.dtype), dw, db, g
+        return self.cast(dx, dtype=x.dtype), dw, db, g if residual else None
 
     def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
         """relu?((x - mean) / sqrt(var + eps) w + b + res) with statistics that are given -> y, rstd"""
@@ -55,14 +55,14 @@ class Norms:
         d = self.sub(self.cast(x, dtype=wide), self.reshape(self.cast(mean, dtype=wide), shape=one))
         return self._finished(d, self.reshape(rstd, shape=one), w, b, res, relu, x), rstd
 
-    def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu):
+    def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu, residual):
         """dx = g w rstd, dw = sum g xhat, db = sum g, dres = g -> dx, dw, db, dres"""
         axis, c = others(x, (1,)), (x.shape[1],)
         g = self.relu_back(g, y) if relu else g
         gw, d, rstd, scale = self._parts(g, x, w, mean, rstd)
         dw = self.mul(self.sum(self.mul(gw, d), axis=axis, keepdims=True), rstd)
         db = self.sum(gw, axis=axis)
-        return self.cast(self.mul(gw, scale), dtype=x.dtype), self.reshape(dw, shape=c), db, g
+        return self.cast(self.mul(gw, scale), dtype=x.dtype), self.reshape(dw, shape=c), db, g if residual else None
 
     def layer_norm(self, x, w, b, axis, eps):
         """xhat w + b, statistics over `axis`, the last axes, which w and b have too -> y, mean, rstd"""

@@ -1,0 +1,191 @@
+"""Convolutions: which way each takes, and the ways that are not Winograd's.
+
+    way          when                                          how
+    winograd     3x3, stride 1, outputs of 4 x 4 or more       winograd.py
+    patches      any other, without dilation and groups        patches of some rows -> a matrix product, in the cache
+    by image     dilation, groups, depthwise                   the plain path, images divided among the threads
+    plain        not float32, or small                         windows.py
+
+The gradient of the input goes the way of a convolution with the kernel turned, where the stride is 1; else patches are
+multiplied back and added up where they lay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import windows
+from ..wide import wide
+from . import winograd
+from .layout import empty, kkco, nchw, nhwc
+from .machine import Machine
+from .threads import parallel, shares
+
+Pair = tuple[int, int]
+
+
+class Convolutions(Machine):
+    """conv2d and its two adjoints."""
+
+    def way(self, out: tuple[int, ...], k: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:
+        """The table above, for an output (N, O, OH, OW)."""
+        if groups > 1 or dilation != (1, 1):
+            return "by image"
+        if k == (3, 3) and stride == (1, 1) and min(out[2:]) >= 4 and max(padding) <= 2:
+            return "winograd"
+        return "patches"
+
+    @wide
+    def conv2d(self, x, w, stride, padding, dilation, groups):
+        return self._conv2d(x, w, None, None, False, stride, padding, dilation, groups)
+
+    @wide
+    def conv2d_epilogue(self, x, w, b, relu, stride, padding, dilation, groups):
+        return self._conv2d(x, w, b, None, relu, stride, padding, dilation, groups)
+
+    def _conv2d(self, x, w, b, res, relu, stride, padding, dilation, groups):
+        k, n, o = w.shape[2:], len(x), len(w)
+        out = (n, o, *windows.fits(x.shape[2:], k, stride, padding, dilation))
+        if not self.large(x):
+            y = windows.conv2d(x, w, stride, padding, dilation, groups)
+            return self._plain_epilogue(y, b, res, relu)
+        way = self.way(out, k, stride, padding, dilation, groups)
+        if way == "by image":
+            y = nchw(empty((n, *out[2:], o), x.dtype))
+
+            def some(lo, hi):
+                y[lo:hi] = windows.conv2d(x[lo:hi], w, stride, padding, dilation, groups)
+
+            parallel(some, n)
+            return self._plain_epilogue(y, b, res, relu)
+        xl, y = nhwc(x), empty((n, *out[2:], o), x.dtype)
+        resl = None if res is None else nhwc(res)
+        if way == "winograd":
+            winograd.conv(self, xl, winograd.filters(kkco(w)), y, padding, b, resl, relu)
+        else:
+            self._by_patches(xl, kkco(w), y, stride, padding, b, resl, relu)
+        return nchw(y)
+
+    def _plain_epilogue(self, y, b, res, relu):
+        if b is not None:
+            y = self.add(y, b.reshape(1, -1, 1, 1))
+        if res is not None:
+            y = self.add(y, res)
+        return self.relu(y) if relu else y
+
+    @wide
+    def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
+        k, n, c = w.shape[2:], len(g), w.shape[1] * groups
+        if not self.large(g):
+            return windows.conv2d_dx(g, w, stride, padding, dilation, groups, hw)
+        around = (k[0] - 1 - padding[0], k[1] - 1 - padding[1])
+        turned = stride == (1, 1) and min(around) >= 0
+        way = self.way((n, c, *hw), k, stride, around if turned else padding, dilation, groups)
+        if way == "by image":
+            d = nchw(empty((n, *hw, c), g.dtype))
+
+            def some(lo, hi):
+                d[lo:hi] = windows.conv2d_dx(g[lo:hi], w, stride, padding, dilation, groups, hw)
+
+            parallel(some, n)
+            return d
+        gl, wl, d = nhwc(g), kkco(w), empty((n, *hw, c), g.dtype)
+        if not turned:
+            self._patches_back(gl, wl, d, stride, padding)
+        elif way == "winograd":
+            u = winograd.filters(np.ascontiguousarray(wl[::-1, ::-1]))
+            winograd.conv(self, gl, u.transpose(0, 2, 1), d, around, None, None, False)
+        else:
+            self._by_patches(gl, np.ascontiguousarray(wl[::-1, ::-1].swapaxes(2, 3)), d, stride, around)
+        return nchw(d)
+
+    @wide
+    def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
+        if not self.large(x):
+            return windows.conv2d_dw(g, x, stride, padding, dilation, groups, k)
+        way = self.way(g.shape, k, stride, padding, dilation, groups)
+        if way == "by image":
+            parts = shares(
+                lambda _, lo, hi: windows.conv2d_dw(g[lo:hi], x[lo:hi], stride, padding, dilation, groups, k), len(g)
+            )
+            return _sum(parts)
+        gl, xl = nhwc(g), nhwc(x)
+        if way == "winograd":
+            dw = winograd.filter_gradient(self, gl, xl, padding)
+        else:
+            dw = self._patches_product(gl, xl, k, stride, padding)
+        return dw.transpose(3, 2, 0, 1)
+
+    # ------------------------------------------------------------------------------------------------ by patches
+
+    def _geometry(self, k: Pair, out: Pair, stride: Pair, padding: Pair) -> tuple[int, ...]:
+        return (*out, *k, *stride, *padding)
+
+    def _patch_rows(self, x: np.ndarray, lo: int, hi: int, geometry: tuple[int, ...]) -> np.ndarray:
+        """The patches of the output rows lo..hi as a matrix; of 1x1 windows side by side the pixels themselves."""
+        _, ow, *rest = geometry
+        c = x.shape[3]
+        if rest == [1, 1, 1, 1, 0, 0]:
+            return x.reshape(-1, c)[lo * ow : hi * ow]
+        rows = empty(((hi - lo) * ow, rest[0] * rest[1] * c), x.dtype)
+        self.loops.patches(x, rows, lo, hi, *geometry)
+        return rows
+
+    def _by_patches(self, x, w, y, stride, padding, b=None, res=None, relu=False):
+        """y (N, OH, OW, O) <- relu?(x * w + b + res), w (KH, KW, C, O)"""
+        n, *out, o = y.shape
+        geometry = self._geometry(w.shape[:2], out, stride, padding)
+        matrix, lines = w.reshape(-1, o), y.reshape(-1, o)
+        extra = None if res is None else res.reshape(-1, o)
+
+        def some(lo, hi):
+            here = slice(lo * out[1], hi * out[1])
+            np.matmul(self._patch_rows(x, lo, hi, geometry), matrix, out=lines[here])
+            if b is not None or res is not None or relu:
+                self.loops.finish(lines[here], b, None if extra is None else extra[here], relu)
+
+        parallel(some, n * out[0], self._block(n * out[0], out[1] * len(matrix)))
+
+    def _block(self, n: int, each: int, bytes_: int | None = None) -> int:
+        """How many of n rows of `each` numbers are taken at a time; at least two blocks."""
+        return max(1, min((bytes_ or self.rows) // (4 * each), -(-n // 2)))
+
+    def _patches_back(self, g, w, d, stride, padding):
+        """d (N, H, W, C) <- every patch's gradient g w^T, added up where it lay"""
+        n, *out, o = g.shape
+        geometry = self._geometry(w.shape[:2], out, stride, padding)
+        matrix = w.reshape(-1, o)
+
+        def some(lo, hi):
+            rows = empty(((hi - lo) * out[0] * out[1], len(matrix)), g.dtype)
+            np.matmul(g[lo:hi].reshape(-1, o), matrix.T, out=rows)
+            self.loops.unpatches(rows, d[lo:hi], *geometry[1:])
+
+        parallel(some, n, self._block(n, out[0] * out[1] * len(matrix)))
+
+    def _patches_product(self, g, x, k, stride, padding):
+        """dw (KH, KW, C, O) = patches^T g, summed by each thread over its share of the rows"""
+        n, *out, o = g.shape
+        geometry, width, lines = self._geometry(k, out, stride, padding), k[0] * k[1] * x.shape[3], g.reshape(-1, o)
+        step = self._block(n * out[0], out[1] * width, max(8 * self.rows, 32 * width * o))
+
+        def share(_, start, stop):
+            total = None
+            for lo in range(start, stop, step):
+                hi = min(lo + step, stop)
+                rows = self._patch_rows(x, lo, hi, geometry)
+                part = np.matmul(rows.T, lines[lo * out[1] : hi * out[1]], out=empty((width, o), g.dtype))
+                total = part if total is None else np.add(total, part, out=total)
+            return total
+
+        return _sum(shares(share, n * out[0])).reshape(*k, x.shape[3], o)
+
+
+def _sum(parts: list[Any]) -> Any:
+    """The parts of all threads, in their order: the same sum each time. The first is written to."""
+    total = parts[0]
+    for part in parts[1:]:
+        np.add(total, part, out=total)
+    return total

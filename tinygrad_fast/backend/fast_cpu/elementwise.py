@@ -1,0 +1,102 @@
+"""Elementwise work on large arrays, divided among the threads; dropout; tables.
+
+A core alone cannot use all of the memory's bandwidth, and results that are written to fresh pages wait for them: so
+large operands are cut into pieces, and results come from `memory.py`. Operands must lie alike (or one be a number).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..cpu import CPU
+from .layout import empty, empty_like, flat
+from .machine import Machine
+from .threads import parallel
+
+
+def _two(name: str, f: np.ufunc) -> Callable:
+    """CPU's operation of two operands, divided if both are large and lie alike, or one is a number."""
+    plain = getattr(CPU, name)
+
+    def run(self: Machine, a: Any, b: Any) -> Any:
+        like = a if hasattr(a, "size") else b
+        if like.size < self.divided or like.dtype != np.float32:
+            return plain(self, a, b)
+        both = hasattr(a, "size") and hasattr(b, "size")
+        if both and (a.shape != b.shape or a.strides != b.strides or a.dtype != b.dtype):
+            return plain(self, a, b)
+        if (line := flat(like)) is None:
+            return plain(self, a, b)
+        y = empty_like(like)
+        out, al, bl = flat(y), flat(a) if both or like is a else a, flat(b) if both or like is b else b
+
+        def some(lo: int, hi: int) -> None:
+            left, right = (v[lo:hi] if isinstance(v, np.ndarray) else v for v in (al, bl))
+            f(left, right, out=out[lo:hi])
+
+        parallel(some, len(line), self.lines // 4)
+        return y
+
+    run.__doc__ = f"np.{f.__name__}, by pieces"
+    return run
+
+
+def _one(name: str, f: np.ufunc) -> Callable:
+    """CPU's function of one operand, divided if it is large."""
+    plain = getattr(CPU, name)
+
+    def run(self: Machine, x: Any) -> Any:
+        if x.size < self.divided or x.dtype != np.float32 or (line := flat(x)) is None:
+            return plain(x)
+        y = empty_like(x)
+        out = flat(y)
+        parallel(lambda lo, hi: f(line[lo:hi], out=out[lo:hi]), len(line), self.lines // 4)
+        return y
+
+    run.__doc__ = f"np.{f.__name__}, by pieces"
+    return run
+
+
+class Elementwise(Machine):
+    """Operations of large float32 arrays."""
+
+    divided = 1 << 18  # elements: with fewer, waking a thread costs more than it saves
+
+    add, sub, mul, div = _two("add", np.add), _two("sub", np.subtract), _two("mul", np.multiply), _two("div", np.divide)
+    maximum, minimum = _two("maximum", np.maximum), _two("minimum", np.minimum)
+    exp, log, sqrt, tanh = _one("exp", np.exp), _one("log", np.log), _one("sqrt", np.sqrt), _one("tanh", np.tanh)
+
+    def relu_back(self, g, y):
+        if y.size < self.divided or y.dtype != np.float32 or g.strides != y.strides or (line := flat(y)) is None:
+            return super().relu_back(g, y)
+        d = empty_like(y)
+        gs, out, relu_back = flat(g), flat(d), self.loops.relu_back
+        parallel(lambda lo, hi: relu_back(gs[lo:hi], line[lo:hi], out[lo:hi]), len(line), self.lines // 4)
+        return d
+
+    def dropout(self, x, key, p):
+        if not self.large(x) or not x.flags.c_contiguous or p >= 1:
+            return super().dropout(x, key, p)
+        y, kept = empty(x.shape, x.dtype), empty(x.shape, np.bool_)
+        line, out, mask, scale = flat(x), flat(y), flat(kept), np.float32(1 / (1 - p))
+
+        def some(lo, hi):
+            self.loops.dropout(line[lo:hi], out[lo:hi], mask[lo:hi], lo, key, p, scale)
+
+        parallel(some, len(line), self.lines // 16 * 4)
+        return y, kept
+
+    def embedding_back(self, index, g, rows, padding_idx):
+        width = g.shape[-1]
+        if not self.large(g) or not g.flags.c_contiguous:
+            return super().embedding_back(index, g, rows, padding_idx)
+        at, lines, d = np.ascontiguousarray(index, np.int64).reshape(-1), g.reshape(-1, width), empty((rows, width), g.dtype)
+        at = np.where(at < 0, at + rows, at)
+        d[...] = 0
+        parallel(lambda lo, hi: self.loops.scatter(at, lines, d, lo, hi), width, -(-width // 2))
+        if padding_idx is not None:
+            d[padding_idx] = 0
+        return d

@@ -1,0 +1,299 @@
+"""The inner loops, written with NumPy. `compiled.py` holds the same functions as compiled loops.
+
+Each works on a block that fits into a core's cache, in one thread; the files beside this folder cut the blocks.
+Arrays are float32 in order C: images (N, H, W, C), lines of them (R, C), one vector to a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ....rng import uniform
+from ..layout import empty
+from ..winograd import AT, BT
+
+BB, AA = np.kron(BT, BT), np.kron(AT, AT)  # both axes at once: (36, 36) and (16, 36)
+AAT = np.ascontiguousarray(AA.T)
+
+
+# ------------------------------------------------------------------------------------------------------------- windows
+
+
+def pieces(lo: int, hi: int, per_image: int) -> Iterator[tuple[slice, int, int]]:
+    """Rows lo..hi of a pile of images, as (images, a, b): rows a..b of each; whole images together."""
+    while lo < hi:
+        i, a = divmod(lo, per_image)
+        if a or hi - lo < per_image:
+            b = min(per_image, a + hi - lo)
+            yield slice(i, i + 1), a, b
+            lo += b - a
+        else:
+            many = (hi - lo) // per_image
+            yield slice(i, i + many), 0, per_image
+            lo += many * per_image
+
+
+def cut(x: np.ndarray, top: int, left: int, height: int, width: int, fill: float = 0) -> np.ndarray:
+    """The window of images x that begins at (top, left), which may lie outside: `fill` there."""
+    n, h, w, c = x.shape
+    up, down, before, after = max(0, -top), min(height, h - top), max(0, -left), min(width, w - left)
+    if (up, down, before, after) == (0, height, 0, width):
+        return x[:, top : top + height, left : left + width]
+    y = empty((n, height, width, c), x.dtype)
+    y[:, :up] = y[:, down:] = y[:, :, :before] = y[:, :, after:] = fill
+    y[:, up:down, before:after] = x[:, top + up : top + down, left + before : left + after]
+    return y
+
+
+def patches(x, rows, lo, hi, oh, ow, kh, kw, sh, sw, ph, pw):
+    """rows (.., KH KW C) <- the patch of each pixel in the output rows lo..hi, which are counted through all images."""
+    c, done = x.shape[3], 0
+    for some, a, b in pieces(lo, hi, oh):
+        xp = cut(x[some], a * sh - ph, -pw, (b - a - 1) * sh + kh, (ow - 1) * sw + kw)
+        n, (s0, s1, s2, s3) = len(xp), xp.strides
+        view = as_strided(xp, (n, b - a, ow, kh, kw, c), (s0, s1 * sh, s2 * sw, s1, s2, s3))
+        size = n * (b - a) * ow
+        rows[done : done + size].reshape(view.shape)[...] = view
+        done += size
+
+
+def unpatches(rows, d, ow, kh, kw, sh, sw, ph, pw):
+    """`patches` in reverse, over whole images: d <- the rows added up where their patches lay."""
+    n, h, w, c = d.shape
+    oh = len(rows) // (n * ow)
+    far = max(h + 2 * ph, (oh - 1) * sh + kh), max(w + 2 * pw, (ow - 1) * sw + kw)
+    dp = empty((n, *far, c), d.dtype)
+    dp[...] = 0
+    back = rows.reshape(n, oh, ow, kh, kw, c)
+    for i in range(kh):
+        for j in range(kw):
+            dp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw] += back[:, :, :, i, j]
+    d[...] = dp[:, ph : ph + h, pw : pw + w]
+
+
+def finish(y, b, res, relu):
+    """y <- relu?(y + b + res), b and res may be None"""
+    if b is not None:
+        np.add(y, b, out=y)
+    if res is not None:
+        np.add(y, res, out=y)
+    if relu:
+        np.maximum(y, 0, out=y)
+
+
+# ------------------------------------------------------------------------------------------------------------ winograd
+
+
+def tiles_in(x, v, lo, hi, t, th, tw, p, q):
+    """v[:, t:] <- B^T d B of the tiles in tile rows lo..hi; d 6 x 6, every 4 pixels, the first at (-p, -q)"""
+    c = x.shape[3]
+    for some, a, b in pieces(lo, hi, th):
+        xp = cut(x[some], 4 * a - p, -q, 4 * (b - a) + 2, 4 * tw + 2)
+        n, (s0, s1, s2, s3) = len(xp), xp.strides
+        d = empty((6, 6, n, b - a, tw, c), x.dtype)
+        d[...] = as_strided(xp, d.shape, (s1, s2, s0, 4 * s1, 4 * s2, s3))
+        size = n * (b - a) * tw
+        np.matmul(BB, d.reshape(36, -1), out=v[:, t : t + size].reshape(36, -1))
+        t += size
+
+
+def tiles_out(m, y, lo, hi, t, th, tw, b, res, relu):
+    """y <- relu?(A^T m A + b + res): 4 x 4 pixels from each tile, those outside y left out"""
+    _, h, w, o = y.shape
+    for some, a, z in pieces(lo, hi, th):
+        place = y[some, 4 * a : 4 * z]
+        n, rows = len(place), place.shape[1]
+        size = n * (z - a) * tw
+        tiles = empty((16, size * o), y.dtype)
+        np.matmul(AA, m[:, t : t + size].reshape(36, -1), out=tiles)
+        tiles = tiles.reshape(4, 4, n, z - a, tw, o).transpose(2, 3, 0, 4, 1, 5)
+        if rows == 4 * (z - a) and w == 4 * tw:
+            place.reshape(n, z - a, 4, tw, 4, o)[...] = tiles
+        else:
+            whole = empty((n, 4 * (z - a), 4 * tw, o), y.dtype)
+            whole.reshape(n, z - a, 4, tw, 4, o)[...] = tiles
+            place[...] = whole[:, :rows, :w]
+        finish(place, b, None if res is None else res[some, 4 * a : 4 * z], relu)
+        t += size
+
+
+def tiles_back(g, m, lo, hi, t, th, tw):
+    """m[:, t:] <- A g A^T, the adjoint of `tiles_out`"""
+    o = g.shape[3]
+    for some, a, b in pieces(lo, hi, th):
+        gp = cut(g[some], 4 * a, 0, 4 * (b - a), 4 * tw)
+        n, (s0, s1, s2, s3) = len(gp), gp.strides
+        d = empty((4, 4, n, b - a, tw, o), g.dtype)
+        d[...] = as_strided(gp, d.shape, (s1, s2, s0, 4 * s1, 4 * s2, s3))
+        size = n * (b - a) * tw
+        np.matmul(AAT, d.reshape(16, -1), out=m[:, t : t + size].reshape(36, -1))
+        t += size
+
+
+# --------------------------------------------------------------------------------------------------------- batch norm
+
+
+def moments(x, mean, m2):
+    """mean and sum of squared differences from it, of each column"""
+    one = np.full(len(x), 1, x.dtype)
+    np.matmul(one, x, out=mean)
+    mean /= len(x)
+    d = empty(x.shape, x.dtype)
+    np.subtract(x, mean, out=d)
+    np.multiply(d, d, out=d)
+    np.matmul(one, d, out=m2)
+
+
+def normalise(x, y, scale, shift, res, relu):
+    """y <- relu?(x scale + shift + res)"""
+    np.multiply(x, scale, out=y)
+    finish(y, shift, res, relu)
+
+
+def tilts(g, x, y, mean, total, dot):
+    """total <- sum g, dot <- sum g (x - mean) of each column; y: only where it is above 0, or None"""
+    one, d = np.full(len(x), 1, x.dtype), empty(x.shape, x.dtype)
+    if y is not None:
+        masked = empty(x.shape, x.dtype)
+        relu_back(g, y, masked)
+        g = masked
+    np.matmul(one, g, out=total)
+    np.subtract(x, mean, out=d)
+    np.multiply(d, g, out=d)
+    np.matmul(one, d, out=dot)
+
+
+def standard_back(g, x, y, a, b, c, dx, dres):
+    """h = g where y > 0;  dx <- a h + b x + c;  dres <- h"""
+    if y is not None:
+        h = empty(x.shape, x.dtype) if dres is None else dres
+        relu_back(g, y, h)
+        g = h
+    elif dres is not None:
+        dres[...] = g
+    np.multiply(x, b, out=dx)
+    np.add(dx, c, out=dx)
+    h = empty(x.shape, x.dtype)
+    np.multiply(g, a, out=h)
+    np.add(dx, h, out=dx)
+
+
+def relu_back(g, y, d):
+    """d <- g where y > 0, else 0"""
+    np.multiply(g, y > 0, out=d)
+
+
+# -------------------------------------------------------------------------------------------------------------- pooling
+
+
+def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
+    """Images lo..hi of y and tap <- the largest of each window and its place there; the first of equals, NaN above all"""
+    _, oh, ow, _ = y.shape
+    xp = cut(x[lo:hi], -ph, -pw, (oh - 1) * sh + (kh - 1) * dh + 1, (ow - 1) * sw + (kw - 1) * dw + 1, -np.inf)
+    best, place = y[lo:hi], tap[lo:hi]
+    place[...] = 0
+    for k in range(kh * kw):
+        i, j = k // kw * dh, k % kw * dw
+        spot = xp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
+        if not k:
+            best[...] = spot
+            continue
+        won = (spot > best) | ((spot != spot) & (best == best))
+        np.maximum(best, spot, out=best)
+        np.maximum(place, won * place.dtype.type(k), out=place)  # k grows: five times as fast as a copy with `where=`
+
+
+def max_pool_back(g, tap, d, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
+    """Images lo..hi of d <- each gradient at the place that won, 0 elsewhere"""
+    _, oh, ow, c = g.shape
+    _, h, w, _ = d.shape
+    far = max(ph + h, (oh - 1) * sh + (kh - 1) * dh + 1), max(pw + w, (ow - 1) * sw + (kw - 1) * dw + 1)
+    whole = empty((hi - lo, *far, c), d.dtype)
+    whole[...] = 0
+    for k in range(kh * kw):
+        i, j = k // kw * dh, k % kw * dw
+        spot = whole[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
+        spot += g[lo:hi] * (tap[lo:hi] == k)
+    d[lo:hi] = whole[:, ph : ph + h, pw : pw + w]
+
+
+# --------------------------------------------------------------------------------------------------------------- losses
+
+
+def cross_entropy(x, t, ignored, logp, loss):
+    """logp <- log softmax of each row of x;  loss <- -logp[t], 0 where t is `ignored`"""
+    np.subtract(x, x.max(axis=1, keepdims=True), out=logp)
+    e = empty(x.shape, x.dtype)
+    np.exp(logp, out=e)
+    np.subtract(logp, np.log(e.sum(axis=1, keepdims=True)), out=logp)
+    kept = t != ignored
+    safe = t if kept.all() else np.where(kept, t, 0)
+    loss[...] = np.where(kept, -logp[np.arange(len(t)), safe], 0)
+
+
+def cross_entropy_back(a, logp, t, ignored, d):
+    """d <- (exp(logp) - onehot(t)) a, a one number a row, 0 where t is `ignored`"""
+    a = np.where(t != ignored, a, 0)
+    np.exp(logp, out=d)
+    np.multiply(d, a[:, None], out=d)
+    d[np.arange(len(t)), np.where(t != ignored, t, 0)] -= a
+
+
+# ----------------------------------------------------------------------------------------------- tables, random numbers
+
+
+def scatter(index, g, d, first, last):
+    """Columns first..last of d: row index[i] += row i of g. Sorted first, then summed in runs."""
+    order = index.argsort(kind="stable")
+    at, begin = np.unique(index[order], return_index=True)
+    if len(at):
+        d[at, first:last] += np.add.reduceat(g[order, first:last], begin, axis=0)
+
+
+def dropout(x, y, kept, lo, key, p, scale):
+    """kept <- uniform number i >= p;  y <- x scale where kept, else 0; x begins at number lo, a multiple of 4"""
+    np.greater_equal(uniform(key, x.size, lo), p, out=kept)
+    np.multiply(x, scale, out=y)
+    np.multiply(y, kept, out=y)
+
+
+# -------------------------------------------------------------------------------------------------------------- updates
+
+
+def sgd(w, g, v, lr, m, fresh, decay, nesterov):
+    """One block of `Updates.sgd_`; v may be None"""
+    t, d = empty(w.shape, w.dtype), g
+    if decay:
+        np.multiply(w, decay, out=t)
+        d = np.add(t, g, out=t)
+    if v is not None:
+        np.multiply(v, m, out=v)
+        np.add(v, d if fresh == 1 else d * fresh, out=v)
+        d = d + v * m if nesterov else v
+    np.multiply(d, lr, out=t)
+    np.subtract(w, t, out=w)
+
+
+def adam(w, g, m, v, rate, beta1, beta2, root, eps, decay, shrink):
+    """One block of `Updates.adam_`: decay is added to the gradient, or w is multiplied by shrink"""
+    t = empty(w.shape, w.dtype)
+    if shrink != 1:
+        np.multiply(w, shrink, out=w)
+    if decay:
+        g = g + w * decay
+    np.multiply(m, beta1, out=m)
+    np.multiply(g, 1 - beta1, out=t)
+    np.add(m, t, out=m)
+    np.multiply(g, g, out=t)
+    np.multiply(t, 1 - beta2, out=t)
+    np.multiply(v, beta2, out=v)
+    np.add(v, t, out=v)
+    np.sqrt(v, out=t)
+    np.multiply(t, 1 / root, out=t)
+    np.add(t, eps, out=t)
+    np.divide(m, t, out=t)
+    np.multiply(t, rate, out=t)
+    np.subtract(w, t, out=w)

@@ -1,0 +1,163 @@
+"""One pool of threads for everything: `parallel(f, n, block)` runs f(lo, hi) over the blocks of range(n).
+
+NumPy and compiled loops release Python's lock while they work, so threads are enough. Two rules make them pay:
+
+* a block is as large as fits into a core's cache, so that the passes over it after the first find it there;
+* BLAS, which has threads of its own, keeps to one while ours run: two threads, each starting two more, wait for one
+  another (measured: twice as slow). It gets its number back when the last region has ended. Outside, for single large
+  matrix products, BLAS divides the work itself, and better than we could.
+
+The caller works along; a call inside a block runs in its own thread; a forked child makes a pool of its own; at exit
+the interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, by default one
+for each core that the process may use.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+_lock = threading.Lock()
+_here = threading.local()  # .inside: this thread is running a block
+_pool: ThreadPoolExecutor | None = None
+_number = 0  # of threads, the caller's among them; 0: not yet asked for
+_regions = 0  # that run at this moment
+_blas_threads: list[int] = []  # of each BLAS library, before the first region began
+
+
+def get_num_threads() -> int:
+    """How many threads work on one operation."""
+    global _number
+    if not _number:
+        _number = _wanted()
+    return _number
+
+
+def _wanted() -> int:
+    told = os.environ.get("TINYGRAD_FAST_THREADS", "")
+    if told:
+        if not told.isdigit() or int(told) < 1:
+            raise ValueError(f"TINYGRAD_FAST_THREADS: must be a number of threads, 1 or more; got {told!r}")
+        return int(told)
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def set_num_threads(n: int) -> None:
+    """Work with n threads from now on, BLAS too. Raises ValueError below 1."""
+    global _number, _pool
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"set_num_threads: n must be an integer of 1 or more; got {n!r}")
+    with _lock:
+        old, _pool, _number = _pool, None, n
+        if not _regions:
+            for library in _blas():
+                library.set_num_threads(n)
+    if old is not None:
+        old.shutdown(wait=False)
+
+
+def parallel(f: Callable[[int, int], Any], n: int, block: int = 1) -> None:
+    """f(lo, hi) for each block of range(n), [0, block), [block, 2 block), ..., the last one shorter; in any order.
+
+    An exception of f is raised here, after the blocks that had begun have ended; the others are not begun.
+    """
+    if n <= block or getattr(_here, "inside", False) or get_num_threads() == 1:
+        with alone():
+            for lo in range(0, n, block):
+                f(lo, min(lo + block, n))
+        return
+    blocks = iter(range(0, n, block))  # `next` on it is one step for Python: no two threads get the same
+
+    def work() -> None:
+        _here.inside = True
+        try:
+            with np.errstate(all="ignore"):
+                for lo in blocks:
+                    f(lo, min(lo + block, n))
+        except BaseException:
+            for _ in blocks:  # the others find nothing more to do
+                pass
+            raise
+        finally:
+            _here.inside = False
+
+    helpers = min(get_num_threads(), -(-n // block)) - 1
+    with alone():
+        others = _started(work, helpers)
+        try:
+            work()
+        finally:
+            failures = [e for other in others if not other.cancel() and (e := other.exception()) is not None]
+    if failures:
+        raise failures[0]
+
+
+def shares(f: Callable[[int, int, int], Any], n: int) -> list[Any]:
+    """[f(k, lo, hi) for share k of range(n)]: one share a thread, the same ones each time, so that sums over the shares
+    come out the same each time."""
+    count = max(1, min(get_num_threads(), n))
+    bounds = [n * k // count for k in range(count + 1)]
+    found: list[Any] = [None] * count
+
+    def one(lo: int, hi: int) -> None:
+        for k in range(lo, hi):
+            found[k] = f(k, bounds[k], bounds[k + 1])
+
+    parallel(one, count)
+    return found
+
+
+def _started(work: Callable[[], None], helpers: int) -> list[Future]:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), thread_name_prefix="tinygrad_fast")
+        return [_pool.submit(work) for _ in range(helpers)]
+
+
+class alone:
+    """While any thread is inside, BLAS works in the thread that calls it."""
+
+    def __enter__(self) -> None:
+        global _regions
+        with _lock:
+            if not _regions:
+                _blas_threads[:] = [library.get_num_threads() for library in _blas()]
+                for library in _blas():
+                    library.set_num_threads(1)
+            _regions += 1
+
+    def __exit__(self, *raised: object) -> None:
+        global _regions
+        with _lock:
+            _regions -= 1
+            if not _regions:
+                for library, number in zip(_blas(), _blas_threads):
+                    library.set_num_threads(number)
+
+
+@cache
+def _blas() -> list[Any]:
+    """The BLAS libraries of this process, as threadpoolctl finds them."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _after_fork() -> None:
+    """The child of a fork has none of its parent's threads, and perhaps their locks."""
+    global _pool, _lock, _regions, _here
+    _pool, _lock, _regions, _here = None, threading.Lock(), 0, threading.local()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,198 @@
+"""Winograd's convolution F(4x4, 3x3): 36 multiplications where the definition needs 144.
+
+**One dimension first.** Three filter taps w slide over a line of pixels d. Two neighbouring outputs are
+
+    y0 = d0 w0 + d1 w1 + d2 w2              6 multiplications
+    y1 = d1 w0 + d2 w1 + d3 w2
+
+and four do as well, F(2, 3):
+
+    m1 = (d0 - d2) w0                       y0 = m1 + m2 + m3
+    m2 = (d1 + d2) (w0 + w1 + w2) / 2       y1 = m2 - m3 - m4
+    m3 = (d2 - d1) (w0 - w1 + w2) / 2
+    m4 = (d1 - d3) w2
+
+which is y = A^T [(G w) * (B^T d)], `*` element by element: transform the filter, transform the data, multiply, transform
+back. Why it works: pixels and taps are the coefficients of polynomials, and a convolution is their product. A product of
+polynomials can be had from its values at enough points: evaluate both factors at the points (G and B^T), multiply the
+values, interpolate (A^T). F(2, 3) evaluates at 0, 1, -1 and infinity; F(4, 3) at 0, 1, -1, 2, -2 and infinity: six
+products for four outputs of three taps each, which are 12 by the definition. (Transposing the scheme turns the product
+of polynomials, which is a long convolution, into the sliding sum of a filter; that is why the data are multiplied by
+the transpose of an interpolation.)
+
+**Two dimensions** are one after the other: Y = A^T [(G w G^T) * (B^T d B)] A with a tile d of 6 x 6 pixels and 4 x 4
+outputs: 36 multiplications instead of 16 x 9 = 144, a quarter. Tiles lie every 4 pixels and overlap by 2.
+
+**Channels.** Sums over input channels commute with A^T, so they are done before it: at each of the 36 places of a tile
+there is a matrix product (tiles, C) @ (C, O), all that is left of the convolution:
+
+    V[36, tiles, C] = B^T d B          36 x 36 numbers a tile and channel by a matrix; 144 additions by hand
+    U[36, C, O]     = G w G^T          once
+    M[36, tiles, O] = V @ U            36 C O multiplications a tile
+    Y               = A^T M A
+
+The transforms cost about as much as C = 30 channels of the product, so thin layers gain little; and all 36 matrices
+pass through the caches. Hence two schedules:
+
+* *shallow* (C O at most 128^2): each thread takes some tiles from end to end, few enough for V and M to stay in its
+  cache. U is small and stays there too.
+* *deep*: U alone is larger than a cache. All threads transform tiles; then the 36 products are divided among them, each
+  with its own U[i], used once for very many tiles; then all transform back.
+
+**The way back.** The input's gradient is the convolution of g with the filter turned by half a turn and C and O
+exchanged: the same code. The filter's gradient transposes the scheme: dU = V^T (A g A^T), dw = G^T dU G.
+
+**Rounding.** The points 2 and -2 to the fifth power make entries up to 8 in A and 1/24 in G: sums of numbers larger than
+their result. In float32 the error is about 1e-5 of the largest output, ten times that of the direct sum (measured);
+float64 takes the plain path, so gradient checks stay exact.
+
+Sources: Winograd, "Arithmetic Complexity of Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional
+Neural Networks" (2016), whose matrices these are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .layout import empty
+from .threads import parallel, shares
+
+BT = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
+    np.float32,
+)
+G = np.array(
+    [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ],
+    np.float32,
+)
+AT = np.array(
+    [
+        [1, 1, 1, 1, 1, 0],
+        [0, 1, -1, 2, -2, 0],
+        [0, 1, 1, 4, 4, 0],
+        [0, 1, -1, 8, -8, 1],
+    ],
+    np.float32,
+)
+GG = np.kron(G, G)  # (36, 9): both axes at once
+COLUMNS = 8192  # of a filter's numbers that a thread transforms at a time
+
+
+def _by(matrix: np.ndarray, a: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """matrix @ a, a block of columns at a time"""
+    f = lambda lo, hi: np.matmul(matrix, a[:, lo:hi], out=out[:, lo:hi])  # noqa: E731
+    parallel(f, a.shape[1], COLUMNS)
+    return out
+
+
+def filters(w: np.ndarray) -> np.ndarray:
+    """U (36, C, O) = G w G^T of filters (3, 3, C, O)"""
+    _, _, c, o = w.shape
+    return _by(GG, w.reshape(9, c * o), empty((36, c * o), w.dtype)).reshape(36, c, o)
+
+
+class Plan:
+    """How an output (N, OH, OW) is cut: into tile rows, and those into blocks for the threads."""
+
+    def __init__(self, xp: Any, n: int, hw: tuple[int, int], c: int, o: int):
+        self.th, self.tw = -(-hw[0] // 4), -(-hw[1] // 4)  # tiles down and across
+        self.rows = n * self.th  # of tiles, through all images
+        self.deep = c * o > xp.shallow
+        self.block = self.rows_of(xp.deep_tiles if self.deep else xp.tiles)
+
+    def rows_of(self, tiles: int) -> int:
+        """Tile rows for about so many tiles: whole images, or a part of one; two blocks at least, for two threads."""
+        want = min(max(1, tiles // self.tw), -(-self.rows // 2))
+        return want - want % self.th if want >= self.th else want
+
+
+def conv(xp: Any, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: tuple[int, int], b: Any, res: Any, relu: bool):
+    """y (N, OH, OW, O) <- relu?(x * w + b + res) for x (N, H, W, C) and u = `filters(w)`"""
+    (c, o), (p, q), loops = u.shape[1:], padding, xp.loops
+    plan = Plan(xp, len(y), y.shape[1:3], c, o)
+    th, tw = plan.th, plan.tw
+    if not plan.deep:
+
+        def from_end_to_end(lo: int, hi: int) -> None:
+            v, m = empty((36, (hi - lo) * tw, c), x.dtype), empty((36, (hi - lo) * tw, o), x.dtype)
+            loops.tiles_in(x, v, lo, hi, 0, th, tw, p, q)
+            np.matmul(v, u, out=m)
+            loops.tiles_out(m, y, lo, hi, 0, th, tw, b, res, relu)
+
+        return parallel(from_end_to_end, plan.rows, plan.block)
+    for first, last in _chunks(plan, xp):
+        t = (last - first) * tw
+        v, m = empty((36, t, c), x.dtype), empty((36, t, o), x.dtype)
+        _stage(loops.tiles_in, x, v, first, last, plan, p, q)
+        parallel(lambda i, _: np.matmul(v[i], u[i], out=m[i]), 36)
+        del v
+        _stage(lambda m, y, *place: loops.tiles_out(m, y, *place, b, res, relu), m, y, first, last, plan)
+
+
+def filter_gradient(xp: Any, g: np.ndarray, x: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
+    """dw (3, 3, C, O) for g (N, OH, OW, O) and x (N, H, W, C)"""
+    (n, *hw, o), c, (p, q), loops = g.shape, x.shape[3], padding, xp.loops
+    plan = Plan(xp, n, hw, c, o)
+    th, tw = plan.th, plan.tw
+    if not plan.deep:
+
+        def share(_: int, start: int, stop: int) -> np.ndarray:
+            total = None
+            for lo in range(start, stop, 2 * plan.block):
+                hi = min(lo + 2 * plan.block, stop)
+                v, m = empty((36, (hi - lo) * tw, c), x.dtype), empty((36, (hi - lo) * tw, o), x.dtype)
+                loops.tiles_in(x, v, lo, hi, 0, th, tw, p, q)
+                loops.tiles_back(g, m, lo, hi, 0, th, tw)
+                part = np.matmul(v.transpose(0, 2, 1), m, out=empty((36, c, o), x.dtype))
+                total = part if total is None else np.add(total, part, out=total)
+            return total
+
+        totals = shares(share, plan.rows)
+        du = totals[0]
+        for other in totals[1:]:
+            np.add(du, other, out=du)
+    else:
+        du = empty((36, c, o), x.dtype)
+        for first, last in _chunks(plan, xp):
+            t = (last - first) * tw
+            v, m = empty((36, t, c), x.dtype), empty((36, t, o), x.dtype)
+            _stage(loops.tiles_in, x, v, first, last, plan, p, q)
+            _stage(loops.tiles_back, g, m, first, last, plan)
+
+            def product(i: int, _: int, v: np.ndarray = v, m: np.ndarray = m, begin: bool = not first) -> None:
+                if begin:
+                    np.matmul(v[i].T, m[i], out=du[i])
+                else:
+                    du[i] += np.matmul(v[i].T, m[i], out=empty((c, o), x.dtype))
+
+            parallel(product, 36)
+    return _by(np.ascontiguousarray(GG.T), du.reshape(36, c * o), empty((9, c * o), x.dtype)).reshape(3, 3, c, o)
+
+
+def _chunks(plan: Plan, xp: Any):
+    """Whole images, so many that V and M stay of a moderate size."""
+    step = plan.th * max(1, xp.chunk_tiles // (plan.th * plan.tw))
+    return [(lo, min(lo + step, plan.rows)) for lo in range(0, plan.rows, step)]
+
+
+def _stage(f: Any, a: np.ndarray, b: np.ndarray, first: int, last: int, plan: Plan, *more: int) -> None:
+    """A transform of the tile rows first..last, divided among the threads."""
+    th, tw = plan.th, plan.tw
+    one = lambda lo, hi: f(a, b, first + lo, first + hi, lo * tw, th, tw, *more)  # noqa: E731
+    parallel(one, last - first, plan.block)
