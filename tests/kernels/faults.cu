@@ -1,0 +1,107 @@
+// One planted fault a kernel, in the line marked FAULT: test_emulator.py wants each reported with thread and line.
+
+// Reported always
+
+extern "C" __global__ void barrier_not_for_all(float* y) {
+  if (threadIdx.x < 40) __syncthreads();  // FAULT
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void two_barriers(float* y) {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();  // FAULT
+  }
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void lanes_missing(float* y) {
+  if (threadIdx.x % 2) y[threadIdx.x] = __shfl_xor_sync(~0u, 1.0f, 1);  // FAULT
+  __syncthreads();
+}
+
+extern "C" __global__ void two_collectives(float* y) {
+  unsigned v = threadIdx.x % 2 ? __ballot_sync(~0u, 1) : __shfl_sync(~0u, 1u, 0);  // FAULT
+  y[threadIdx.x] = v;
+}
+
+extern "C" __global__ void absent_lane(float* y) {
+  if (threadIdx.x < 16) y[threadIdx.x] = __shfl_sync(0xffff, 1.0f, 20);  // FAULT
+}
+
+extern "C" __global__ void not_in_mask(float* y) {
+  y[threadIdx.x] = __ballot_sync(1, 1);  // FAULT
+}
+
+// Reported by the checking mode: n = 64 elements, one block of 64 threads unless a test says two
+
+extern "C" __global__ void past_the_end(float* y) {
+  y[threadIdx.x + 1] = 1;  // FAULT
+}
+
+extern "C" __global__ void before_the_start(const float* x, float* y) {
+  y[threadIdx.x] = x[(int)threadIdx.x - 1];  // FAULT
+}
+
+extern "C" __global__ void between_the_rows(const float* x, float* y) {  // x is every other element of a larger array
+  y[threadIdx.x] = x[threadIdx.x];  // FAULT
+}
+
+extern "C" __global__ void unwritten_result(float* y) {
+  y[threadIdx.x] += 1;  // FAULT
+}
+
+extern "C" __global__ void unwritten_shared(float* y) {
+  __shared__ float held[64];
+  if (threadIdx.x != 5) held[threadIdx.x] = 1;
+  __syncthreads();
+  y[threadIdx.x] = held[threadIdx.x];  // FAULT
+}
+
+extern "C" __global__ void past_shared(float* y) {
+  DYNAMIC_SHARED(float, held);
+  held[threadIdx.x] = 1;  // FAULT
+  y[threadIdx.x] = held[threadIdx.x];
+}
+
+extern "C" __global__ void no_barrier(const float* x, float* y) {
+  __shared__ float held[64];
+  held[threadIdx.x] = x[threadIdx.x];
+  y[threadIdx.x] = held[63 - threadIdx.x];  // FAULT
+}
+
+extern "C" __global__ void no_second_barrier(const float* x, float* y) {
+  __shared__ float held[64];
+  for (int i = 0; i < 2; i++) {
+    held[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = held[63 - threadIdx.x];  // FAULT
+  }
+}
+
+extern "C" __global__ void two_writers(float* y) {
+  y[threadIdx.x / 2] = 1;  // FAULT
+}
+
+extern "C" __global__ void two_blocks(float* y) {
+  y[threadIdx.x] = blockIdx.x;  // FAULT
+}
+
+extern "C" __global__ void in_step(float* y) {  // lanes of a warp do not wait for each other by themselves
+  __shared__ float held[64];
+  held[threadIdx.x] = 1;
+  __syncthreads();
+  for (int n = 16; n; n /= 2)
+    if (threadIdx.x < n) held[threadIdx.x] += held[threadIdx.x + n];  // FAULT
+  if (threadIdx.x == 0) y[0] = held[0];
+}
+
+extern "C" __global__ void half_atomic(int* y) {
+  __shared__ int sum;
+  if (threadIdx.x == 0) sum = 0;
+  __syncthreads();
+  threadIdx.x < 63 ? (void)atomicAdd(&sum, 1) : (void)(sum = 7);  // FAULT
+  __syncthreads();
+  y[threadIdx.x] = sum;
+}

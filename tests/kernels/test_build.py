@@ -1,0 +1,114 @@
+"""Sources, compilers and the cache: what is found, built once, and said when it cannot be."""
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_fast.backend import launch
+from tinygrad_fast.backend.emulator import Emulator, build
+
+KERNEL = """#include "common.cuh"
+
+extern "C" __global__ void twice(const T* x, T* y, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) narrow(2 * wide(x[i]), y[i]);
+}
+"""
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """An empty cache, a folder for kernels, and nothing remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "twice.cu").write_text(KERNEL)
+    for f in (build.compiler, build.cache_folder, launch.sources):
+        f.cache_clear()
+    yield tmp_path
+    for f in (build.compiler, build.cache_folder, launch.sources):
+        f.cache_clear()
+
+
+def twice(place, machine=None, **changes):
+    x = np.arange(5, dtype=np.float32)
+    y = np.empty_like(x)
+    given = dict(grid=(1,), block=(8,), defines={"DTYPE": "float32"}, x=x, y=y, n=5) | changes
+    launcher = launch.Launcher(machine or Emulator(), place)
+    launcher("twice", **given)
+    return given["y"]
+
+
+def test_built_once_and_again_when_something_changes(fresh, monkeypatch):
+    runs, real = [], subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **kw: runs.append(command) or real(command, **kw))
+    np.testing.assert_array_equal(twice(fresh), [0, 2, 4, 6, 8])
+    assert len(runs) == 4  # the kernel, the two halves of the machine, and all of them together
+    twice(fresh)
+    assert len(runs) == 4
+    twice(fresh, defines={"DTYPE": "float32", "FLAG": 1})
+    assert len(runs) == 6
+    left = {p.suffix for p in (fresh / "cache").rglob("*") if p.is_file()}
+    assert left == {".o", ".so"}  # nothing half-made
+
+
+def test_cache_that_cannot_be_written(fresh, monkeypatch):
+    (fresh / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh / "file"))
+    np.testing.assert_array_equal(twice(fresh), [0, 2, 4, 6, 8])
+
+
+def test_no_compiler_says_what_to_install(fresh, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(launch.KernelError, match=r"^twice \(.*needs a C\+\+ compiler.*pip install ziglang"):
+        twice(fresh)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="the ziglang wheel is not installed")
+def test_compiler_of_the_ziglang_wheel(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", " ".join(build.ZIG))
+    np.testing.assert_array_equal(twice(fresh), [0, 2, 4, 6, 8])
+    with pytest.raises(launch.KernelError, match=r"thread \(3, 0, 0\) .* 0 past the end of y"):
+        twice(fresh, Emulator(check=True), y=np.empty(3, np.float32))
+
+
+def test_errors_of_the_compiler_name_file_and_line(fresh):
+    (fresh / "twice.cu").write_text(KERNEL.replace("wide(x[i])", "wider(x[i])"))
+    with pytest.raises(launch.KernelError, match=r"(?s)^twice \(-DDTYPE=float32; x \(5,\), y \(5,\)\).*twice\.cu:5:"):
+        twice(fresh)
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (dict(n=1 << 31), "n is a int, at most 2147483647; got 2147483648"),
+        (dict(y=np.empty(5, np.float64)), "y must be float32; got float64"),
+        (dict(y=np.empty((5, 2), np.float32)[:, 0]), r"y must lie in order C; got shape \(5,\) with strides \(8,\)"),
+        (dict(y=[1, 2]), "y must be a numpy.ndarray; got list"),
+        (dict(m=1), "takes x, y, n; got x, y, n, m"),
+        (dict(block=(1025,)), "a block must have 1 to 1024 threads"),
+        (dict(shared=228 << 10), "at most 227 KB"),
+    ],
+)
+def test_arguments_are_checked(fresh, changes, says):
+    with pytest.raises(launch.KernelError, match=says):
+        twice(fresh, **changes)
+
+
+def test_unknown_kernel(fresh):
+    with pytest.raises(launch.KernelError, match="thrice: no such kernel. There are twice"):
+        launch.Launcher(Emulator(), fresh)("thrice", grid=(1,), block=(1,), defines={})
+
+
+def test_empty_grid_launches_nothing(fresh):
+    launcher, empty = launch.Launcher(Emulator(), fresh), np.empty(0, np.float32)
+    launcher("twice", grid=(0,), block=(8,), defines={"DTYPE": "float32"}, x=empty, y=empty, n=0)
+    assert not launcher.counts
+
+
+def test_structures_lie_as_the_compiler_lays_them():
+    line = launch.read(Path(__file__).parent / "words.cu").structures["Line"]
+    assert line.names == ("n", "slope", "big") and line.itemsize == 24 and line.fields["big"][1] == 16

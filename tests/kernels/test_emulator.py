@@ -1,0 +1,159 @@
+"""The emulator against what CUDA's manual says of each word; its detectors against a planted fault each."""
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tinygrad_fast.backend import launch
+from tinygrad_fast.backend.emulator import Emulator
+
+HERE = Path(__file__).parent
+DEFINES = {"DTYPE": "float32"}
+FAULTS = launch.read(HERE / "faults.cu")
+
+
+def run(kernel, grid, block, check=True, defines=DEFINES, shared=0, **arguments):
+    machine = launch.Launcher(Emulator(check), HERE)
+    machine(kernel, grid=grid, block=block, defines=defines, shared=shared, **arguments)
+
+
+def floats(*shape):
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+# Words
+
+
+def test_places():
+    y = np.zeros((24, 30), np.int32)
+    run("places", (2, 3, 4), (5, 3, 2), y=y)
+    np.testing.assert_array_equal(y, 1000 * np.arange(24)[:, None] + np.arange(30))
+
+
+@pytest.mark.parametrize("n", [1, 7, 32, 100, 1024])
+def test_dynamic_shared_memory(n):
+    x, y = floats(3, n), np.empty((3, n), np.float32)
+    run("reversed", (3,), (n,), shared=4 * n, x=x, y=y, n=n)
+    np.testing.assert_array_equal(y, x[:, ::-1])
+
+
+def test_block_and_warp_sums():
+    x, blocks, warps = floats(5, 256), np.empty(5, np.float32), np.empty(8, np.float32)
+    run("block_sum", (5,), (256,), x=x, y=blocks)
+    np.testing.assert_array_equal(blocks, x.sum(1))
+    run("warp_sums", (1,), (256,), x=x[0], y=warps)
+    np.testing.assert_array_equal(warps, x[0].reshape(8, 32).sum(1))
+
+
+@pytest.mark.parametrize("n, width", [(32, 32), (32, 8), (16, 16)])
+def test_shuffles(n, width):
+    y, lane = np.empty((4, n), np.int32), np.arange(n)
+    run("shuffles", (1,), (n,), y=y, width=width)
+    group, place = lane // width * width, lane % width
+    np.testing.assert_array_equal(y[0], group + 3)
+    np.testing.assert_array_equal(y[1], np.where(place >= 2, lane - 2, lane))
+    np.testing.assert_array_equal(y[2], np.where(place + 2 < width, lane + 2, lane))
+    np.testing.assert_array_equal(y[3], lane ^ 1)
+
+
+def test_votes_of_parts_of_a_warp():
+    x = np.zeros(32, np.int32)
+    x[[0, 1, 5]] = 1
+    y = np.empty(32, np.uint32)
+    run("votes", (1,), (32,), x=x, y=y)
+    assert set(y[1::2]) == {1 << 1 | 1 << 5} and set(y[::2]) == {10}
+
+
+def test_lanes_that_ended_are_not_waited_for():
+    y = np.empty(20, np.int32)
+    run("early", (1,), (32,), y=y)
+    assert set(y) == {(1 << 20) - 1}
+
+
+def test_syncwarp():
+    y = np.empty(64, np.int32)
+    run("neighbours", (1,), (64,), y=y)
+    np.testing.assert_array_equal(y.reshape(2, 32), np.roll(np.arange(64).reshape(2, 32), 2, axis=1))
+
+
+def test_atomics():
+    x = np.random.default_rng(0).integers(0, 10, 1000).astype(np.int32)
+    y, most = np.zeros(10, np.int32), np.zeros(1, np.int32)
+    run("counts", (8,), (128,), check=False, x=x, y=y, most=most, n=1000)
+    np.testing.assert_array_equal(y, np.bincount(x))
+    assert most == x.max()
+
+
+def test_numbers_and_structures_by_value():
+    y, big = np.empty(5, np.float32), 1 << 40
+    run("line", (1,), (8,), at=dict(n=4, slope=[2, 1], big=big), y=y, add=0.5, twice=0.25, far=big)
+    np.testing.assert_array_equal(y, [1.75, 3.75, 5.75, 7.75, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_conversions(dtype):
+    """Every 16-bit float and there and back; ties, neighbours of ties, what is too large, and random numbers."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(dtype).astype(np.float32)
+    every = every[~np.isnan(every)]
+    finite = np.sort(every[np.isfinite(every)].astype(np.float64))
+    ties = ((finite[1:] + finite[:-1]) / 2).astype(np.float32)
+    around = np.concatenate([ties, np.nextafter(ties, np.float32(np.inf)), np.nextafter(ties, np.float32(-np.inf))])
+    some = np.random.default_rng(0).integers(0, 1 << 32, 100_000, dtype=np.uint32).view(np.float32)
+    x = np.concatenate([every, around, some])
+    y, back = np.empty(x.shape, dtype), np.empty_like(x)
+    name = np.dtype(dtype).name
+    run("conversions", (1,), (64,), check=False, defines={"DTYPE": name}, x=x, y=y, back=back, n=x.size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        want = x.astype(dtype).astype(np.float32)
+    np.testing.assert_array_equal(y.astype(np.float32), want)  # NaN equals NaN here
+    np.testing.assert_array_equal(back, want)
+
+
+# Faults
+
+ALWAYS = "barrier_not_for_all two_barriers lanes_missing two_collectives absent_lane not_in_mask".split()
+SAYS = {
+    "barrier_not_for_all": "waits at __syncthreads, which other threads of its block never reach",
+    "two_barriers": "at a different __syncthreads",
+    "lanes_missing": "waits for lanes of its warp that never come",
+    "two_collectives": "in different collectives",
+    "absent_lane": "thread (0, 0, 0) of block (0, 0, 0) shuffles from a lane that takes no part",
+    "not_in_mask": "thread (1, 0, 0) of block (0, 0, 0) is not in the mask",
+    "past_the_end": "thread (63, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes 0 past the end of y",
+    "before_the_start": "thread (0, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 4 before x",
+    "between_the_rows": "thread (1, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes at element",
+    "unwritten_result": "thread (0, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at element 0 of y",
+    "unwritten_shared": "thread (5, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at byte",
+    "past_shared": "thread (10, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes at byte 40 of shared",
+    "no_barrier": "reads what nobody has written",
+    "no_second_barrier": "reads what another writes at the same time (thread",
+    "two_writers": "thread (1, 0, 0) of block (0, 0, 0) writes at the same time as another (thread (0, 0, 0)):",
+    "two_blocks": "thread (0, 0, 0) of block (1, 0, 0) writes at the same time as another",
+    "in_step": "at the same time",
+    "half_atomic": "writes at the same time as another",
+}
+
+
+def planted(kernel, check):
+    """Run a kernel of faults.cu: 64 threads, arrays of 64."""
+    wide = np.zeros((64, 2 if kernel == "between_the_rows" else 1), np.float32)
+    known = {p.name: p for p in FAULTS.kernels[kernel]}
+    y = np.zeros(64, np.int32 if known["y"].target == "int" else np.float32)
+    arrays = {"x": launch.Strided(wide[:, 0]), "y": y}
+    shared = 40 if kernel == "past_shared" else 0
+    given = {name: arrays[name] for name in known}
+    run(kernel, (2 if kernel == "two_blocks" else 1,), (64,), check=check, shared=shared, **given)
+
+
+@pytest.mark.parametrize("kernel", FAULTS.kernels)
+def test_detectors(kernel, tally):
+    lines = (HERE / "faults.cu").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if f" {kernel}(" in line)
+    fault = next(i for i, line in enumerate(lines) if i > start and "// FAULT" in line) + 1
+    with pytest.raises(launch.KernelError) as caught:
+        planted(kernel, check=kernel not in ALWAYS)
+    assert SAYS[kernel] in str(caught.value)
+    assert str(caught.value).startswith(kernel) and f"faults.cu:{fault}" in str(caught.value)
+    tally(faults=1)

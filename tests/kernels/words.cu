@@ -1,0 +1,89 @@
+// Every word of CUDA that the emulator knows, used as the programming guide does. test_emulator.py has the answers.
+#include "common.cuh"
+
+extern "C" __global__ void places(int* y) {  // where each thread says it is
+  int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+  int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+  int threads = blockDim.x * blockDim.y * blockDim.z;
+  y[block * threads + thread] = 1000 * block + thread;
+}
+
+extern "C" __global__ void reversed(const float* x, float* y, int n) {  // shared memory that the launch sizes
+  DYNAMIC_SHARED(float, held);
+  held[threadIdx.x] = x[blockIdx.x * n + threadIdx.x];
+  __syncthreads();
+  y[blockIdx.x * n + threadIdx.x] = held[n - 1 - threadIdx.x];
+}
+
+extern "C" __global__ void __launch_bounds__(256) block_sum(const float* x, float* y) {  // a tree, a barrier a level
+  __shared__ float part[256];
+  part[threadIdx.x] = x[blockIdx.x * 256 + threadIdx.x];
+  for (int half = 128; half; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+  }
+  if (threadIdx.x == 0) y[blockIdx.x] = part[0];
+}
+
+extern "C" __global__ void warp_sums(const float* x, float* y) {  // lanes add up without shared memory
+  float sum = x[threadIdx.x];
+  for (int bits = 16; bits; bits /= 2) sum += __shfl_xor_sync(~0u, sum, bits);
+  if (threadIdx.x % warpSize == 0) y[threadIdx.x / warpSize] = sum;
+}
+
+extern "C" __global__ void shuffles(int* y, int width) {  // rows: from a lane, from above, from below, across
+  int lane = threadIdx.x, n = blockDim.x;
+  unsigned all = n == 32 ? ~0u : (1u << n) - 1;
+  y[lane] = __shfl_sync(all, lane, 3, width);
+  y[n + lane] = __shfl_up_sync(all, lane, 2, width);
+  y[2 * n + lane] = __shfl_down_sync(all, lane, 2, width);
+  y[3 * n + lane] = __shfl_xor_sync(all, lane, 1, width);
+}
+
+extern "C" __global__ void votes(const int* x, unsigned* y) {  // odd and even lanes meet apart from each other
+  unsigned mask = threadIdx.x % 2 ? 0xaaaaaaaa : 0x55555555;
+  if (threadIdx.x % 2) {
+    y[threadIdx.x] = __ballot_sync(mask, x[threadIdx.x]);
+  } else {
+    y[threadIdx.x] = 10 * __any_sync(mask, x[threadIdx.x]) + __all_sync(mask, x[threadIdx.x]);
+  }
+}
+
+extern "C" __global__ void early(int* y) {  // lanes that have ended are not waited for
+  if (threadIdx.x >= 20) return;
+  unsigned votes = __ballot_sync(~0u, 1);
+  y[threadIdx.x] = (int)votes;
+}
+
+extern "C" __global__ void neighbours(int* y) {  // __syncwarp puts accesses of a warp in order
+  __shared__ int held[64];
+  held[threadIdx.x] = threadIdx.x;
+  __syncwarp();
+  int left = held[threadIdx.x / 32 * 32 + (threadIdx.x + 31) % 32];
+  __syncwarp();
+  held[threadIdx.x] = left;
+  __syncwarp();
+  y[threadIdx.x] = held[threadIdx.x / 32 * 32 + (threadIdx.x + 31) % 32];
+}
+
+extern "C" __global__ void counts(const int* x, int* y, int* most, int n) {  // threads of all blocks on one element
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) {
+    atomicAdd(&y[x[i]], 1);
+    atomicMax(most, x[i]);
+  }
+}
+
+struct Line { int n; float slope[2]; long long big; };
+
+extern "C" __global__ void line(Line at, float* y, float add, double twice, i64 far) {  // structures and numbers by value
+  if (threadIdx.x < at.n) y[threadIdx.x] = at.slope[0] * threadIdx.x + at.slope[1] + add + (float)twice;
+  if (threadIdx.x == 0) y[at.n] = at.big == far;
+}
+
+extern "C" __global__ void conversions(const float* x, T* y, float* back, int n) {
+  for (int i = threadIdx.x; i < n; i += blockDim.x) {
+    narrow(x[i], y[i]);
+    back[i] = wide(y[i]);
+  }
+}

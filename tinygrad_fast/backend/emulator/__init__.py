@@ -1,0 +1,170 @@
+"""Kernels without a GPU: the same .cu files, compiled by a C++ compiler and run on the CPU, one block at a time.
+
+`cuda.h` gives the compiler CUDA's words; `machine.cpp` runs a block's threads as fibers and says where a barrier or a
+warp waits in vain; `checker.cpp` watches every access to memory in the checking mode. `build.py` finds a compiler and
+keeps what it built. This file loads a library, hands it a launch, and says in words what went wrong.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..launch import KernelError, Parameter, Source, Triple
+from . import build
+
+RED = 4096  # bytes around every array that belong to nobody, in the checking mode
+
+
+class _Three(C.Structure):
+    _fields_ = [(axis, C.c_uint) for axis in "xyz"]
+
+    def __str__(self) -> str:
+        return f"({self.x}, {self.y}, {self.z})"
+
+
+class _Fault(C.Structure):
+    """`struct Fault` of machine.h"""
+
+    _fields_ = [
+        *(("what", C.c_char_p), ("file", C.c_char_p), ("line", C.c_int), ("code", C.c_longlong)),
+        *(("block", _Three), ("thread", _Three), ("space", C.c_int), ("offset", C.c_longlong), ("bytes", C.c_int)),
+        ("other", _Three),
+    ]
+
+
+class Library:
+    """A compiled source."""
+
+    def __init__(self, source: Source, path: Any):
+        self.source, self.path, self.loaded = source, path, C.CDLL(str(path))
+        self.fault = _Fault.in_dll(self.loaded, "emulator_fault")
+        self.watch = self.loaded.emulator_watch
+        self.watch.argtypes = [C.c_void_p, C.c_longlong, C.c_void_p]
+
+
+class Emulator:
+    """A machine for `launch.py`. `check=True` watches every access to memory, some ten times slower.
+
+    It then reports accesses outside an array, reads of what nobody wrote, and races, with kernel, block, thread and
+    line; an array that a kernel may write (`T* y`) counts as unwritten when it starts. Barriers that not all threads
+    reach, and warps that do not meet, are reported always.
+    """
+
+    array = np.ndarray
+
+    def __init__(self, check: bool = False):
+        self.check = check
+        self._lock = threading.Lock()  # a library has one machine, and one launch at a time
+
+    def compile(self, source: Source, defines: Mapping[str, Any]) -> Library:
+        flags = [f"{name}={value}" for name, value in defines.items()]
+        try:
+            return Library(source, build.library(source.file, source.text, source.kernels, flags, self.check))
+        except build.NoCompiler as e:
+            raise KernelError(str(e)) from None
+        except subprocess.CalledProcessError as e:
+            raise KernelError(f"the C++ compiler refused it:\n{e.stderr.strip()}") from None
+
+    def run(self, library: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
+        with self._lock:
+            if self.check:
+                self._checked(library, kernel, grid, block, shared, arguments)
+            else:
+                self._launch(library, kernel, grid, block, shared, [_value(a) for a in arguments], [])
+
+    def _launch(self, library, kernel, grid, block, shared, values, arrays):
+        pointers = (C.c_void_p * len(values))(*(v.ctypes.data for v in values))
+        three = C.c_uint * 3
+        getattr(library.loaded, f"emulate_{kernel}")(three(*grid), three(*block), C.c_int(shared), pointers)
+        if library.fault.what:
+            raise KernelError(_told(library, arrays))
+
+    def _checked(self, library, kernel, grid, block, shared, arguments):
+        """The arrays move into one piece of memory with red zones between them, each byte marked, and back."""
+        spans = [_Span(p, a) for p, a in zip(library.source.kernels[kernel], arguments) if isinstance(a, np.ndarray)]
+        spans = [span for span in spans if span.parameter.pointer]
+        size = RED
+        for span in spans:
+            span.start, size = size, (size + span.bytes + 2 * RED) // RED * RED
+        memory, marks = np.full(size, 0xFF, np.uint8), np.zeros(size, np.uint8)
+        for span in spans:
+            span.copied(memory)[...] = span.array
+            span.marked(marks)[...] = 2 if span.parameter.reads_only else 1
+        moved = {id(span.array): np.uintp(span.copied(memory).ctypes.data) for span in spans}
+        library.watch(memory.ctypes.data, size, marks.ctypes.data)
+        try:
+            values = [moved.get(id(a), a) for a in arguments]
+            self._launch(library, kernel, grid, block, shared, [_value(v) for v in values], spans)
+        finally:
+            library.watch(None, 0, None)
+        for span in spans:
+            if not span.parameter.reads_only:
+                span.array[...] = span.copied(memory)
+
+
+class _Span:
+    """An array's place in the memory of a checked launch."""
+
+    def __init__(self, parameter: Parameter, array: np.ndarray):
+        self.parameter, self.array, self.start = parameter, array, 0
+        reach = [(n - 1) * s for n, s in zip(array.shape, array.strides)] if array.size else []
+        self.before = -sum(r for r in reach if r < 0)  # bytes below the first element
+        self.bytes = self.before + sum(r for r in reach if r > 0) + array.itemsize if array.size else 0
+
+    def copied(self, memory: np.ndarray) -> np.ndarray:
+        a = self.array
+        return np.ndarray(a.shape, a.dtype, memory.data, self.start + self.before, a.strides)
+
+    def marked(self, marks: np.ndarray) -> np.ndarray:
+        a = self.array
+        return np.ndarray((*a.shape, a.itemsize), np.uint8, marks.data, self.start + self.before, (*a.strides, 1))
+
+
+def _value(argument: Any) -> np.ndarray:
+    """What the kernel is handed, where it can be pointed at: a number, a structure, an array's address."""
+    if isinstance(argument, np.ndarray) and argument.dtype.names is None:
+        return np.array(argument.ctypes.data, np.uintp)
+    return np.asarray(argument)
+
+
+def _told(library: Library, arrays: list[_Span]) -> str:
+    """A fault in words: what, which thread, where."""
+    fault = library.fault
+    text = f"thread {fault.thread} of block {fault.block} {fault.what.decode()}"
+    if not fault.code and not fault.file:
+        return fault.what.decode()
+    if "same time" in text and str(fault.other) != str(fault.thread):
+        text += f" (thread {fault.other})"
+    if fault.space == 1:
+        at = fault.offset
+        span = min(arrays, key=lambda s: max(s.start - at, at - s.start - s.bytes))  # the nearest
+        past = at - span.start - span.bytes
+        name, size = span.parameter.name, span.array.itemsize
+        text += f": {fault.bytes} bytes " + (
+            f"{past} past the end of {name}" if past >= 0
+            else f"{span.start - at} before {name}" if at < span.start
+            else f"at element {(at - span.start - span.before) // size} of {name}"
+        )  # fmt: skip
+    elif fault.space == 2:
+        text += f": {fault.bytes} bytes at byte {fault.offset} of shared memory"
+    if fault.file:
+        text += f"\n  at {fault.file.decode()}:{fault.line}"
+    return text + "".join(f"\n  at {place}" for place in _places(library, fault.code))
+
+
+def _places(library: Library, code: int) -> list[str]:
+    """file:line of an instruction, innermost first; several where functions were inlined."""
+    if not code or not (tool := shutil.which("addr2line")):
+        return []
+    command = [tool, "-i", "-e", str(library.path), hex(code - 1)]  # the address is where the call returns to
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    short = [re.sub(r"^.*/", "", line.partition(" (")[0]) for line in lines]
+    return [line for line in short if re.match(r"\w+\.cuh?:\d+", line)]

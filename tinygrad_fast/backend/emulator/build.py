@@ -1,0 +1,85 @@
+"""A kernel's source -> a shared library, by whatever C++ compiler there is: built once, kept by a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MACHINE = ("machine.cpp", "checker.cpp")  # never instrumented; the same for every kernel
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-exceptions")
+CHECKED = ("-fsanitize=thread", "-g")
+
+
+ZIG = (sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined")  # unasked, it makes faults of overflows
+
+
+class NoCompiler(RuntimeError):
+    """There is no C++ compiler on this machine."""
+
+
+@cache
+def compiler() -> tuple[str, ...]:
+    """The command of a C++ compiler: $CXX, g++, clang++, or the one inside the `ziglang` wheel."""
+    if named := os.environ.get("CXX"):
+        return tuple(named.split())
+    for name in ("g++", "clang++"):
+        if path := shutil.which(name):
+            return (path,)
+    if importlib.util.find_spec("ziglang"):
+        return ZIG
+    raise NoCompiler(
+        'the emulator needs a C++ compiler: g++, clang++, or $CXX; there is none. Run "pip install ziglang", which '
+        "carries one, or install g++ (Debian: apt install g++; macOS: xcode-select --install)"
+    )
+
+
+@cache
+def cache_folder() -> Path:
+    """~/.cache/tinygrad_fast/emulator; where that cannot be written, a folder of this process."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_fast" / "emulator"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="tinygrad_fast-emulator-"))
+    return home
+
+
+def library(file: str, text: str, kernels: Iterable[str], defines: Iterable[str], checked: bool = False) -> Path:
+    """The library of one .cu file under one set of defines. Raises CalledProcessError with the compiler's words."""
+    unit = "\n".join(['#include "cuda.h"', text, *(f"EMULATE({name})" for name in kernels), ""])
+    flags = (*FLAGS, *(f"-D{name}" for name in defines), *(CHECKED if checked else ()))
+    kernel = _built(f"{file}.o", ("-c", *flags, f"-I{HERE}"), unit)
+    parts = [_built(f"{name}.o", ("-c", *FLAGS, f"-I{HERE}"), (HERE / name).read_text()) for name in MACHINE]
+    link = (
+        ("-shared", "-nostdlib++") if "ziglang" in compiler() else ("-shared",)
+    )  # zig would build its C++ library first
+    return _built(f"{file}.so", link, None, [kernel, *parts])
+
+
+def _built(name: str, flags: tuple[str, ...], text: str | None, objects: Iterable[Path] = ()) -> Path:
+    """What the compiler makes of `text`, or of objects: from the cache, or put there in one step when it is whole."""
+    headers = [(HERE / header).read_text() for header in ("cuda.h", "machine.h")]
+    system = (platform.system(), platform.machine(), *compiler())
+    what = "\0".join((*system, *flags, *headers, text or "", *(path.name for path in objects)))
+    digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+    result = cache_folder() / f"{digest}-{name}"
+    if not result.exists():
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as work:
+            given = [str(path) for path in objects]
+            if text is not None:
+                (Path(work) / "unit.cpp").write_text(text, encoding="utf-8")
+                given = ["unit.cpp"]
+            command = [*compiler(), *flags, *given, "-o", "made"]
+            subprocess.run(command, cwd=work, check=True, capture_output=True, text=True)
+            os.replace(Path(work) / "made", result)
+    return result

@@ -1,0 +1,184 @@
+// The checking mode: one shadow memory for everything that a kernel can touch and another thread can see.
+//
+// A kernel compiled with -fsanitize=thread calls __tsan_readN or __tsan_writeN before each access to memory. The
+// compiler's own library is not linked: these functions are defined here, and ask of every byte
+//     is it inside an array?            has anybody written it?
+//     could another thread have touched it at the same time?     (one of the two writing, neither of them atomic)
+// Time is counted in intervals between barriers. Two accesses are in order if a barrier, or for lanes of one warp
+// __syncwarp, stands between them; different blocks of one launch are never in order. That shuffles and luck keep lanes
+// together is not relied upon, as CUDA does not promise it.
+#include "machine.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+
+typedef unsigned u32;
+
+struct Access { u32 who, when, warp_when; };  // who: block * 1024 + thread + 1; when: interval; 0 never
+enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
+struct Cell { Access write, read; Readers readers; bool atomic; };
+
+struct Space { uintptr_t start; size_t size; Cell* cells; };
+static Space global, fixed, dynamic;      // arrays; __shared__ arrays; the shared memory of the launch
+static unsigned char* written;            // of every byte of `global`: 0 outside an array, 1 unwritten, 2 written
+static bool checking;
+static u32 interval = 1, launched, block_began, warp_interval[32], block_number;
+
+#ifdef __ELF__  // the linker's names for the ends of the section that cuda.h puts __shared__ arrays into
+extern "C" char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
+extern "C" char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
+static void find_fixed() {
+  fixed.start = (uintptr_t)__start_shared_memory;
+  fixed.size = (size_t)(__stop_shared_memory - __start_shared_memory);
+}
+#else
+static void find_fixed() {}
+#endif
+
+// ---- Time ----------------------------------------------------------------------------------------------------------
+
+void check_launch(int shared) {
+  find_fixed();
+  dynamic.start = (uintptr_t)emulator_shared;
+  dynamic.size = (size_t)shared;
+  launched = ++interval;
+  block_number = 0;
+  if (!checking) return;
+  free(fixed.cells), free(dynamic.cells);
+  fixed.cells = (Cell*)calloc(fixed.size, sizeof(Cell));
+  dynamic.cells = (Cell*)calloc(dynamic.size, sizeof(Cell));
+}
+
+void check_block() {  // nothing in shared memory outlives a block: NaN in every float format, so that use shows
+  memset((void*)fixed.start, 0xff, fixed.size);
+  memset((void*)dynamic.start, 0xff, dynamic.size);
+  block_began = ++interval;
+  block_number++;
+}
+
+void check_barrier() { interval++; }
+void check_warp(int warp) { warp_interval[warp]++; }
+
+// ---- Accesses ------------------------------------------------------------------------------------------------------
+
+static u32 block_of(u32 who) { return (who - 1) / 1024; }
+static u32 warp_of(u32 who) { return (who - 1) / 32; }  // counted through all blocks
+
+static u32 me, my_warp_interval, since;  // of the access that is being checked; what was before `since` is forgotten
+
+static bool in_order(const Access& a) {  // before this access, whatever the machine does
+  if (!a.who || a.who == me || a.when < since) return true;
+  if (block_of(a.who) != block_of(me)) return false;
+  return a.when < interval || (warp_of(a.who) == warp_of(me) && a.warp_when < my_warp_interval);
+}
+
+static bool reads_in_order(const Cell& c) {
+  if (c.readers == ONE || c.read.when < since) return in_order(c.read);
+  if (c.readers == IN_GRID) return false;
+  if (c.read.when < interval && block_of(c.read.who) == block_of(me)) return true;
+  return c.readers == IN_WARP && warp_of(c.read.who) == warp_of(me) && c.read.warp_when < my_warp_interval;
+}
+
+static Readers apart(u32 a, u32 b) {
+  return a == b ? ONE : block_of(a) != block_of(b) ? IN_GRID : warp_of(a) != warp_of(b) ? IN_BLOCK : IN_WARP;
+}
+
+// A read that is in order before this one need not be kept: whoever is in order after this one is after both.
+static void note_read(Cell& c) {
+  if (reads_in_order(c)) {
+    c.read = {me, interval, my_warp_interval};
+    c.readers = ONE;
+  } else {
+    c.readers = std::max(c.readers, apart(c.read.who, me));
+  }
+}
+
+static void fault(const char* what, const Space& space, uintptr_t at, int bytes, const void* code, u32 other = 0) {
+  Fault f = {};
+  Dl_info library;
+  if (dladdr(code, &library)) f.code = (long long)((const char*)code - (const char*)library.dli_fbase);
+  f.what = what, f.bytes = bytes, f.space = &space == &global ? 1 : 2;
+  f.offset = (long long)(at - space.start);
+  u32 i = (other - 1) % 1024;
+  dim3 n = emulator_block_dim;
+  if (other) f.other = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
+  stop(f);
+}
+
+static const Space* space_of(uintptr_t at) {
+  if (at - global.start < global.size) return &global;
+  if (at - fixed.start < fixed.size) return &fixed;
+  if (at - dynamic.start < (size_t)MOST_SHARED) return &dynamic;
+  return nullptr;  // a thread's own stack, or a parameter
+}
+
+static void check(const void* p, int bytes, bool writes, bool atomic, const void* code) {
+  if (!checking || !emulator_thread) return;
+  uintptr_t at = (uintptr_t)p;
+  const Space* space = space_of(at);
+  if (!space) return;
+  me = block_number * 1024 + thread_number() + 1;
+  my_warp_interval = warp_interval[thread_number() / 32];
+  bool shared = space != &global;
+  since = shared ? block_began : launched;
+  for (int i = 0; i < bytes; i++, at++) {
+    size_t offset = at - space->start;
+    if (offset >= space->size || (!shared && !written[offset]))
+      fault(writes ? "writes outside every array" : "reads outside every array", *space, at, bytes, code);
+    Cell& c = space->cells[offset];
+    if (!writes || atomic) {
+      bool known = shared ? c.write.when >= since : written[offset] == 2;
+      if (!known) fault("reads what nobody has written", *space, at, bytes, code);
+    }
+    if (!in_order(c.write) && !(atomic && c.atomic))
+      fault(writes ? "writes at the same time as another" : "reads what another writes at the same time", *space, at,
+            bytes, code, c.write.who);
+    if (writes && !reads_in_order(c))
+      fault("writes what another reads at the same time", *space, at, bytes, code, c.read.who);
+    if (writes) {
+      c.write = {me, interval, my_warp_interval};
+      c.atomic = atomic;
+      if (!shared) written[offset] = 2;
+    } else {
+      note_read(c);
+    }
+  }
+}
+
+extern "C" {
+
+// Check from now on. `bytes` of `memory` hold the arrays, told apart by `marks` (see `written`); null: check no more.
+void emulator_watch(unsigned char* memory, long long bytes, unsigned char* marks) {
+  free(global.cells);
+  checking = memory != nullptr;
+  global = {(uintptr_t)memory, (size_t)bytes, checking ? (Cell*)calloc(bytes, sizeof(Cell)) : nullptr};
+  written = marks;
+}
+
+#define CODE __builtin_return_address(0)
+void emulator_atomic(void* p, int bytes) { check(p, bytes, true, true, CODE); }
+
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+#define ACCESS(n)                                                              \
+  void __tsan_read##n(void* p) { check(p, n, false, false, CODE); }            \
+  void __tsan_write##n(void* p) { check(p, n, true, false, CODE); }            \
+  void __tsan_unaligned_read##n(void* p) { check(p, n, false, false, CODE); }  \
+  void __tsan_unaligned_write##n(void* p) { check(p, n, true, false, CODE); }
+ACCESS(1) ACCESS(2) ACCESS(4) ACCESS(8) ACCESS(16)
+void __tsan_read_range(void* p, unsigned long n) { check(p, (int)n, false, false, CODE); }
+void __tsan_write_range(void* p, unsigned long n) { check(p, (int)n, true, false, CODE); }
+void* __tsan_memcpy(void* to, const void* from, unsigned long n) {
+  check(from, (int)n, false, false, CODE);
+  check(to, (int)n, true, false, CODE);
+  return memcpy(to, from, n);
+}
+void* __tsan_memset(void* to, int value, unsigned long n) {
+  check(to, (int)n, true, false, CODE);
+  return memset(to, value, n);
+}
+}

@@ -1,0 +1,252 @@
+// The emulated machine: one block at a time, every CUDA thread a fiber with a stack of its own.
+//
+// A thread runs until it must wait: at a barrier, or for the other lanes of its warp. Then it gives way to the next
+// that can run, which is a change of stacks, ten instructions. Nothing runs at the same time, so an atomic operation
+// is an ordinary one. What a warp does together is done by the last lane to come, through the pointers to registers
+// that the others left: one change of stacks a lane, and no second barrier.
+#include "machine.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include <initializer_list>
+
+static const int MOST_THREADS = 1024, WARP = 32;
+static const size_t STACK = 256 << 10;  // reserved, not used: pages come when they are touched
+
+struct Warp { unsigned live, waiting; };  // a bit for each lane
+
+static Thread threads[MOST_THREADS];
+static Warp warps[MOST_THREADS / WARP];
+static int count, at_barrier;
+static char* stacks;
+static void* home;        // the stack of whoever launched
+static bool parked;       // the fibers stand at the end of `life`, ready for the next block
+static void (*kernel)(void*);
+static void* arguments;
+
+extern "C" {
+Thread* emulator_thread;
+dim3 emulator_block, emulator_block_dim, emulator_grid_dim;
+unsigned char* emulator_shared;
+Fault emulator_fault;
+}
+
+// ---- Changing stacks: save what a function must preserve, take the other stack, restore, return there --------------
+
+static void life();
+
+#if defined(__x86_64__)
+extern "C" void change_stacks(void** save, void* next) __asm__("emulator_change_stacks");
+__asm__(
+    ".text\n"
+    "emulator_change_stacks:\n"
+    "  push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
+    "  mov %rsp, (%rdi)\n"
+    "  mov %rsi, %rsp\n"
+    "  pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n"
+    "  ret\n");
+static void* prepared(void** top) {  // six registers, where `ret` goes, and the slot that keeps calls aligned
+  top[-2] = (void*)life;
+  return top - 8;
+}
+#elif defined(__aarch64__)
+extern "C" void change_stacks(void** save, void* next) __asm__("emulator_change_stacks");
+__asm__(
+    ".text\n"
+    ".p2align 2\n"
+    "emulator_change_stacks:\n"
+    "  sub sp, sp, #160\n"
+    "  stp x19, x20, [sp]\n      stp x21, x22, [sp, #16]\n  stp x23, x24, [sp, #32]\n  stp x25, x26, [sp, #48]\n"
+    "  stp x27, x28, [sp, #64]\n stp x29, x30, [sp, #80]\n"
+    "  stp d8, d9, [sp, #96]\n   stp d10, d11, [sp, #112]\n stp d12, d13, [sp, #128]\n stp d14, d15, [sp, #144]\n"
+    "  mov x9, sp\n"
+    "  str x9, [x0]\n"
+    "  mov sp, x1\n"
+    "  ldp x19, x20, [sp]\n      ldp x21, x22, [sp, #16]\n  ldp x23, x24, [sp, #32]\n  ldp x25, x26, [sp, #48]\n"
+    "  ldp x27, x28, [sp, #64]\n ldp x29, x30, [sp, #80]\n"
+    "  ldp d8, d9, [sp, #96]\n   ldp d10, d11, [sp, #112]\n ldp d12, d13, [sp, #128]\n ldp d14, d15, [sp, #144]\n"
+    "  add sp, sp, #160\n"
+    "  ret\n");
+static void* prepared(void** top) {
+  top[-20 + 11] = (void*)life;  // x30
+  return top - 20;
+}
+#else  // anywhere else: the C library's, fifty times slower because each change asks the system about signals
+#include <ucontext.h>
+static ucontext_t contexts[MOST_THREADS + 1];
+static void change_stacks(void** save, void* next) {
+  *save = &contexts[save == &home ? MOST_THREADS : (Thread*)((char*)save - offsetof(Thread, stack)) - threads];
+  swapcontext((ucontext_t*)*save, (ucontext_t*)next);
+}
+static void* prepared(void** top) {
+  int i = (int)(((char*)top - stacks - 1) / STACK);
+  getcontext(&contexts[i]);
+  contexts[i].uc_stack.ss_sp = stacks + i * STACK;
+  contexts[i].uc_stack.ss_size = (char*)top - (stacks + i * STACK);
+  makecontext(&contexts[i], life, 0);
+  return &contexts[i];
+}
+#endif
+
+static void prepare() {
+  for (int i = 0; i < count; i++) {  // tops staggered by some lines, or all of them would fall into one set of the cache
+    char* top = stacks + (i + 1) * STACK - i * 320 % 4096 / 64 * 64;
+    memset(top - 256, 0, 256);
+    threads[i].stack = prepared((void**)top);
+  }
+  parked = true;
+}
+
+static void run(Thread* next) {
+  Thread* me = emulator_thread;
+  emulator_thread = next;
+  change_stacks(&me->stack, next->stack);
+}
+
+static void leave() { change_stacks(&emulator_thread->stack, home); }
+
+int thread_number() { return (int)(emulator_thread - threads); }
+
+void stop(Fault fault) {
+  fault.block = emulator_block;
+  fault.thread = emulator_thread->index;
+  emulator_fault = fault;
+  parked = false;
+  leave();
+  __builtin_unreachable();
+}
+
+// ---- Waiting -------------------------------------------------------------------------------------------------------
+
+// To the next thread that can run. If there is none, all have ended, or those that wait do so in vain.
+static void give_way() {
+  Thread *end = threads + count, *next = emulator_thread;
+  for (int i = 0; i < count; i++) {
+    if (++next == end) next = threads;
+    if (next->state == READY) return run(next);
+  }
+  for (State state : {AT_WARP, AT_BARRIER}) {  // a warp first: the block may wait for it
+    for (next = threads; next != end && next->state != state;) next++;
+    if (next == end) continue;
+    emulator_thread = next;
+    stop({state == AT_WARP ? "waits for lanes of its warp that never come"
+                           : "waits at __syncthreads, which other threads of its block never reach",
+          next->where});
+  }
+  leave();
+}
+
+void emulator_barrier(Where where) {
+  emulator_thread->where = where;
+  if (++at_barrier < count) {
+    emulator_thread->state = AT_BARRIER;
+    give_way();
+    return;
+  }
+  at_barrier = 0;
+  for (int i = 0; i < count; i++) {
+    if (threads[i].where.line != where.line)
+      stop({"meets other threads of its block at a different __syncthreads", where});
+    threads[i].state = READY;
+  }
+  check_barrier();
+}
+
+static void together(int warp, unsigned lanes, Meeting meeting) {
+  Thread* lane = threads + warp * WARP;
+  unsigned votes = 0;
+  for (int i = 0; i < WARP; i++) {
+    if (!(lanes >> i & 1)) continue;
+    if (meeting == VOTE) votes |= (unsigned)(*(const int*)lane[i].give != 0) << i;
+    if (meeting == SHUFFLE) {
+      if (!(lanes >> lane[i].from & 1)) {
+        emulator_thread = lane + i;
+        stop({"shuffles from a lane that takes no part", lane[i].where});
+      }
+      memcpy(lane[i].take, lane[lane[i].from].give, lane[i].size);
+    }
+  }
+  for (int i = 0; i < WARP; i++) {
+    if (!(lanes >> i & 1)) continue;
+    if (meeting == VOTE) *(unsigned*)lane[i].take = votes;
+    lane[i].state = READY;
+  }
+  if (meeting == SYNC) check_warp(warp);
+  warps[warp].waiting &= ~lanes;
+}
+
+// If all lanes that `lane` waits for have come, do what they came for.
+static bool completed(int warp, Thread* lane) {
+  unsigned expected = lane->mask & warps[warp].live;
+  if ((warps[warp].waiting & expected) != expected) return false;
+  for (int i = 0; i < WARP; i++) {
+    Thread* other = threads + warp * WARP + i;
+    if ((expected >> i & 1) && (other->meeting != lane->meeting || other->mask != lane->mask))
+      stop({"meets the lanes of its warp in different collectives, or under different masks", lane->where});
+  }
+  together(warp, expected, lane->meeting);
+  return true;
+}
+
+void emulator_meet(Meeting meeting, unsigned mask, const void* give, void* take, int from, int size, Where where) {
+  int number = thread_number(), warp = number / WARP;
+  Thread* me = emulator_thread;
+  *me = {me->stack, me->index, AT_WARP, where, meeting, mask, give, take, from, size};
+  if (!(mask >> number % WARP & 1)) stop({"is not in the mask of its own warp collective", where});
+  warps[warp].waiting |= 1u << number % WARP;
+  if (!completed(warp, me)) give_way();
+}
+
+// ---- A launch ------------------------------------------------------------------------------------------------------
+
+static void life() {
+  for (;;) {
+    kernel(arguments);
+    int number = thread_number(), warp = number / WARP;
+    emulator_thread->state = DONE;
+    warps[warp].live &= ~(1u << number % WARP);
+    for (int i = 0; i < WARP; i++)  // others may have waited for this lane alone
+      if (warps[warp].waiting >> i & 1) completed(warp, threads + warp * WARP + i);
+    give_way();
+  }
+}
+
+static void run_block(dim3 block) {
+  emulator_block = block;
+  at_barrier = 0;
+  dim3 n = emulator_block_dim;
+  for (int i = 0; i < count; i++) {
+    threads[i].index = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
+    threads[i].state = READY;
+  }
+  for (int i = 0; i < count; i += WARP) warps[i / WARP] = {count - i < WARP ? (1u << (count - i)) - 1 : ~0u, 0};
+  check_block();
+  emulator_thread = threads;
+  change_stacks(&home, threads->stack);
+  emulator_thread = nullptr;
+}
+
+void emulator_launch(void (*k)(void*), void* a, dim3 grid, dim3 block, int shared) {
+  emulator_fault = {};
+  int n = block.x * block.y * block.z;
+  if (n < 1 || n > MOST_THREADS) { emulator_fault.what = "a block must have 1 to 1024 threads"; return; }
+  if (shared > 227 << 10) { emulator_fault.what = "a block has at most 227 KB of shared memory"; return; }
+  if (!stacks) {
+    int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    stacks = (char*)mmap(nullptr, MOST_THREADS * STACK, PROT_READ | PROT_WRITE, kind, -1, 0);
+    emulator_shared = (unsigned char*)mmap(nullptr, MOST_SHARED, PROT_READ | PROT_WRITE, kind, -1, 0);
+  }
+  kernel = k, arguments = a, emulator_grid_dim = grid, emulator_block_dim = block;
+  if (!parked || n != count) {
+    count = n;
+    prepare();
+  }
+  check_launch(shared);
+  for (unsigned z = 0; z < grid.z; z++)
+    for (unsigned y = 0; y < grid.y; y++)
+      for (unsigned x = 0; x < grid.x; x++) {
+        run_block({x, y, z});
+        if (emulator_fault.what) return;
+      }
+}

@@ -1,0 +1,61 @@
+// What the parts of the emulated machine share: its threads, and what a kernel may ask of it.
+//     cuda.h         CUDA's words, as a kernel sees them
+//     machine.cpp    blocks, threads, barriers, warps
+//     checker.cpp    the checking mode: which thread touched which byte, and when
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct dim3 { unsigned x, y, z; };
+
+struct Where { const char* file; int line; };
+
+enum State { READY, AT_WARP, AT_BARRIER, DONE };
+
+// What a warp can do together. A lane that meets one of these leaves pointers to its registers and gives way.
+enum Meeting { SYNC, SHUFFLE, VOTE };
+
+struct Thread {
+  void* stack;         // where it left off
+  dim3 index;          // threadIdx
+  State state;
+  Where where;         // what it waits in
+  Meeting meeting;     // with whom, and for what
+  unsigned mask;
+  const void* give;    // the register that others may read
+  void* take;          // the register that is written for it
+  int from, size;      // SHUFFLE: the lane to read, and bytes
+};
+
+// A fault found while a kernel ran; `what` is null while there is none. Read from Python: see __init__.py.
+struct Fault {
+  const char* what;
+  Where where;         // where the thread waited, if it waited
+  long long code;      // the instruction, if it touched memory: bytes from the start of the library
+  dim3 block, thread;
+  int space;           // 0 none, 1 global, 2 shared
+  long long offset;    // from the start of that memory
+  int bytes;
+  dim3 other;          // the thread on the other side of a race
+};
+
+extern "C" {
+extern Thread* emulator_thread;  // the one that runs
+extern dim3 emulator_block, emulator_block_dim, emulator_grid_dim;
+extern unsigned char* emulator_shared;  // dynamic shared memory
+extern Fault emulator_fault;
+
+void emulator_barrier(Where);
+void emulator_meet(Meeting, unsigned mask, const void* give, void* take, int from, int size, Where);
+void emulator_atomic(void* p, int size);  // before an atomic operation
+void emulator_launch(void (*kernel)(void*), void* arguments, dim3 grid, dim3 block, int shared);
+}
+
+// Between machine.cpp and checker.cpp
+const int MOST_SHARED = 228 << 10;  // bytes behind emulator_shared; a launch may ask for 227 KB
+int thread_number();              // of the running thread in its block
+[[noreturn]] void stop(Fault);    // end the launch; names block and thread
+void check_launch(int shared);    // a launch, a block, a barrier, __syncwarp: what orders accesses in time
+void check_block();
+void check_barrier();
+void check_warp(int warp);

@@ -1,0 +1,286 @@
+"""From the name of a kernel to its run: find its source, specialise, compile, check what it is given, launch.
+
+    launch("matmul_tiles", grid=(4, 4), block=(16, 16), defines={"DTYPE": "float32", "TILE": 16}, x=x, w=w, ..., M=64)
+
+A kernel's own signature says what it takes: arguments go by the names of its parameters, numbers become the types
+written there, structures are given as dicts. `defines` are what it is compiled for (dtype, tile shape, flags), never
+sizes: each new set of them is compiled anew. Which machine compiles and runs is a parameter: `CuPy` here, or the
+`emulator/`. Next on the way: `cuda.py`, the launchers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+Triple = tuple[int, int, int]
+
+
+class KernelError(RuntimeError):
+    """A kernel that could not be compiled, was given what it does not take, or failed: which, with what, and why."""
+
+
+# ---------------------------------------------------------------------------------------------------------- sources
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a kernel, as C spells it: `const T* x`, `int M`, `Batch batch`."""
+
+    type: str
+    name: str
+
+    @property
+    def pointer(self) -> bool:
+        return self.type.endswith("*")
+
+    @property
+    def reads_only(self) -> bool:
+        return self.type.startswith("const ")
+
+    @property
+    def target(self) -> str:
+        """What a pointer points to."""
+        return self.type.removeprefix("const ").removesuffix("*").strip()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A .cu file with the files that it includes pasted in, and what it says of its kernels and structures."""
+
+    file: str
+    text: str
+    kernels: Mapping[str, tuple[Parameter, ...]]
+    structures: Mapping[str, np.dtype]
+
+
+@cache
+def folder() -> Path:
+    """Where the kernels are: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    for place in (package / "kernels", package.parent / "kernels"):
+        if (place / "common.cuh").exists():
+            return place
+    raise KernelError(
+        f"kernels: common.cuh must be in {package / 'kernels'} (installed) or {package.parent / 'kernels'} (a checkout)"
+        "; it is in neither. Install tinygrad_fast again"
+    )
+
+
+@cache
+def sources(place: Path) -> dict[str, Source]:
+    """The source of every kernel in a folder, by the kernel's name."""
+    found = [read(path) for path in sorted(place.glob("*.cu"))]
+    return {kernel: source for source in found for kernel in source.kernels}
+
+
+def read(path: Path) -> Source:
+    """A file as the compiler gets it. `#line` keeps its messages about the file and line that a person can open."""
+    text = _pasted(path, set())
+    bare = re.sub(r"//.*", "", text)
+    kernels = re.findall(r'extern "C" __global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\(([^)]*)\)', bare)
+    structures = re.findall(r"^struct (\w+) \{([^}]*)\};", bare, re.M)
+    return Source(
+        path.name,
+        text,
+        {name: tuple(map(_parameter, given.split(","))) for name, given in kernels},
+        {name: _structure(members) for name, members in structures},
+    )
+
+
+def _pasted(path: Path, seen: set[str]) -> str:
+    lines = [f'#line 1 "{path.name}"']
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if include := re.match(r'#include "(\w+\.cuh)"', line):
+            if include[1] not in seen:
+                seen.add(include[1])
+                lines += [_pasted(folder() / include[1], seen), f'#line {number + 1} "{path.name}"']
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _parameter(spelled: str) -> Parameter:
+    words = spelled.replace("__restrict__", " ").replace("*", "* ").split()
+    return Parameter(" ".join(words[:-1]).replace(" *", "*"), words[-1])
+
+
+NUMBERS = {"int": "int32", "unsigned": "uint32", "u32": "uint32", "u16": "uint16", "unsigned char": "uint8"}
+NUMBERS |= {"i64": "int64", "long long": "int64", "float": "float32", "double": "float64"}
+
+
+def _structure(members: str) -> np.dtype:
+    """The NumPy dtype that lies in memory as a C structure does."""
+    fields = []
+    for line in filter(None, map(str.strip, members.split(";"))):
+        kind = next((c for c in sorted(NUMBERS, key=len, reverse=True) if line.startswith(c + " ")), None)
+        if kind is None:
+            return np.dtype([])  # not made of numbers alone: no parameter
+        for name in line.removeprefix(kind).split(","):
+            sized = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", name.strip())
+            assert sized, f"structure member {line!r}"
+            fields.append((sized[1], NUMBERS[kind], (int(sized[2]),)) if sized[2] else (sized[1], NUMBERS[kind]))
+    return np.dtype(fields, align=True)
+
+
+# --------------------------------------------------------------------------------------------------------- machines
+
+
+class Machine(Protocol):
+    """Who compiles a source, and runs what comes out."""
+
+    array: Any  # the type of its arrays
+
+    def compile(self, source: Source, defines: Mapping[str, Any]) -> Any:
+        """Whatever `run` takes; KernelError with the compiler's words if it refuses."""
+
+    def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
+        """One launch. The arguments are arrays, NumPy scalars, or 0-d structures, in the order of the parameters."""
+
+
+class CuPy:
+    """NVRTC and the driver, through CuPy: `RawModule` keeps what it compiled on disk."""
+
+    def __init__(self, cupy: Any):
+        self.cupy, self.array = cupy, cupy.ndarray
+
+    def compile(self, source: Source, defines: Mapping[str, Any]) -> Any:
+        options = ("-std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
+        module = self.cupy.RawModule(code=source.text, options=options)
+        try:
+            module.compile()
+        except self.cupy.cuda.compiler.CompileException as e:
+            raise KernelError(str(e)) from None
+        return module
+
+    def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
+        function = compiled.get_function(kernel)
+        if shared > 48 << 10:  # more than that must be asked for
+            function.max_dynamic_shared_size_bytes = shared
+        function(grid, block, arguments, shared_mem=shared)
+
+
+# --------------------------------------------------------------------------------------------------------- launching
+
+
+class Strided:
+    """An array whose strides the kernel is told: it need not be contiguous."""
+
+    def __init__(self, array: Any):
+        self.array = array
+        self.strides = tuple(s // array.itemsize for s in array.strides)  # in elements
+
+
+class Launcher:
+    """`launch(kernel, grid, block, defines, **arguments)` on one machine. `counts` tells how often each kernel ran.
+
+    place: the folder of the kernels; None for those of this package.
+    """
+
+    def __init__(self, machine: Machine, place: Path | None = None):
+        self.machine, self.place = machine, place
+        self.counts: Counter[str] = Counter()
+        self._compiled: dict[Any, Any] = {}
+
+    def __call__(
+        self,
+        kernel: str,
+        *,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        defines: Mapping[str, Any],
+        shared: int = 0,
+        **arguments: Any,
+    ) -> None:
+        if kernel not in (known := sources(self.place or folder())):
+            raise KernelError(f"{kernel}: no such kernel. There are {', '.join(sorted(known))}")
+        source = known[kernel]
+        with _named(kernel, defines, arguments):
+            converted = self._converted(source, kernel, defines, arguments)
+            if 0 not in grid:
+                compiled = self.compiled(source, defines)
+                self.machine.run(compiled, kernel, _three(grid), _three(block), shared, converted)
+                self.counts[kernel] += 1
+
+    def compiled(self, source: Source, defines: Mapping[str, Any]) -> Any:
+        key = (source.file, *defines.items())
+        if key not in self._compiled:
+            self._compiled[key] = self.machine.compile(source, defines)
+        return self._compiled[key]
+
+    def _converted(
+        self, source: Source, kernel: str, defines: Mapping[str, Any], arguments: Mapping[str, Any]
+    ) -> list[Any]:
+        parameters = source.kernels[kernel]
+        if {p.name for p in parameters} != set(arguments):
+            raise KernelError(f"takes {', '.join(p.name for p in parameters)}; got {', '.join(arguments)}")
+        return [self._argument(source, p, arguments[p.name], defines) for p in parameters]
+
+    def _argument(self, source: Source, parameter: Parameter, value: Any, defines: Mapping[str, Any]) -> Any:
+        if parameter.pointer:
+            return self._array(parameter, value, defines)
+        if parameter.type in source.structures:
+            return _filled(source.structures[parameter.type], value)
+        kind = NUMBERS[parameter.type]
+        number = np.dtype(kind).type(value) if kind.startswith("float") else int(value)
+        if isinstance(number, int):
+            limits = np.iinfo(kind)
+            if not limits.min <= number <= limits.max:
+                raise KernelError(f"{parameter.name} is a {parameter.type}, at most {limits.max}; got {number}")
+            return np.dtype(kind).type(number)
+        return number
+
+    def _array(self, parameter: Parameter, value: Any, defines: Mapping[str, Any]) -> Any:
+        if value is None:
+            return np.uintp(0)
+        array = value.array if isinstance(value, Strided) else value
+        if not isinstance(array, self.machine.array):
+            want = f"{self.machine.array.__module__}.{self.machine.array.__name__}"
+            raise KernelError(f"{parameter.name} must be a {want}; got {type(array).__name__}")
+        target = parameter.target
+        name = defines["DTYPE"] if target == "T" else NUMBERS[target]
+        if array.dtype.name != name:
+            raise KernelError(f"{parameter.name} must be {name}; got {array.dtype.name}")
+        if array is value and not array.flags.c_contiguous:
+            raise KernelError(
+                f"{parameter.name} must lie in order C; got shape {array.shape} with strides {array.strides}. Copy it, "
+                "or tell the kernel its strides and pass Strided(array)"
+            )
+        return array
+
+
+class _named:
+    """Errors of a launch get the kernel's name, its defines and the shapes of its arrays in front."""
+
+    def __init__(self, kernel: str, defines: Mapping[str, Any], arguments: Mapping[str, Any]):
+        self.kernel, self.defines, self.arguments = kernel, defines, arguments
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, KernelError):
+            flags = " ".join(f"-D{name}={value}" for name, value in self.defines.items())
+            arrays = [(name, getattr(a, "array", a)) for name, a in self.arguments.items()]
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays if hasattr(a, "shape"))
+            raise KernelError(f"{self.kernel} ({flags}; {shapes}): {error}") from None
+
+
+def _filled(dtype: np.dtype, value: Mapping[str, Any]) -> np.ndarray:
+    """A 0-d structure with the fields of a dict."""
+    structure = np.zeros((), dtype)
+    for name in dtype.names or ():
+        structure[name] = value[name]
+    return structure
+
+
+def _three(n: tuple[int, ...]) -> Triple:
+    x, y, z = (*n, 1, 1)[:3]
+    return x, y, z
