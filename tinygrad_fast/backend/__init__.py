@@ -32,7 +32,19 @@ class Device(str):
         return f"device({str.__repr__(self)})"
 
 
-_makers: dict[str, Callable[[], Composed]] = {"cpu": FastCPU}
+def _cuda() -> Composed:
+    from .cuda import CUDA  # what a CPU user does not load cannot disturb
+
+    return CUDA()
+
+
+def _emulated() -> Composed:
+    from .cuda import Emulated
+
+    return Emulated()
+
+
+_makers: dict[str, Callable[[], Composed]] = {"cpu": FastCPU, "cuda": _cuda, "emulated": _emulated}
 _made: dict[str, Composed] = {}
 
 
@@ -44,6 +56,15 @@ def register(name: str, make: Callable[[], Composed]) -> None:
 def names() -> list[str]:
     """The devices on offer."""
     return sorted(_makers)
+
+
+def why_not(name: str) -> str:
+    """Why a device on offer cannot be used on this computer; "" where it can."""
+    if name not in ("cuda", "emulated"):
+        return ""
+    from . import cuda, emulator
+
+    return (cuda if name == "cuda" else emulator).why_not()
 
 
 def is_device(name: str) -> bool:

@@ -174,6 +174,8 @@ class Strided:
     """An array whose strides the kernel is told: it need not be contiguous."""
 
     def __init__(self, array: Any):
+        if any(s % array.itemsize for s in array.strides):
+            raise KernelError(f"strides must be whole elements of {array.itemsize} bytes; got {array.strides}. Copy it")
         self.array = array
         self.strides = tuple(s // array.itemsize for s in array.strides)  # in elements
 

@@ -142,8 +142,8 @@ def opaque(case: Case) -> None:
 
 
 def machines() -> list[str]:
-    """The devices there are, without those made for tests."""
-    return [name for name in backend.names() if name not in HELPERS]
+    """The devices that run here, without those made for tests."""
+    return [name for name in backend.names() if name not in HELPERS and backend.why_not(name) == ""]
 
 
 def backends(case: Case, devices: list[str] | None = None) -> None:

@@ -23,6 +23,15 @@ from . import build
 RED = 4096  # bytes around every array that belong to nobody, in the checking mode
 
 
+def why_not() -> str:
+    """Why nothing can be emulated here; "" where it can."""
+    try:
+        build.compiler()
+    except build.NoCompiler as e:
+        return str(e)
+    return ""
+
+
 class _Three(C.Structure):
     _fields_ = [(axis, C.c_uint) for axis in "xyz"]
 

@@ -1,0 +1,177 @@
+"""The GPU: `CPU`'s primitives on CuPy's arrays, and a launcher for every kernel of our own.
+
+`CPU` is a list of NumPy names, and NumPy's functions hand themselves over when they are given another library's array:
+`np.add(a, b)` of CuPy arrays is `cupy.add(a, b)`, by the protocols of NEP 13 and NEP 18. So the list is written once,
+and serves here as it stands. What remains is what has no array to look at (making one), what the two libraries do not
+share, and what has a kernel. `Emulated` is the same machine with NumPy for CuPy and the emulator for the driver: each
+launcher below runs on both. Next on the way: `kernels/README.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import is_float
+from .cpu import CPU
+from .emulator import Emulator
+from .launch import CuPy, Launcher, Strided
+
+AXES = 4  # of `struct Batch` in matmul.cu
+
+
+@cache
+def why_not() -> str:
+    """Why there is no GPU to use; "" where there is one. A CuPy that is broken is as good as none, whatever it raises."""
+    try:
+        import cupy
+
+        return "" if cupy.cuda.is_available() else "CuPy finds no GPU or no driver"
+    except ImportError as e:
+        return f"CuPy is not installed ({e})"
+    except Exception as e:
+        return f"CuPy does not work ({type(e).__name__}: {e})"
+
+
+def is_available() -> bool:
+    """True where a GPU can be used: `device="cuda"`."""
+    return not why_not()
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A kernel of the ladder in matmul.cu: the threads of a block, and the rows and columns of y that it owns."""
+
+    block: tuple[int, int]
+    rows: int
+    columns: int
+
+
+TILE = 16
+RUNGS = {
+    "matmul_naive": Rung((32, 8), 8, 32),
+    "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
+}
+
+
+class CUDA(CPU):
+    """Elementwise work by CuPy, everything hard by kernels."""
+
+    name = "cuda"
+    rung = "matmul_tiles"  # the kernel that multiplies matrices
+
+    def __init__(self) -> None:
+        if reason := why_not():
+            raise RuntimeError(
+                f'device "cuda": {reason}. "python -m tinygrad_fast doctor" says what to do; device="emulated" runs the '
+                "same kernels without a GPU"
+            )
+        import cupy
+
+        self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
+
+    # In and out
+
+    def asarray(self, a, dtype=None):
+        return self.np.asarray(a, dtype)
+
+    def to_numpy(self, a):
+        return self.np.asnumpy(a)
+
+    def empty(self, shape, dtype):
+        return self.np.empty(shape, dtype)
+
+    def full(self, shape, value, dtype):
+        return self.np.full(shape, value, dtype)
+
+    def own(self, d, g):
+        """As CPU's. CuPy writes to an expanded array without complaint, so strides must tell."""
+        gs = g if type(g) is tuple else (g,)
+        if _expanded(d) or any(v is not None and self.np.may_share_memory(d, v) for v in gs):
+            return self.copy(d)
+        return d
+
+    def write_(self, x, value, key=...):
+        if _expanded(x):
+            raise RuntimeError("in-place write: this memory is expanded; write to a copy, x.clone()")
+        x[key] = value
+
+    # Where CuPy lacks what CPU's line uses
+
+    def one_hot(self, index, n, dtype):
+        return (index[..., None] == self.np.arange(n)).astype(dtype)
+
+    def uniform(self, key, shape):
+        return self.asarray(super().uniform(self.to_numpy(key), shape))
+
+    # Matrix products: kernels/matmul.cu
+
+    def matmul(self, x, w):
+        return self._product(x, w) if is_float(x.dtype) else super().matmul(x, w)
+
+    def linear(self, x, w, b, relu):
+        rows = self._product(x.reshape(-1, x.shape[-1]), self.swap(w), b, relu)  # one matrix, whatever axes x has
+        return rows.reshape(*x.shape[:-1], w.shape[0])
+
+    def _product(self, x, w, bias=None, relu=False):
+        """relu?(x w + bias), x (..., M, K), w (..., K, N), bias (N)"""
+        (m, k), n = x.shape[-2:], w.shape[-1]
+        shape = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
+        y = self.empty((*shape, m, n), x.dtype)
+        batches = prod(shape)
+        axes = _merged(shape, Strided(self.expand(x, (*shape, m, k))), Strided(self.expand(w, (*shape, k, n))))
+        if len(axes) > AXES:
+            x, w = (self.expand(a, (*shape, *a.shape[-2:])).reshape(batches, *a.shape[-2:]) for a in (x, w))
+            axes = _merged((batches,), Strided(x), Strided(w))
+        size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes) if len(axes) < AXES else zip(*axes)
+        xs, ws, rung = Strided(x), Strided(w), RUNGS[self.rung]
+        self.launch(
+            self.rung,
+            grid=(-(-m // rung.rows), -(-n // rung.columns), min(batches, 65535)),
+            block=rung.block,
+            defines={"DTYPE": x.dtype.name, "TILE": TILE},
+            **dict(x=xs, xm=xs.strides[-2], xk=xs.strides[-1], w=ws, wk=ws.strides[-2], wn=ws.strides[-1]),
+            **dict(bias=bias, y=y, M=m, N=n, K=k, batches=batches, batch=dict(size=size, x=xb, w=wb), relu=relu),
+        )
+        return y
+
+
+def _merged(shape: tuple[int, ...], x: Strided, w: Strided) -> list[tuple[int, int, int]]:
+    """The batch axes as (size, stride in x, stride in w), those of size 1 left out, those that lie in a row made one."""
+    axes: list[tuple[int, int, int]] = []
+    for n, a, b in zip(shape, x.strides, w.strides):
+        if n == 1:
+            continue
+        if axes and axes[-1][1:] == (n * a, n * b):
+            axes[-1] = (axes[-1][0] * n, a, b)
+        else:
+            axes.append((n, a, b))
+    return axes
+
+
+def _expanded(x: Any) -> bool:
+    """True if several elements of x share a place in memory."""
+    return any(n > 1 and s == 0 for n, s in zip(x.shape, x.strides))
+
+
+class Emulated(CUDA):
+    """The same machine without a GPU: NumPy for CuPy, the emulator for the driver. `launch.counts` tells what ran.
+
+    check: watch every access of every kernel to memory (see `emulator/`).
+    """
+
+    name = "emulated"
+
+    def __init__(self, check: bool = False) -> None:
+        self.np, self.array, self.launch = np, np.ndarray, Launcher(Emulator(check))
+
+    # Copied, as between a computer and its GPU: no tensor here shares its memory with one on "cpu"
+    def asarray(self, a, dtype=None):
+        return np.array(a, dtype)
+
+    def to_numpy(self, a):
+        return np.array(a)
