@@ -1,0 +1,71 @@
+"""NVIDIA's compiler by plain ctypes: from a .cu file to the code of an architecture, with neither GPU nor driver.
+
+The library comes in the wheel `nvidia-cuda-nvrtc`. `ptxas -v` in its log tells what each kernel uses.
+"""
+
+import ctypes as C
+import importlib.util
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+class Refused(Exception):
+    """The compiler's words."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a kernel takes of the machine: registers of a thread, bytes it spills to memory, shared bytes of a block."""
+
+    registers: int
+    spilled: int
+    shared: int
+
+
+@cache
+def library():
+    """libnvrtc, or None with the reason in `why_not`."""
+    spec = importlib.util.find_spec("nvidia")
+    places = [Path(p) for p in spec.submodule_search_locations] if spec else []
+    for place in places:
+        for path in sorted(place.rglob("libnvrtc.so.*")):
+            [builtins] = path.parent.glob("libnvrtc-builtins.so.*")
+            C.CDLL(str(builtins), mode=C.RTLD_GLOBAL)
+            return C.CDLL(str(path))
+    return None
+
+
+why_not = "the wheel nvidia-cuda-nvrtc is not installed (it exists for Linux and Windows)"
+
+
+def compiled(text, architecture, defines):
+    """Use of each kernel in a source. Raises Refused."""
+    nvrtc, program, size = library(), C.c_void_p(), C.c_size_t()
+    nvrtc.nvrtcCreateProgram(C.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+    flags = [f"-arch={architecture}", "-std=c++17", "--ptxas-options=-v", *(f"-D{k}={v}" for k, v in defines.items())]
+    failed = nvrtc.nvrtcCompileProgram(program, len(flags), (C.c_char_p * len(flags))(*(f.encode() for f in flags)))
+    nvrtc.nvrtcGetProgramLogSize(program, C.byref(size))
+    log = C.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    nvrtc.nvrtcDestroyProgram(C.byref(program))
+    said = log.value.decode()
+    if failed or "warning" in said:
+        raise Refused(said)
+    return dict(_uses(said))
+
+
+def _uses(log):
+    for part in log.split("Compiling entry function")[1:]:
+        name = re.match(r" '(\w+)'", part)[1]
+        spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", part)
+        shared = re.search(r"(\d+) bytes smem", part)
+        yield (
+            name,
+            Use(
+                int(re.search(r"Used (\d+) registers", part)[1]),
+                sum(map(int, spills.groups())),
+                int((shared or "00")[1]),
+            ),
+        )
