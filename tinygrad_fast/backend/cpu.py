@@ -154,10 +154,10 @@ class CPU(Composed):
         return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
     def amax(self, x, axis, keepdims=False):
-        return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+        return x.max(axis=axis, keepdims=keepdims)
 
     def amin(self, x, axis, keepdims=False):
-        return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+        return x.min(axis=axis, keepdims=keepdims)
 
     def any(self, x, axis, keepdims=False):
         return np.any(x, axis=axis, keepdims=keepdims)
@@ -174,8 +174,8 @@ class CPU(Composed):
 
     def argsort(self, x, axis, descending=False):
         if not descending:
-            return np.argsort(x, axis=axis, stable=True)
-        order = np.argsort(np.flip(x, axis), axis=axis, stable=True)  # -x would fail for bools and unsigned integers
+            return np.argsort(x, axis=axis, kind="stable")
+        order = np.argsort(np.flip(x, axis), axis=axis, kind="stable")  # -x would fail for bools and unsigned integers
         return x.shape[axis] - 1 - np.flip(order, axis)
 
     @_wide
@@ -317,7 +317,7 @@ def _span(x: np.ndarray, index: np.ndarray, axis: int):
 def _zeros_like(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Zeros of `shape`, in the memory order of g where both have as many axes."""
     if g.ndim != len(shape):
-        return np.zeros(shape, g.dtype)
+        return np.zeros_like(g, order="C", shape=shape)
     d = windows.empty_like(g, list(shape))
     d[...] = 0
     return d

@@ -9,6 +9,7 @@ launcher below runs on both. Next on the way: `kernels/README.md`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -17,16 +18,18 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import is_float
+from . import special
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher, Strided
+from .wide import wide
 
 AXES = 4  # of `struct Batch` in matmul.cu
 
 
 @cache
 def why_not() -> str:
-    """Why there is no GPU to use; "" where there is one. A CuPy that is broken is as good as none, whatever it raises."""
+    """Why there is no GPU to use; "" where there is one. A broken CuPy is as good as none, whatever it raises."""
     try:
         import cupy
 
@@ -58,6 +61,18 @@ RUNGS = {
 }
 
 
+def _by_cpu(name: str) -> Callable:
+    """CPU's function of that name, on copies in the computer's memory."""
+    f = getattr(CPU, name)
+
+    def run(self: CUDA, *arguments: Any, **static: Any) -> Any:
+        near = [self.to_numpy(a) if isinstance(a, self.array) else a for a in arguments]
+        y = f(self, *near, **static)
+        return tuple(map(self.asarray, y)) if type(y) is tuple else self.asarray(y)
+
+    return run
+
+
 class CUDA(CPU):
     """Elementwise work by CuPy, everything hard by kernels."""
 
@@ -67,12 +82,14 @@ class CUDA(CPU):
     def __init__(self) -> None:
         if reason := why_not():
             raise RuntimeError(
-                f'device "cuda": {reason}. "python -m tinygrad_fast doctor" says what to do; device="emulated" runs the '
-                "same kernels without a GPU"
+                f'device "cuda": {reason}. Run "python -m tinygrad_fast doctor", which says what to do; '
+                'device="emulated" runs the same kernels without a GPU'
             )
         import cupy
+        from cupyx.scipy.special import erf
 
         self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
+        self._erf = erf
 
     # In and out
 
@@ -105,8 +122,18 @@ class CUDA(CPU):
     def one_hot(self, index, n, dtype):
         return (index[..., None] == self.np.arange(n)).astype(dtype)
 
-    def uniform(self, key, shape):
-        return self.asarray(super().uniform(self.to_numpy(key), shape))
+    @wide
+    def erf(self, x):
+        return self._erf(x)
+
+    # Not yet kernels: computed by the CPU, there and back
+
+    conv2d, conv2d_dx, conv2d_dw = map(_by_cpu, ("conv2d", "conv2d_dx", "conv2d_dw"))
+    unfold, fold, resample2d = map(_by_cpu, ("unfold", "fold", "resample2d"))
+    max_pool2d, max_pool2d_back = map(_by_cpu, ("max_pool2d", "max_pool2d_back"))
+    max_pool2d_at, max_pool2d_index = map(_by_cpu, ("max_pool2d_at", "max_pool2d_index"))
+    adaptive_max_index, pixels, pixels_back = map(_by_cpu, ("adaptive_max_index", "pixels", "pixels_back"))
+    gather_back, uniform = map(_by_cpu, ("gather_back", "uniform"))
 
     # Matrix products: kernels/matmul.cu
 
@@ -127,7 +154,7 @@ class CUDA(CPU):
         if len(axes) > AXES:
             x, w = (self.expand(a, (*shape, *a.shape[-2:])).reshape(batches, *a.shape[-2:]) for a in (x, w))
             axes = _merged((batches,), Strided(x), Strided(w))
-        size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes) if len(axes) < AXES else zip(*axes)
+        size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes)
         xs, ws, rung = Strided(x), Strided(w), RUNGS[self.rung]
         self.launch(
             self.rung,
@@ -141,7 +168,7 @@ class CUDA(CPU):
 
 
 def _merged(shape: tuple[int, ...], x: Strided, w: Strided) -> list[tuple[int, int, int]]:
-    """The batch axes as (size, stride in x, stride in w), those of size 1 left out, those that lie in a row made one."""
+    """Batch axes as (size, stride in x, stride in w); those of size 1 left out, those that lie in a row made one."""
     axes: list[tuple[int, int, int]] = []
     for n, a, b in zip(shape, x.strides, w.strides):
         if n == 1:
@@ -168,6 +195,7 @@ class Emulated(CUDA):
 
     def __init__(self, check: bool = False) -> None:
         self.np, self.array, self.launch = np, np.ndarray, Launcher(Emulator(check))
+        self._erf = special.erf
 
     # Copied, as between a computer and its GPU: no tensor here shares its memory with one on "cpu"
     def asarray(self, a, dtype=None):

@@ -41,7 +41,7 @@ def memory_order(x: np.ndarray) -> list[int]:
 def empty_like(x: np.ndarray, shape: list[int]) -> np.ndarray:
     """An empty array of `shape` whose axes lie in memory in x's order."""
     order = memory_order(x)
-    return np.empty([shape[i] for i in order], x.dtype).transpose(np.argsort(order).tolist())
+    return np.empty_like(x, order="C", shape=[shape[i] for i in order]).transpose(np.argsort(order).tolist())
 
 
 def padded(x: np.ndarray, padding: Pair) -> np.ndarray:

@@ -1,0 +1,175 @@
+"""A stand-in for CuPy where there is no GPU: as strict as CuPy, with NumPy inside, and kernels run by the emulator.
+
+An array here is no NumPy array, and becomes none by accident: as with CuPy, `np.asarray` of it is an error, and so is
+any function that meets one array of either kind. What it can do is what CuPy does: the methods listed below, operators,
+and NumPy's functions by way of `__array_ufunc__` and `__array_function__`. Where the real CuPy is installed (its
+import needs no GPU), every function that is called must be one of its own, and take the same keywords.
+"""
+
+import functools
+import inspect
+import operator
+import re
+from types import SimpleNamespace
+
+import numpy as np
+
+from tinygrad_fast.backend import launch, special
+from tinygrad_fast.backend.emulator import Emulator
+
+try:
+    import cupy as real
+except ImportError:
+    real = None
+
+
+@functools.cache
+def _in_the_real_one(name, keywords):
+    f = functools.reduce(getattr, name.split("."), real)  # "add", "add.reduce", "ndarray.take"
+    try:
+        says = str(inspect.signature(f))
+    except (TypeError, ValueError):
+        says = f.__doc__.partition("\n")[0]  # compiled: `take(self, indices, axis=None, out=None)`
+    assert keywords <= set(re.findall(r"\w+", says)), f"cupy.{name}{says} does not take {sorted(keywords)}"
+
+
+def _shut(a):
+    return ndarray(a) if isinstance(a, np.ndarray | np.generic) else tuple(map(_shut, a)) if type(a) is tuple else a
+
+
+def _open(a):
+    if isinstance(a, np.ndarray) and a.ndim:
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    if isinstance(a, ndarray):
+        return a.held
+    return type(a)(map(_open, a)) if type(a) in (tuple, list) else a
+
+
+def _call(name, f, arguments, keywords):
+    if real:
+        _in_the_real_one(name, frozenset(keywords))
+    arguments, keywords = [_open(a) for a in arguments], {k: _open(v) for k, v in keywords.items()}
+    with np.errstate(all="ignore"):  # a GPU has no warnings
+        return _shut(f(*arguments, **keywords))
+
+
+class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
+    """CuPy's array, as far as the framework goes."""
+
+    __array_priority__ = 100
+
+    def __init__(self, held):
+        self.held = np.asarray(held)
+
+    def __array__(self, *args, **keywords):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **keywords):
+        f = ufunc if method == "__call__" else getattr(ufunc, method)
+        if method == "reduce" and ufunc.__name__ not in ("add", "multiply"):
+            raise NotImplementedError(f"`cupy_{ufunc.__name__}.reduce` is not supported yet")
+        if out is not None:
+            keywords["out"] = out[0]
+        name = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
+        result = _call(name, f, inputs, keywords)
+        return out[0] if out is not None else result
+
+    def __array_function__(self, f, types, arguments, keywords):
+        if not all(issubclass(t, ndarray) for t in types):
+            return NotImplemented
+        return _call(f.__name__, f, arguments, keywords)
+
+    def __getitem__(self, key):
+        return _shut(self.held[_open(key)])
+
+    def __setitem__(self, key, value):
+        self.held[_open(key)] = _open(value)
+
+    def __len__(self):
+        return len(self.held)
+
+    def __bool__(self):
+        return bool(self.held)
+
+    def __index__(self):
+        return operator.index(self.held)
+
+    @property
+    def flags(self):  # there is no `writeable`
+        return SimpleNamespace(c_contiguous=self.held.flags.c_contiguous, f_contiguous=self.held.flags.f_contiguous)
+
+    @property
+    def base(self):
+        return None if self.held.base is None else _shut(self.held.base)
+
+
+def _method(name):
+    def run(self, *arguments, **keywords):
+        return _call(f"ndarray.{name}", getattr(np.ndarray, name), (self, *arguments), keywords)
+
+    return run
+
+
+METHODS = "astype reshape transpose swapaxes take argsort sum prod max min any all argmax argmin cumsum copy"
+for _name in METHODS.split():
+    setattr(ndarray, _name, _method(_name))
+for _name in "shape dtype ndim size itemsize nbytes strides T".split():
+    setattr(ndarray, _name, property(lambda self, name=_name: _shut(getattr(self.held, name))))
+ndarray.tolist = lambda self: self.held.tolist()
+
+
+def asarray(a, dtype=None):
+    return ndarray(np.array(_open(a) if isinstance(a, ndarray) else a, dtype))
+
+
+def asnumpy(a):
+    return a.held.copy(order="K")
+
+
+def _made(name):
+    return lambda *arguments, **keywords: _call(name, getattr(np, name), arguments, keywords)
+
+
+empty, full, arange, may_share_memory = map(_made, ("empty", "full", "arange", "may_share_memory"))
+
+
+class CompileException(Exception):
+    pass
+
+
+class RawModule:
+    """A module that the emulator compiles, with the arguments that CuPy would hand to the driver."""
+
+    def __init__(self, *, code, options=()):
+        self.defines = dict(o[2:].split("=") for o in options if o.startswith("-D"))
+        self.source = next((s for s in launch.sources(launch.folder()).values() if s.text == code), None)
+        self.machine = Emulator()
+
+    def compile(self):
+        if self.source:
+            self.compiled = self.machine.compile(self.source, self.defines)
+
+    def get_function(self, kernel):
+        def run(grid, block, arguments, *, shared_mem=0):
+            given = [a.held if isinstance(a, ndarray) else a for a in arguments]
+            self.machine.run(self.compiled, kernel, grid, block, shared_mem, given)
+
+        return run
+
+
+cuda = SimpleNamespace(
+    is_available=lambda: True,
+    compiler=SimpleNamespace(CompileException=CompileException),
+    nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
+    runtime=SimpleNamespace(
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 13000,
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda i: {"name": b"H100", "major": 9, "minor": 0, "totalGlobalMem": 80 << 30},
+    ),
+)
+__version__ = "14.2"
+
+
+def erf(x):  # of cupyx.scipy.special
+    return ndarray(special.erf(x.held))
