@@ -23,7 +23,7 @@ FLOORS = [  # lowest first; those of one floor may use one another, but never in
     ["models", "data"],
     ["learner"],
     ["the package itself"],  # `import tinygrad_fast as tf`: only for what hands `tf` on
-    ["vision"],
+    ["vision", "__main__"],
 ]
 FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 LATE = {"PIL", "rich", "safetensors", "ml_dtypes", "matplotlib", "hypothesis", "pytest", "cupy", "numba", "torch"}

@@ -1,0 +1,167 @@
+"""`device="cuda"` without a GPU: all of it but CuPy and the driver, on a stand-in that is as strict (like_cupy.py)."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import tinygrad_fast as tf
+from tests.laws.table import TABLE
+from tinygrad_fast import backend
+from tinygrad_fast.backend import cuda, doctor
+from tinygrad_fast.backend.launch import KernelError
+from tinygrad_fast.testing import strategies as some
+from tinygrad_fast.testing.backends import HELPERS, backends
+
+from . import like_cupy
+
+
+@pytest.fixture(scope="module")
+def stand_in():
+    """The device "like cupy": CUDA, made where `import cupy` gives the stand-in."""
+    cuda.why_not.cache_clear()
+    names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
+    with mock.patch.dict(sys.modules, dict.fromkeys(names, like_cupy)):
+        backend.register("like cupy", cuda.CUDA)
+        HELPERS.add("like cupy")
+        yield backend.get("like cupy")
+    cuda.why_not.cache_clear()
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_every_law_row_runs_on_it(stand_in, row, tally):
+    @given(st.data())
+    def every(data):
+        backends(data.draw(some.cases(row)), ["like cupy"])
+
+    every()
+    tally(rows_like_cupy=1)
+
+
+def test_products_are_kernels(stand_in):
+    before = stand_in.launch.counts.copy()
+    x = stand_in.asarray(np.ones((3, 4), np.float32))
+    y = stand_in.linear(x, stand_in.full((2, 4), 1.0, np.dtype("float32")), stand_in.asarray(np.float32([1, -9])), True)
+    assert stand_in.to_numpy(y).tolist() == [[5, 0]] * 3
+    assert (stand_in.launch.counts - before)[stand_in.rung] == 1
+
+
+def test_no_array_is_an_array_of_numpy(stand_in):
+    with pytest.raises(KernelError, match=r"x must be a .*like_cupy.ndarray; got ndarray"):
+        stand_in.matmul(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32))
+
+
+def test_expanded_memory_is_not_written_to(stand_in):
+    x = stand_in.expand(stand_in.asarray(np.ones((1, 3))), (2, 3))
+    with pytest.raises(RuntimeError, match="expanded"):
+        stand_in.write_(x, 0.0)
+    assert stand_in.own(x, None) is not x
+
+
+# What a computer without a (working) CuPy is told
+
+
+@pytest.fixture
+def forgotten():
+    cuda.why_not.cache_clear()
+    yield
+    cuda.why_not.cache_clear()
+
+
+def broken():
+    raise OSError("libcuda.so.1: cannot open shared object file")
+
+
+BROKEN = SimpleNamespace(cuda=SimpleNamespace(is_available=broken))
+
+
+@pytest.mark.parametrize(
+    "cupy, says",
+    [
+        (None, "CuPy is not installed"),
+        (BROKEN, "CuPy does not work .OSError: libcuda.so.1"),
+        (SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False)), "CuPy finds no GPU or no driver"),
+    ],
+)
+def test_no_gpu_disturbs_nobody(forgotten, cupy, says):
+    with mock.patch.dict(sys.modules, {"cupy": cupy}):
+        assert not cuda.is_available()
+        with pytest.raises(RuntimeError, match=f'device "cuda": {says}.*doctor.*emulated'):
+            tf.ones(2).to("cuda")
+    assert (tf.ones(2) + 1).tolist() == [2, 2]
+
+
+# The doctor
+
+
+def examined(**modules):
+    said = []
+    with mock.patch.dict(sys.modules, modules):
+        well = doctor.examine(said.append)
+    return well, "\n".join(said)
+
+
+@pytest.fixture
+def one_cupy(monkeypatch):
+    monkeypatch.setattr(doctor, "_installed", lambda: ["cupy-cuda13x"])
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "14.2")
+
+
+def test_doctor_finds_all_well(forgotten, one_cupy):
+    names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
+    well, said = examined(**dict.fromkeys(names, like_cupy))
+    assert well and said.count("ok  ") == 9 and "matmul_tiles compiled, run, right to" in said
+    assert "H100 (sm_90, 80 GiB)" in said
+
+
+def changed(**runtime):
+    """The stand-in with another runtime."""
+    return SimpleNamespace(
+        **{k: getattr(like_cupy, k) for k in ("__version__", "RawModule")},
+        cuda=SimpleNamespace(**vars(like_cupy.cuda) | {"runtime": SimpleNamespace(**vars(RUNTIME) | runtime)}),
+    )
+
+
+def fails(*_):
+    raise RuntimeError("cudaErrorNoDevice")
+
+
+RUNTIME = like_cupy.cuda.runtime
+OLD = {"name": b"GTX 1080", "major": 6, "minor": 1, "totalGlobalMem": 8 << 30}
+
+
+@pytest.mark.parametrize(
+    "cupy, says, command",
+    [
+        (None, "CuPy does not load", "pip install --force-reinstall 'cupy-cuda13x[ctk]'"),
+        (changed(driverGetVersion=lambda: 0), "no NVIDIA driver", "nvidia-smi"),
+        (changed(driverGetVersion=fails), "does not answer", "nvidia-smi"),
+        (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", "tinygrad_fast[cuda12]"),
+        (changed(getDeviceCount=fails), "no device answers: cudaErrorNoDevice", "nvidia-smi -L"),
+        (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_doctor_names_the_first_fault_and_a_command(forgotten, one_cupy, cupy, says, command):
+    well, said = examined(cupy=cupy)
+    assert not well and says in said
+    assert command in said.splitlines()[-2] and said.splitlines()[-2].lstrip().startswith("run: ")
+
+
+@pytest.mark.parametrize(
+    "found, command", [([], "pip install"), (["cupy", "cupy-cuda12x"], "pip uninstall -y cupy-cuda12x")]
+)
+def test_doctor_wants_one_cupy(forgotten, monkeypatch, found, command):
+    monkeypatch.setattr(doctor, "_installed", lambda: found)
+    well, said = examined()
+    assert not well and f"run: {command}" in said
+
+
+def test_doctor_is_a_command():
+    done = subprocess.run([sys.executable, "-m", "tinygrad_fast", "doctor"], capture_output=True, text=True)
+    assert done.stdout.startswith("ok      emulator: ")
+    assert done.returncode == (0 if 'device="cuda" works' in done.stdout else 1)
+    assert subprocess.run([sys.executable, "-m", "tinygrad_fast"], capture_output=True).returncode == 2
