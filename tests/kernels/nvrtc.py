@@ -40,11 +40,12 @@ def library():
 why_not = "the wheel nvidia-cuda-nvrtc is not installed (it exists for Linux and Windows)"
 
 
-def compiled(text, architecture, defines):
+@cache
+def compiled(text, architecture, *defines):
     """Use of each kernel in a source. Raises Refused."""
     nvrtc, program, size = library(), C.c_void_p(), C.c_size_t()
     nvrtc.nvrtcCreateProgram(C.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    flags = [f"-arch={architecture}", "-std=c++17", "--ptxas-options=-v", *(f"-D{k}={v}" for k, v in defines.items())]
+    flags = [f"-arch={architecture}", "-std=c++17", "--ptxas-options=-v", *(f"-D{define}" for define in defines)]
     failed = nvrtc.nvrtcCompileProgram(program, len(flags), (C.c_char_p * len(flags))(*(f.encode() for f in flags)))
     nvrtc.nvrtcGetProgramLogSize(program, C.byref(size))
     log = C.create_string_buffer(size.value)

@@ -47,7 +47,7 @@ def test_products_are_kernels(stand_in):
     x = stand_in.asarray(np.ones((3, 4), np.float32))
     y = stand_in.linear(x, stand_in.full((2, 4), 1.0, np.dtype("float32")), stand_in.asarray(np.float32([1, -9])), True)
     assert stand_in.to_numpy(y).tolist() == [[5, 0]] * 3
-    assert (stand_in.launch.counts - before)[stand_in.rung] == 1
+    assert (stand_in.launch.counts - before) == {"matmul_tiles": 1}
 
 
 def test_no_array_is_an_array_of_numpy(stand_in):
@@ -114,7 +114,7 @@ def one_cupy(monkeypatch):
 def test_doctor_finds_all_well(forgotten, one_cupy):
     names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
     well, said = examined(**dict.fromkeys(names, like_cupy))
-    assert well and said.count("ok  ") == 9 and "matmul_tiles compiled, run, right to" in said
+    assert well and said.count("ok  ") == 9 and "matmul compiled, run, right to" in said
     assert "H100 (sm_90, 80 GiB)" in said
 
 

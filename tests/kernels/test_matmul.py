@@ -12,11 +12,12 @@ from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
 from tinygrad_fast import backend
+from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.cuda import RUNGS, Emulated
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-SIZES = st.sampled_from([1, 2, 3, 7, 15, 16, 17, 31, 33, 40, 65])
+SIZES = st.sampled_from([1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 65, 68, 130])
 BATCHES = [((), ()), ((2,), (2,)), ((3, 1), (2,)), ((2, 3), ()), ((), (4,)), ((1, 2, 1, 3), (2, 1, 2, 1))]
 LAYOUTS = ["in order", "transposed", "every other", "reversed", "one row for all"]
 
@@ -81,6 +82,47 @@ def test_nothing_to_multiply(machine, monkeypatch, rung):
     assert machine._product(np.empty((0, 4), np.float32), np.ones((4, 3), np.float32)).shape == (0, 3)
 
 
+MUTANTS = {  # rung: (what stands there, what is put in its place), each a fault that somebody once made
+    "matmul_naive": [("m >= M || n >= N", "n >= N"), ("m >= M || n >= N", "m >= M")],
+    "matmul_tiles": [
+        ("__syncthreads();  // both tiles are there", ""),
+        ("__syncthreads();  // nobody reads them any more", ""),
+        ("m0 + xi < M && k0 + xj < K", "k0 + xj < K"),
+        ("k0 + wi < K && n0 + wj < N", "n0 + wj < N"),
+        ("if (m < M && n < N) finish", "finish"),
+    ],
+    "matmul_registers": [
+        ("inside >= 4 && ", ""),
+        ("if (across ? k0 + k >= K : first + s >= count) inside = 0;", ""),
+        ("      __syncthreads();\n#pragma unroll", "#pragma unroll"),
+        ("      }\n      __syncthreads();\n", "      }\n"),
+        ("m < M && n + 3 < N && ", "m < M && "),
+        ("if (m < M && n + j < N) to[j]", "if (n + j < N) to[j]"),
+    ],
+}
+
+
+@pytest.mark.parametrize("rung, old, new", [(rung, *pair) for rung, pairs in MUTANTS.items() for pair in pairs])
+def test_faults_planted_in_the_ladder_are_found(tmp_path, rung, old, new, tally):
+    text = (launch.folder() / "matmul.cu").read_text()
+    assert old in text
+    (tmp_path / "matmul.cu").write_text(text.replace(old, new))
+    machine = Emulated(check=True)
+    machine.rung, machine.launch.place = rung, tmp_path
+    x = np.random.default_rng(0).standard_normal((33, 34)).astype(np.float32)
+    with pytest.raises(launch.KernelError, match=rf"(?s){rung} .*thread \(.*matmul\.cu:\d+"):
+        machine.matmul(x, x.T.copy())
+        machine.matmul(x.T, x)
+    tally(faults=1)
+
+
+def test_large_products_take_the_last_rung(machine):
+    x = np.random.default_rng(0).standard_normal((132, 12)).astype(np.float32)
+    before = machine.launch.counts.copy()
+    check(machine, x, x.T.copy())  # whole vectors of four, on both sides of a tile's edge
+    assert machine.launch.counts - before == {"matmul_registers": 1}
+
+
 def test_more_batches_than_a_grid_has():
     """blockIdx.z ends at 65535: the kernels go on in steps of it."""
     fast = Emulated()
@@ -99,7 +141,7 @@ def test_tensors_run_it_forward_and_back():
     x, w = tf.rand(5, 7).to("emulated").requires_grad_(), tf.rand(7, 3).to("emulated").requires_grad_()
     y = x @ w
     y.sum().backward()
-    assert (xp.launch.counts - before)[xp.rung] == 3  # y, dx, dw
+    assert xp.launch.counts - before == {"matmul_tiles": 3}  # y, dx, dw
     np.testing.assert_allclose(y.numpy(force=True), x.numpy(force=True) @ w.numpy(force=True), rtol=1e-5)
     assert str(y.device) == "emulated" and x.grad.shape == (5, 7)
     with pytest.raises((RuntimeError, ValueError), match="device"):

@@ -58,6 +58,7 @@ TILE = 16
 RUNGS = {
     "matmul_naive": Rung((32, 8), 8, 32),
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
+    "matmul_registers": Rung((16, 16), 128, 128),
 }
 
 
@@ -77,7 +78,7 @@ class CUDA(CPU):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"
-    rung = "matmul_tiles"  # the kernel that multiplies matrices
+    rung = ""  # the kernel that multiplies matrices; "": chosen by their size
 
     def __init__(self) -> None:
         if reason := why_not():
@@ -155,9 +156,10 @@ class CUDA(CPU):
             x, w = (self.expand(a, (*shape, *a.shape[-2:])).reshape(batches, *a.shape[-2:]) for a in (x, w))
             axes = _merged((batches,), Strided(x), Strided(w))
         size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes)
-        xs, ws, rung = Strided(x), Strided(w), RUNGS[self.rung]
+        kernel = self.rung or ("matmul_registers" if min(m, n) >= 64 else "matmul_tiles")  # a guess, not yet measured
+        xs, ws, rung = Strided(x), Strided(w), RUNGS[kernel]
         self.launch(
-            self.rung,
+            kernel,
             grid=(-(-m // rung.rows), -(-n // rung.columns), min(batches, 65535)),
             block=rung.block,
             defines={"DTYPE": x.dtype.name, "TILE": TILE},

@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MACHINE = ("machine.cpp", "checker.cpp")  # never instrumented; the same for every kernel
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-exceptions")
-CHECKED = ("-fsanitize=thread", "-g")
+CHECKED = ("-fsanitize=thread", "-gdwarf-4", "-Og")  # so that each access keeps its file and line
 
 
 ZIG = (sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined")  # unasked, it makes faults of overflows

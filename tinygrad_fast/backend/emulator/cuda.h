@@ -14,7 +14,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __forceinline__ inline
+#define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
@@ -79,19 +79,30 @@ inline int __any_sync(unsigned mask, int yes, FROM) { return __ballot_sync(mask,
 inline int __all_sync(unsigned mask, int yes, FROM) { return __ballot_sync(mask, !yes, file, line) == 0; }
 
 // Atomic operations: one thread runs at a time, so each is an ordinary one. They return what was there.
-template <class V, class F> V emulator_change(V* p, F f) {
+// Inlined, so that a report finds the line in the kernel.
+template <class V, class F> __forceinline__ V emulator_change(V* p, F f) {
   emulator_atomic(p, sizeof(V));
   V old = *p;
   *p = f(old);
   return old;
 }
 template <class V> using Same = typename std::common_type<V>::type;
-template <class V> V atomicAdd(V* p, Same<V> v) { return emulator_change(p, [=](V old) { return V(old + v); }); }
-template <class V> V atomicMax(V* p, Same<V> v) { return emulator_change(p, [=](V old) { return old < v ? v : old; }); }
-template <class V> V atomicMin(V* p, Same<V> v) { return emulator_change(p, [=](V old) { return v < old ? v : old; }); }
-template <class V> V atomicOr(V* p, Same<V> v) { return emulator_change(p, [=](V old) { return V(old | v); }); }
-template <class V> V atomicExch(V* p, Same<V> v) { return emulator_change(p, [=](V) { return v; }); }
-template <class V> V atomicCAS(V* p, Same<V> is, Same<V> v) {
+template <class V> __forceinline__ V atomicAdd(V* p, Same<V> v) {
+  return emulator_change(p, [=](V old) { return V(old + v); });
+}
+template <class V> __forceinline__ V atomicMax(V* p, Same<V> v) {
+  return emulator_change(p, [=](V old) { return old < v ? v : old; });
+}
+template <class V> __forceinline__ V atomicMin(V* p, Same<V> v) {
+  return emulator_change(p, [=](V old) { return v < old ? v : old; });
+}
+template <class V> __forceinline__ V atomicOr(V* p, Same<V> v) {
+  return emulator_change(p, [=](V old) { return V(old | v); });
+}
+template <class V> __forceinline__ V atomicExch(V* p, Same<V> v) {
+  return emulator_change(p, [=](V) { return v; });
+}
+template <class V> __forceinline__ V atomicCAS(V* p, Same<V> is, Same<V> v) {
   return emulator_change(p, [=](V old) { return old == is ? v : old; });
 }
 
