@@ -94,11 +94,12 @@ class Convolutions(Machine):
         gl, wl, d = nhwc(g), kkco(w), empty((n, *hw, c), g.dtype)
         if not turned:
             self._patches_back(gl, wl, d, stride, padding)
-        elif way == "winograd":
-            u = winograd.filters(np.ascontiguousarray(wl[::-1, ::-1]))
-            winograd.conv(self, gl, u.transpose(0, 2, 1), d, around, None, None, False)
+            return nchw(d)
+        wl = np.ascontiguousarray(wl[::-1, ::-1].swapaxes(2, 3))
+        if way == "winograd":
+            winograd.conv(self, gl, winograd.filters(wl), d, around, None, None, False)
         else:
-            self._by_patches(gl, np.ascontiguousarray(wl[::-1, ::-1].swapaxes(2, 3)), d, stride, around)
+            self._by_patches(gl, wl, d, stride, around)
         return nchw(d)
 
     @wide

@@ -14,9 +14,10 @@ class Machine(CPU):
 
     least = 1 << 14  # elements: with fewer, calling costs more than computing, and the plain path is as good
     lines = 1 << 18  # bytes of an array that several passes run over
+    pixels = 1 << 20  # the same where each block leaves sums behind, which someone has to add up
     rows = 1 << 20  # bytes of patches that are multiplied at a time
     shallow = 128 * 128  # C O up to which a thread takes Winograd tiles from end to end
-    tiles, deep_tiles, chunk_tiles = 128, 64, 2048  # of a block: shallow; deep; and between its stages
+    tiles, thin, chunk_tiles = 64, 1 << 14, 2048  # of a block: at least so many, thin // channels; between deep stages
 
     def __init__(self, loops: str | None = None):
         self._loops, self._which = None, loops

@@ -72,21 +72,25 @@ class Memory:
     def _block(self, size: int) -> Block:
         with self._lock:
             self._settle()
-            shelf = self._shelves.get(size)
-            if shelf is not None:
+            if shelf := self._shelves.get(size):
                 self._shelves.move_to_end(size)
-            self._lent += size
-            self._peak = max(self._peak, self._lent)
-            if shelf:
                 self._shelved -= size
                 self._reused += 1
+                self._lend(size)
                 return shelf.pop()
-            self._fresh += 1
         try:
-            return fresh(size)
+            block = fresh(size)
         except MemoryError:
             self.release()
-            return fresh(size)
+            block = fresh(size)
+        with self._lock:
+            self._fresh += 1
+            self._lend(size)
+        return block
+
+    def _lend(self, size: int) -> None:
+        self._lent += size
+        self._peak = max(self._peak, self._lent)
 
     def _settle(self) -> None:
         """What has come back goes onto its shelf; what is too much goes for good. The caller holds the lock."""
@@ -115,18 +119,13 @@ class Memory:
         how many requests were `reused`, met from a shelf, and `fresh`."""
         with self._lock:
             self._settle()
-            return {
-                "allocated": self._lent,
-                "cached": self._shelved,
-                "peak": self._peak,
-                "reused": self._reused,
-                "fresh": self._fresh,
-            }
+            counts = {"reused": self._reused, "fresh": self._fresh}
+            return {"allocated": self._lent, "cached": self._shelved, "peak": self._peak} | counts
 
 
 def rounded(size: int) -> int:
     """The next of the block sizes, eight to each power of two."""
-    step = 1 << max(0, (size - 1).bit_length() - 3)
+    step = 1 << max(0, (size - 1).bit_length() - 4)
     return -(-size // step) * step
 
 
