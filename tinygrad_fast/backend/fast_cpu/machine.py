@@ -17,7 +17,7 @@ class Machine(CPU):
     pixels = 1 << 20  # the same where each block leaves sums behind, which someone has to add up
     rows = 1 << 20  # bytes of patches that are multiplied at a time
     shallow = 128 * 128  # C O up to which a thread takes Winograd tiles from end to end
-    tiles, thin, chunk_tiles = 64, 1 << 14, 2048  # of a block: at least so many, thin // channels; between deep stages
+    tiles, thin, chunk_tiles = 64, 8192, 2048  # of a block: at least so many, thin // channels; between deep stages
 
     def __init__(self, loops: str | None = None):
         self._loops, self._which = None, loops
