@@ -46,7 +46,7 @@ def main() -> int:
         notes.append("no peak memory: this system does not tell it (Python has no module `resource` here)")
     about = report.machine() | {"threads": args.threads, "rounds": args.rounds}
     if about["load"] > 0.5:
-        notes.append(f"the machine is busy (load {about['load']:.1f}): the figures below do not hold for an idle one")
+        notes.append(f"the machine was busy (load {about['load']:.1f} in the last minute): rely on no ratio below")
     best = limits.measure(args.threads)
     about |= {
         "matrix product": f"at most {best['GFlop/s']:.0f} GFlop/s in float32",
