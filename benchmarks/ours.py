@@ -98,8 +98,6 @@ def step(name: str, shape: tuple[int, ...]):
 
 def fold(model, x):
     """The model for inference, its batch norms multiplied into the convolutions before them."""
-    if not hasattr(nn.utils, "fold_batch_norm"):  # until it is there, the ratios of inference are too high
-        return model.eval()
     return nn.utils.fold_batch_norm(model, x)
 
 

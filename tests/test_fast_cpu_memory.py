@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_no_two_arrays_share_memory(steps):
         alive.pop(slot, None)
         alive[slot] = memory.empty(*bytes_of(n * LEAST))
         spans = sorted((a.ctypes.data, a.ctypes.data + a.nbytes) for a in alive.values())
-        assert all(stop <= start for (_, stop), (start, _) in zip(spans, spans[1:], strict=False))
+        assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
         found = memory.figures()
         assert found["allocated"] == sum(rounded(a.nbytes) for a in alive.values())
         assert found["cached"] <= memory.limit

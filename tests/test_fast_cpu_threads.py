@@ -146,7 +146,9 @@ def test_the_environment_says_how_many():
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no process affinity")
 def test_the_cores_given_say_how_many():
-    assert run("import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});" + COUNT, TINYGRAD_FAST_THREADS="") == ["1"]
+    assert run(
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});" + COUNT, TINYGRAD_FAST_THREADS=""
+    ) == ["1"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -6,8 +6,8 @@ from .backend.fast_cpu.layout import memory
 
 
 def memory_stats() -> dict[str, int]:
-    """Bytes of large arrays: `allocated` in use now, `peak` the most ever, `cached` kept for the next ones; and how many
-    requests were `reused`, met out of what is kept, and `fresh`."""
+    """Bytes of large arrays: `allocated` in use now, `peak` the most ever, `cached` kept for the next ones; and how
+    many requests were `reused`, met out of what is kept, and `fresh`."""
     return memory.figures()
 
 

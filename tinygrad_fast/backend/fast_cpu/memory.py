@@ -1,7 +1,7 @@
 """A caching allocator: large arrays live in memory that earlier arrays have left.
 
-Why. A training step makes and drops the same few hundred arrays again and again. NumPy asks the C library for each, and
-that asks the operating system for anything large: fresh pages, which are zeroed one by one when they are first touched.
+Why. A training step makes and drops the same few hundred arrays again and again. NumPy asks the C library for each,
+which asks the operating system for anything large: fresh pages, zeroed one by one as they are first touched.
 On the machines measured, writing to fresh pages costs six times as much as writing to old ones, and a training step
 takes about twice as long.
 
@@ -16,7 +16,7 @@ What can go wrong, and why it does not:
   array can reach it any more;
 * threads: a lease may die in any thread, at any moment, even inside `empty` (the garbage collector runs where it
   likes). So its death only appends to a deque, which is atomic; shelves and counts change under the lock alone;
-* growth: what lies on shelves is bounded by `limit`; beyond it the sizes that were not asked for longest are given back.
+* growth: what lies on shelves is bounded by `limit`; beyond it the sizes not asked for longest are given back.
 
 `figures()` tells what is where, `release()` gives everything unused back. Small arrays stay with NumPy.
 """

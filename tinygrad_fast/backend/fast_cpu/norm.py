@@ -37,7 +37,7 @@ class Lines:
             self.repeat *= 2
         self.arrays = [None if p is None else p.reshape(-1, self.repeat * self.c) for p in pixels]
         self.count = self.n // self.repeat
-        self.step = max(1, xp.pixels // (4 * self.repeat * self.c))
+        self.step = max(1, xp.sizes.sums // (4 * self.repeat * self.c))
         self.blocks = -(-self.count // self.step)
 
     def tiled(self, v: np.ndarray, dtype: Any) -> np.ndarray:
@@ -54,7 +54,7 @@ class Lines:
         parallel(one, self.blocks)
 
     def sums(self, f: Callable[..., None]) -> tuple[np.ndarray, np.ndarray]:
-        """Two numbers a block and channel, written by f(i, first[i], second[i], *arrays): each (parts, C) in float64."""
+        """Two numbers a block and channel, written by f(first, second, *blocks): each (parts, C) in float64."""
         first, second = np.empty((2, self.blocks, self.repeat * self.c), np.float32)
         self.each(lambda i, *blocks: f(first[i], second[i], *blocks))
         a, b = (v.reshape(-1, self.c).astype(np.float64) for v in (first, second))

@@ -16,18 +16,28 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, fused multiply-add; NaN and infinity stay what they are
+FAST = {
+    "reassoc",
+    "contract",
+    "nsz",
+    "arcp",
+}  # sums in any order, fused multiply-add; NaN and infinity stay
 ZERO, TWO, FOUR, FIVE, EIGHT = map(np.float32, (0, 2, 4, 5, 8))
 
 
 class Loop:
-    """A function that is compiled when it is first called. `spelled`: the types of its arguments, as Numba spells them."""
+    """A function that is compiled at its first call. `spelled`: the types of its arguments, as Numba spells them."""
 
     def __init__(self, f: Callable, spelled: str):
-        self.f, self.run = f, None
-        self.signature = spelled.replace("?", "").replace("f4", "float32").replace("i8", "int64").replace("b1", "boolean")
+        self.f = f
+        self.run: Any = None
+        self.signature = (
+            spelled.replace("?", "").replace("f4", "float32").replace("i8", "int64").replace("b1", "boolean")
+        )
         self.signature = self.signature.replace("u1", "uint8").replace("u4", "uint32").replace("f8", "float64")
-        self.optional = [(i, np.empty((0,) * (t.count(",") + 1), np.float32)) for i, t in enumerate(spelled.split(" ")) if "?" in t]
+        self.optional = [
+            (i, np.empty((0,) * (t.count(",") + 1), np.float32)) for i, t in enumerate(spelled.split(" ")) if "?" in t
+        ]
         self.__doc__ = f.__doc__
 
     def __call__(self, *args: Any) -> None:
@@ -71,7 +81,7 @@ def run(a, at, b, to, n):
 @loop(f"{IMAGES} {LINES} i8 i8 {WINDOW}")
 def patches(x, rows, lo, hi, oh, ow, kh, kw, sh, sw, ph, pw):
     """rows (.., KH KW C) <- the patch of each pixel in the output rows lo..hi, which are counted through all images."""
-    n, h, w, c = x.shape
+    _, h, w, c = x.shape
     pixels, out, to, width = x.reshape(x.size), rows.reshape(rows.size), 0, kw * c
     for r in range(lo, hi):
         i, top = r // oh, r % oh * sh - ph
@@ -131,8 +141,10 @@ LANES = 16
 
 @intrinsic
 def move(typing, a, at, b, to):
-    """b[to : to + LANES] <- a[at : at + LANES], flat arrays: one load and one store. (A loop of 16 would be unrolled into
-    16 single moves, because the compiler cannot know that a and b do not overlap.)"""
+    """b[to : to + LANES] <- a[at : at + LANES], flat arrays: one load and one store.
+
+    A loop of 16 would be unrolled into 16 single moves: the compiler cannot know that a and b do not overlap.
+    """
 
     def generate(context, builder, signature, args):
         vector = ir.VectorType(ir.FloatType(), LANES).as_pointer()
@@ -246,7 +258,12 @@ def tiles_in(x, v, lo, hi, t, th, tw, p, q):
 def tiles_out(m, y, lo, hi, t, th, tw, b, res, relu):
     """y <- relu?(A^T m A + b + res): 4 x 4 pixels from each tile, those outside y left out"""
     (_, h, w, o), plane, d = y.shape, m.shape[1], np.zeros(36 * LANES, np.float32)
-    given, pixels, more, extra = m.reshape(m.size), y.reshape(y.size), res.reshape(res.size), np.zeros(LANES, np.float32)
+    given, pixels, more, extra = (
+        m.reshape(m.size),
+        y.reshape(y.size),
+        res.reshape(res.size),
+        np.zeros(LANES, np.float32),
+    )
     for r in range(lo, hi):
         i, top = r // th, r % th * 4
         for z in range(tw):
@@ -304,8 +321,8 @@ def tiles_back(g, m, lo, hi, t, th, tw):
 
 @loop(f"{LINES} {LINE} {LINE}")
 def moments(x, mean, m2):
-    """mean and sum of squared differences from it, of each column: sums of differences from the first row"""
-    n, c = x.shape
+    """mean and sum of squared differences from it, of each column"""
+    n, c = x.shape  # one pass: sums of differences from the first row, which is as far from zero as the mean is
     s, q = np.zeros(c, np.float32), np.zeros(c, np.float32)
     for r in range(n):
         for k in range(c):
@@ -388,7 +405,7 @@ POOL = " ".join(["i8"] * 10)  # lo, hi, KH, KW, strides, paddings, dilations
 
 @loop(f"{IMAGES} {IMAGES} {TAPS} {POOL}")
 def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
-    """Images lo..hi of y and tap <- the largest of each window and its place there; the first of equals, NaN above all"""
+    """Images lo..hi of y, tap <- the largest of each window and its place there; the first of equals, NaN above all"""
     _, h, w, c = x.shape
     _, oh, ow, _ = y.shape
     for i in range(lo, hi):
@@ -488,7 +505,7 @@ def cross_entropy_back(a, logp, t, ignored, d):
 
 @loop(f"i8[::1] {LINES} {LINES} i8 i8")
 def scatter(index, g, d, first, last):
-    """Columns first..last of d: row index[i] += row i of g."""
+    """Columns first..last of d: row index[i] += row i of g, for all i"""
     for i in range(len(index)):
         for k in range(first, last):
             d[index[i], k] += g[i, k]

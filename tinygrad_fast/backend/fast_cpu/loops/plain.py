@@ -110,7 +110,7 @@ def tiles_in(x, v, lo, hi, t, th, tw, p, q):
 
 def tiles_out(m, y, lo, hi, t, th, tw, b, res, relu):
     """y <- relu?(A^T m A + b + res): 4 x 4 pixels from each tile, those outside y left out"""
-    _, h, w, o = y.shape
+    _, _, w, o = y.shape
     for some, a, z in pieces(lo, hi, th):
         place = y[some, 4 * a : 4 * z]
         n, rows = len(place), place.shape[1]
@@ -198,7 +198,7 @@ def relu_back(g, y, d):
 
 
 def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
-    """Images lo..hi of y and tap <- the largest of each window and its place there; the first of equals, NaN above all"""
+    """Images lo..hi of y, tap <- the largest of each window and its place there; the first of equals, NaN above all"""
     _, oh, ow, _ = y.shape
     xp = cut(x[lo:hi], -ph, -pw, (oh - 1) * sh + (kh - 1) * dh + 1, (ow - 1) * sw + (kw - 1) * dw + 1, -np.inf)
     best, place = y[lo:hi], tap[lo:hi]
@@ -254,8 +254,8 @@ def cross_entropy_back(a, logp, t, ignored, d):
 
 
 def scatter(index, g, d, first, last):
-    """Columns first..last of d: row index[i] += row i of g. Sorted first, then summed in runs."""
-    order = index.argsort(kind="stable")
+    """Columns first..last of d: row index[i] += row i of g, for all i"""
+    order = index.argsort(kind="stable")  # then equal indices lie together, and runs can be summed
     at, begin = np.unique(index[order], return_index=True)
     if len(at):
         d[at, first:last] += np.add.reduceat(g[order, first:last], begin, axis=0)
