@@ -15,10 +15,10 @@ and four do as well, F(2, 3):
 which is y = A^T [(G w) * (B^T d)], `*` element by element: transform the filter, transform the data, multiply,
 transform back. Why it works: pixels and taps are the coefficients of polynomials, and a convolution is their product.
 A product of polynomials can be had from its values at enough points: evaluate both factors at the points (G and B^T),
-multiply the values, interpolate (A^T). F(2, 3) evaluates at 0, 1, -1 and infinity; F(4, 3) at 0, 1, -1, 2, -2 and infinity: six
-products for four outputs of three taps each, which are 12 by the definition. (Transposing the scheme turns the product
-of polynomials, which is a long convolution, into the sliding sum of a filter; that is why the data are multiplied by
-the transpose of an interpolation.)
+multiply the values, interpolate (A^T). F(2, 3) evaluates at 0, 1, -1 and infinity; F(4, 3) at 0, 1, -1, 2, -2 and
+infinity: six products for four outputs of three taps each, which are 12 by the definition. (Transposing the scheme
+turns the product of polynomials, which is a long convolution, into the sliding sum of a filter; that is why the data
+are multiplied by the transpose of an interpolation.)
 
 **Two dimensions** are one after the other: Y = A^T [(G w G^T) * (B^T d B)] A with a tile d of 6 x 6 pixels and 4 x 4
 outputs: 36 multiplications instead of 16 x 9 = 144, a quarter. Tiles lie every 4 pixels and overlap by 2.
