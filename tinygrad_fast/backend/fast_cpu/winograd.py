@@ -31,8 +31,11 @@ there is a matrix product (tiles, C) @ (C, O), all that is left of the convoluti
     M[36, tiles, O] = V @ U            36 C O multiplications a tile
     Y               = A^T M A
 
-The transforms cost about as much as C = 30 channels of the product, so thin layers gain little; and all 36 matrices
-pass through the caches. Hence two schedules:
+**Cost** of a tile with C channels in and out, in multiply-adds: 144 C^2 by the definition, 36 C^2 here, and the
+transforms. As matrices on both axes at once they are 36 x 36 + 16 x 36 numbers a channel, 1872 C: as much as the
+product at C = 52. Written out, one axis after the other, they are 256 C additions and multiplications: as much at C =
+7. So thin layers gain little, and NumPy's thin layers least. And memory: 36 matrices pass through the caches, which is
+why there are two schedules:
 
 * *shallow* (C O at most 128^2): each thread takes some tiles from end to end, few enough for V and M to stay in its
   cache. U is small and stays there too.
@@ -43,8 +46,9 @@ pass through the caches. Hence two schedules:
 exchanged: the same code. The filter's gradient transposes the scheme: dU = V^T (A g A^T), dw = G^T dU G.
 
 **Rounding.** Powers of the points 2 and -2 make entries up to 8 in A and 1/24 in G: sums of numbers larger than their
-result. In float32 the error is about 1e-5 of the largest output, ten times that of the direct sum (measured);
-float64 takes the plain path, so gradient checks stay exact.
+result. Measured in float32 on 16 to 512 channels, the largest error is 3e-6 to 1.1e-5 of the largest output (the
+direct sum: 4e-7), the mean error 6 to 12 times that of the direct sum. Convolutions of float64 take the plain path, so
+gradient checks stay exact.
 
 Sources: Winograd, "Arithmetic Complexity of Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional
 Neural Networks" (2016), whose matrices these are.
