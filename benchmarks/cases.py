@@ -1,7 +1,7 @@
-"""What is timed: each hot op, forward and backward, and whole training steps. Knows NumPy alone.
+"""What is measured, and what it should reach. Knows NumPy alone.
 
-An op case is (function, shapes of its inputs, keywords): the functions are in `ours.py` and `peer.py` under one name,
-and get the same seeded numbers. A step case is (model, shape of a batch). Everything is float32.
+A step or an inference is (model, shape of a batch), an op is (function, shapes of its inputs, keywords): models and
+functions are in `ours.py` and `peer.py` under one name, and get the same seeded numbers. Everything is float32.
 """
 
 from __future__ import annotations
@@ -9,6 +9,38 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+STEPS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "step ResNet-9, batch 128": ("resnet9", (128, 3, 32, 32)),
+    "step ResNet-18, batch 64": ("resnet18", (64, 3, 32, 32)),
+    "step ResNet-20, batch 128": ("resnet20", (128, 3, 32, 32)),
+    "step ResNet-18 @128, batch 16": ("resnet18 imagenet", (16, 3, 128, 128)),
+    "step MLP 784-256-10, batch 64": ("mlp", (64, 784)),
+    "step MLP 8-8-10, batch 4": ("mlp 8", (4, 8)),  # so small that the framework's own cost is all of it
+}
+
+INFERENCES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "inference ResNet-18 @224, batch 1": ("resnet18 imagenet", (1, 3, 224, 224)),
+    "inference ResNet-18 @224, batch 32": ("resnet18 imagenet", (32, 3, 224, 224)),
+}
+
+PEAK_OF = "step ResNet-9, batch 128"
+PEAK = f"peak memory of {PEAK_OF}"
+IMPORT = "import tinygrad_fast"
+
+# The ratio to PyTorch that must hold, with NumPy's loops and with Numba's. Of the import: milliseconds.
+AIMS: dict[str, tuple[float, float]] = {
+    "step ResNet-9, batch 128": (0.90, 0.62),
+    "step ResNet-18, batch 64": (1.10, 0.75),
+    "step ResNet-20, batch 128": (1.10, 0.75),
+    "step ResNet-18 @128, batch 16": (1.20, 0.85),
+    "step MLP 784-256-10, batch 64": (1.00, 0.80),
+    "step MLP 8-8-10, batch 4": (0.45, 0.45),
+    "inference ResNet-18 @224, batch 1": (1.10, 0.90),
+    "inference ResNet-18 @224, batch 32": (1.10, 0.90),
+    PEAK: (1.20, 1.25),
+    IMPORT: (350, 350),
+}
 
 MAP = (64, 64, 32, 32)  # N C H W: the first stage of a ResNet on CIFAR pictures
 BIG = (4_000_000,)
@@ -43,13 +75,6 @@ OPS: dict[str, tuple[str, list[tuple[int, ...]], dict[str, Any]]] = {
 
 ON_PICTURES = {"conv2d 3x3, 3>64 @32"}  # the first layer: its input takes no gradient
 
-STEPS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "step MLP 784-256-10, batch 64": ("mlp", (64, 784)),
-    "step ResNet-20, batch 128": ("resnet20", (128, 3, 32, 32)),
-    "step ResNet-9, batch 128": ("resnet9", (128, 3, 32, 32)),
-    "step ResNet-18, batch 64": ("resnet18", (64, 3, 32, 32)),
-}
-
 CLASSES, LR, MOMENTUM = 10, 0.01, 0.9
 
 
@@ -77,3 +102,14 @@ def weights(shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
         else:
             found.append(np.full(s, 0.0 if name.endswith("bias") else 1.0, np.float32))
     return found
+
+
+def passes(name: str) -> list[str]:
+    """The parts of a case that are timed one by one."""
+    return ["step"] if name in STEPS else ["inference"] if name in INFERENCES else ["forward", "backward"]
+
+
+def images(name: str) -> bool:
+    """True where memory has a choice of order: four dimensions."""
+    shape = OPS[name][1][0] if name in OPS else (STEPS | INFERENCES)[name][1]
+    return len(shape) == 4

@@ -1,9 +1,9 @@
 """`python -m benchmarks.cifar FOLDER`: the CIFAR-10 recipe of `examples/train_resnet.py`, trained by PyTorch.
 
-FOLDER is a folder with `train` and `test` inside, such as CIFAR-10. The batches are our loader's and the initial weights
-our model's, so that for one seed both frameworks start from the same numbers; the model, its gradients and the updates
-are PyTorch's. ResNet-20, batch 128, SGD with Nesterov momentum, weight decay 5e-4 on filters and matrices alone, a
-one-cycle up to 0.4, flips, crops from a border of 4 pixels.
+FOLDER is a folder with `train` and `test` inside, such as CIFAR-10. The batches are our loader's and the initial
+weights our model's, so that for one seed both frameworks start from the same numbers; the model, its gradients and the
+updates are PyTorch's. ResNet-20, batch 128, SGD with Nesterov momentum, weight decay 5e-4 on filters and matrices
+alone, a one-cycle up to 0.4, flips, crops from a border of 4 pixels.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def train(folder: Path, seed: int, epochs: int) -> float:
             right = [float((model(x).argmax(1) == y).sum()) for x, y in batches(dls.valid)]
         accuracy = sum(right) / len(dls.valid_ds)
         mean, seconds = total / len(dls.train), time.perf_counter() - start
-        print(f"seed {seed}  epoch {epoch}  train_loss {mean:.4f}  accuracy {accuracy:.4f}  {seconds:.0f} s", flush=True)
+        print(
+            f"seed {seed}  epoch {epoch}  train_loss {mean:.4f}  accuracy {accuracy:.4f}  {seconds:.0f} s", flush=True
+        )
     return accuracy
 
 
@@ -73,7 +75,10 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = ask.parse_args()
     for seed in args.seeds:
-        print(f"PyTorch {torch.__version__}, seed {seed}: accuracy {train(args.folder, seed, args.epochs):.4f}", flush=True)
+        print(
+            f"PyTorch {torch.__version__}, seed {seed}: accuracy {train(args.folder, seed, args.epochs):.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

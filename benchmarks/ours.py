@@ -14,7 +14,7 @@ NAME, VERSION = "tinygrad_fast", tf.__version__
 
 
 def threads(n: int) -> None:
-    """The environment already says it: NumPy's BLAS reads OPENBLAS_NUM_THREADS when it loads."""
+    """The environment already says it, as `variants.py` wrote it: some of it is read while libraries load."""
 
 
 def tensor(array: np.ndarray, grad: bool = False) -> tf.Tensor:
@@ -55,29 +55,36 @@ OPS = {
 }
 
 
-def mlp():
-    return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+def mlp(i: int, hidden: int):
+    return nn.Sequential(nn.Linear(i, hidden), nn.ReLU(), nn.Linear(hidden, 10))
 
 
 MODELS = {
-    "mlp": mlp,
+    "mlp": lambda: mlp(784, 256),
+    "mlp 8": lambda: mlp(8, 8),
     "resnet20": models.resnet20,
     "resnet9": models.resnet9,
     "resnet18": lambda: models.resnet18(num_classes=10, stem="cifar"),
+    "resnet18 imagenet": models.resnet18,
 }
+
+
+def built(name: str):
+    """A model with the weights that both frameworks start from."""
+    model = MODELS[name]()
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    with tf.no_grad():
+        for p, w in zip(model.parameters(), cases.weights(shapes), strict=True):
+            p.copy_(tensor(w))
+    return model
 
 
 def step(name: str, shape: tuple[int, ...]):
     """(model, a function that makes one training step and returns its loss)."""
     [x] = cases.numbers([shape])
     xb, yb = tensor(x), tensor(cases.classes(shape[0], cases.CLASSES))
-    model = MODELS[name]()
-    params = list(model.parameters())
-    with tf.no_grad():
-        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        for p, w in zip(params, cases.weights(shapes), strict=True):
-            p.copy_(tensor(w))
-    opt = optim.SGD(params, lr=cases.LR, momentum=cases.MOMENTUM)
+    model = built(name)
+    opt = optim.SGD(model.parameters(), lr=cases.LR, momentum=cases.MOMENTUM)
 
     def once():
         opt.zero_grad()
@@ -87,3 +94,23 @@ def step(name: str, shape: tuple[int, ...]):
         return loss
 
     return model, once
+
+
+def fold(model, x):
+    """The model for inference, its batch norms multiplied into the convolutions before them."""
+    return nn.utils.fold_batch_norm(model, x)
+
+
+def inference(name: str, shape: tuple[int, ...]):
+    """A function that returns the scores of a batch."""
+    [x] = cases.numbers([shape])
+    xb, model = tensor(x), built(name)
+    with tf.no_grad():
+        model(xb[:8])  # in training mode: batch norms with statistics of their own, so that folding has something to do
+        model = fold(model, xb)
+
+    def once():
+        with tf.no_grad():
+            return model(xb)
+
+    return once

@@ -4,10 +4,13 @@ last: the faster layout for most convolutions on a CPU, and not PyTorch's defaul
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn, optim
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import cases
 
@@ -60,8 +63,8 @@ OPS = {
 }
 
 
-def mlp():
-    return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+def mlp(i: int, hidden: int):
+    return nn.Sequential(nn.Linear(i, hidden), nn.ReLU(), nn.Linear(hidden, 10))
 
 
 def conv(i: int, o: int, stride: int = 1) -> nn.Conv2d:
@@ -91,20 +94,25 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, stages of basic blocks that halve the picture and widen, the mean, a linear layer."""
+    """A stem, stages of basic blocks that halve the picture and widen, the mean, a linear layer.
 
-    def __init__(self, depths: list[int], widths: list[int], option_a: bool):
+    The stem is a 3x3 convolution, or (imagenet) a 7x7 with stride 2 and a max pool.
+    """
+
+    def __init__(self, depths: list[int], widths: list[int], option_a: bool, imagenet: bool = False):
         super().__init__()
-        self.conv1, self.bn1 = conv(3, widths[0]), nn.BatchNorm2d(widths[0])
+        first = nn.Conv2d(3, widths[0], 7, 2, padding=3, bias=False) if imagenet else conv(3, widths[0])
+        self.conv1, self.bn1 = first, nn.BatchNorm2d(widths[0])
+        self.pool = nn.MaxPool2d(3, 2, padding=1) if imagenet else nn.Identity()
         blocks, i = [], widths[0]
         for stage, (n, o) in enumerate(zip(depths, widths, strict=True)):
             for k in range(n):
                 blocks.append(Block(i, o, 2 if stage and not k else 1, option_a))
                 i = o
-        self.blocks, self.fc = nn.Sequential(*blocks), nn.Linear(i, 10)
+        self.blocks, self.fc = nn.Sequential(*blocks), nn.Linear(i, 1000 if imagenet else 10)
 
     def forward(self, x):
-        h = self.blocks(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        h = self.blocks(self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True)))
         return self.fc(h.mean((2, 3)))
 
 
@@ -143,26 +151,31 @@ def resnet9():
 
 
 MODELS = {
-    "mlp": mlp,
+    "mlp": lambda: mlp(784, 256),
+    "mlp 8": lambda: mlp(8, 8),
     "resnet20": lambda: ResNet([3, 3, 3], [16, 32, 64], option_a=True),
     "resnet9": resnet9,
     "resnet18": lambda: ResNet([2, 2, 2, 2], [64, 128, 256, 512], option_a=False),
+    "resnet18 imagenet": lambda: ResNet([2, 2, 2, 2], [64, 128, 256, 512], option_a=False, imagenet=True),
 }
+
+
+def built(name: str):
+    """A model with the weights that both frameworks start from."""
+    model = MODELS[name]()
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    with torch.no_grad():
+        for p, w in zip(model.parameters(), cases.weights(shapes), strict=True):
+            p.copy_(tensor(w))
+    return model.to(memory_format=torch.channels_last) if CHANNELS_LAST else model
 
 
 def step(name: str, shape: tuple[int, ...]):
     """(model, a function that makes one training step and returns its loss)."""
     [x] = cases.numbers([shape])
     xb, yb = tensor(x), tensor(cases.classes(shape[0], cases.CLASSES))
-    model = MODELS[name]()
-    params = list(model.parameters())
-    with torch.no_grad():
-        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        for p, w in zip(params, cases.weights(shapes), strict=True):
-            p.copy_(tensor(w))
-    if CHANNELS_LAST:
-        model = model.to(memory_format=torch.channels_last)
-    opt = optim.SGD(params, lr=cases.LR, momentum=cases.MOMENTUM)
+    model = built(name)
+    opt = optim.SGD(model.parameters(), lr=cases.LR, momentum=cases.MOMENTUM)
 
     def once():
         opt.zero_grad()
@@ -172,3 +185,30 @@ def step(name: str, shape: tuple[int, ...]):
         return loss
 
     return model, once
+
+
+def fold(model, x):
+    """The model for inference, its batch norms multiplied into the convolutions before them."""
+    model.eval()
+    for parent in list(model.modules()):
+        children = list(parent.named_children())
+        for (left, first), (right, second) in pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(parent, left, fuse_conv_bn_eval(first, second))
+                setattr(parent, right, nn.Identity())
+    return model
+
+
+def inference(name: str, shape: tuple[int, ...]):
+    """A function that returns the scores of a batch."""
+    [x] = cases.numbers([shape])
+    xb, model = tensor(x), built(name)
+    with torch.no_grad():
+        model(xb[:8])  # in training mode: batch norms with statistics of their own, so that folding has something to do
+        model = fold(model, xb)
+
+    def once():
+        with torch.no_grad():
+            return model(xb)
+
+    return once

@@ -86,7 +86,9 @@ def main() -> None:
     model = getattr(tf.models, args.arch)(num_classes=dls.c).to(args.device)
     sgd = partial(SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
     opt = {"adamw": Adam, "sgd": sgd}[args.opt]
-    learn = Learner(dls, model, opt_func=opt, metrics=accuracy, path=folder.parent)
+    given = args.data is not None and args.data.is_dir()
+    place = folder.parent if given else drawn_shapes.cache_folder()  # models are saved in `models` there
+    learn = Learner(dls, model, opt_func=opt, metrics=accuracy, path=place)
     learn.fit_one_cycle(args.epochs, args.lr)
     _, score = learn.validate()
     print(f"\naccuracy {score:.4f}   in {time.perf_counter() - start:.0f} s from the start")

@@ -197,6 +197,7 @@ def test_extract_tar_once(tmp_path, name, mode):
     assert names(get_image_files(folder), folder) == ["cat/1.png", "dog/2.png"]
     assert (folder / "cat/1.png").read_bytes() == GOOD["set/cat/1.png"]
     (folder / "mark").write_text("still here")
+    (folder.parent / "models").mkdir()  # what others put beside it changes nothing
     assert extract(archive, tmp_path / "cache") == folder
     assert (folder / "mark").exists()
     make_tar(archive, {"set/cat/9.png": png("green")}, mode)  # another archive of that name replaces the folder

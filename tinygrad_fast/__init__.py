@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import autograd as autograd, dtypes as dtypes, rng as rng
+from . import autograd as autograd, cpu as cpu, dtypes as dtypes, rng as rng
 from .autograd import enable_grad as enable_grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad
 from .backend import Device as device
+from .backend.fast_cpu.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .checkpoint import load as load, save as save
 from .creation import (
     arange as arange,

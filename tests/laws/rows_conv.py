@@ -43,6 +43,26 @@ def relu(draw, fill):
     return Args(x, w, fill.sign(g.w[:1]) * (taps + 0.3), **g.options)
 
 
+@rows.row(
+    "conv2d / residual, relu", lambda x, w, b, r, **o: F.conv2d(x, w, b, residual=r, relu=True, **o), images=(0, 3)
+)
+def residual(draw, fill):
+    """The residual keeps relu away from 0."""
+    g = small(draw)
+    taps = g.w[1] * g.w[2] * g.w[3]
+    x, w = fill.between(g.x, -1, 1), fill.between(g.w, -1, 1)
+    return Args(x, w, fill.between(g.w[:1], -1, 1), fill.sign(g.y) * (taps + 1.3), **g.options)
+
+
+@rows.row("conv2d / 3x3", F.conv2d, **PRODUCT)
+def three_by_three(draw, fill):
+    """Images of several tiles of 4 x 4, the last ones cut off: what Winograd's scheme takes."""
+    (h, w), p = (draw(some.integers(4, 9)), draw(some.integers(4, 6))), draw(some.integers(0, 2))
+    n, c, o = draw(some.integers(1, 2)), draw(some.integers(1, 3)), draw(some.integers(1, 3))
+    x = (n, c, h + max(0, 2 - 2 * p), w + max(0, 2 - 2 * p))
+    return Args(fill.normal(x), fill.normal((o, c, 3, 3)), fill.normal((o,)), padding=p)
+
+
 @rows.row("conv1d", F.conv1d, **PRODUCT)
 def conv1d(draw, fill):
     g = small(draw, axes=1)

@@ -1,6 +1,7 @@
 """The table: every row of every file, in the order to read them. A new file of rows is added here."""
 
 from . import (
+    machines as machines,  # the law of backends asks them too
     rows_activation,
     rows_conv,
     rows_elementwise,

@@ -1,9 +1,12 @@
 """Every law, on every row of the table, at points that hypothesis draws."""
 
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import given, strategies as st
 
 from tinygrad_fast.testing import LAWS, strategies as some
+from tinygrad_fast.testing.backends import machines
 
 from .table import TABLE
 
@@ -28,3 +31,10 @@ def test_law(law, row, tally):
 
     every()
     tally(law=law, row=row.name, examples=examples)
+    for machine in machines() if law == "backends" else []:
+        tally(machine=machine)
+
+
+@pytest.mark.skipif(not find_spec("numba"), reason="Numba is not installed: pip install -e '.[numba]'")
+def test_the_compiled_loops_are_held_to_the_laws():
+    assert {"cpu", "cpu-in-pieces-plain", "cpu-in-pieces-compiled"} <= set(machines())

@@ -10,7 +10,7 @@ text runs on NumPy, on CuPy, on opaque arrays (a law), and on Tensors (which is 
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ..shapes import Slot
 from .activations import Activations
@@ -27,6 +27,7 @@ class Composed(Activations, Norms, Losses, Sampling, Updates):
     """Definitions over the names of the same backend. `g` is the gradient of what the forward name returned."""
 
     name: str
+    rounding: ClassVar[dict[str, float]] = {}  # names that round so many times as much as their definition in float32
 
     # Reductions
 
@@ -109,9 +110,10 @@ class Composed(Activations, Norms, Losses, Sampling, Updates):
         return self.relu(y) if relu else y
 
     @wide
-    def conv2d_epilogue(self, x, w, b, relu, **geometry):
-        """relu?(conv2d(x, w) + b)"""
+    def conv2d_epilogue(self, x, w, b, res, relu, **geometry):
+        """relu?(conv2d(x, w) + b + res)"""
         y = self.conv2d(x, w, **geometry)
         if b is not None:
             y = self.add(y, self.reshape(b, shape=(1, b.shape[0], 1, 1)))
+        y = y if res is None else self.add(y, res)
         return self.relu(y) if relu else y

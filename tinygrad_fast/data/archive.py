@@ -17,7 +17,7 @@ from typing import IO, Any
 
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _BROKEN = (EOFError, OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-STAMP = ".archive"  # a file in the folder made here: size and time of the archive that it holds
+STAMP = ".archive"  # a file in the folder made here: size and time of the archive, and the folder to return
 
 
 def extract(archive: str | os.PathLike, dest: str | os.PathLike) -> Path:
@@ -35,8 +35,9 @@ def extract(archive: str | os.PathLike, dest: str | os.PathLike) -> Path:
     if root.exists():
         if not (root / STAMP).is_file():
             raise FileExistsError(f"extract: {root} was not made by extract; move it, or choose another dest")
-        if (root / STAMP).read_text() == stamp:
-            return _inner(root)
+        told, complete, inner = (root / STAMP).read_text().partition("\n")
+        if complete and told == stamp:
+            return root / inner
     dest.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=dest, prefix=f".{root.name}-") as place:
         whole = Path(place) / root.name
@@ -49,16 +50,13 @@ def extract(archive: str | os.PathLike, dest: str | os.PathLike) -> Path:
                     shutil.copyfileobj(file, out, 1 << 20)
         except _BROKEN as why:
             raise ValueError(f"extract: {archive} is truncated or no archive: {why}; get it again") from why
-        (whole / STAMP).write_text(stamp)
+        inside = [p.name for p in whole.iterdir() if not p.name.startswith(".")]
+        inner = inside[0] if len(inside) == 1 and (whole / inside[0]).is_dir() else ""
+        (whole / STAMP).write_text(f"{stamp}\n{inner}")
         if root.exists():
             shutil.rmtree(root)
         whole.rename(root)
-    return _inner(root)
-
-
-def _inner(root: Path) -> Path:
-    inside = [p for p in root.iterdir() if not p.name.startswith(".")]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else root
+    return root / inner
 
 
 def _safe(name: str, archive: Path) -> str:

@@ -117,7 +117,7 @@ class Conv1d(_Conv):
 class Conv2d(_Conv):
     """y = x * w + b, as F.conv2d: x (N, C, H, W) -> y (N, O, OH, OW), OH = (H + 2 p - d (KH - 1) - 1) // s + 1.
 
-    `relu=True` in the call gives max(y, 0) in one go.
+    `residual`, a y-shaped Tensor, is added before `relu=True` takes max(y, 0): one fused pass.
     """
 
     ndim = 2
@@ -140,8 +140,9 @@ class Conv2d(_Conv):
             in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, device, dtype
         )
 
-    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, relu=relu)
+    def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        return F.conv2d(x, self.weight, self.bias, *geometry, residual=residual, relu=relu)
 
 
 class ConvTranspose2d(_Conv):

@@ -239,7 +239,7 @@ class Module:
             raise TypeError(f"to: parameters are floating, so must the dtype be; got {dtypes.dtype_of(dtype)}")
         for t in [*self.parameters(), *self.buffers()]:
             new = t.detach().to(dtype=dtype if t.is_floating_point() else None, device=device)
-            if new.data is not t.data:
+            if new.data is not t.data or new.xp is not t.xp:
                 _become(t, new, None if t.grad is None else t.grad.to(new))
         return self
 

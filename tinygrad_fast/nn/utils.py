@@ -1,4 +1,4 @@
-"""Gradients clipped, and parameters as one vector."""
+"""Gradients clipped, parameters as one vector; and, from `fusion.py`, batch norms folded into convolutions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ..functions import cat, stack
 from ..tape import setting
 from ..tensor import Tensor
+from .fusion import fold_batch_norm as fold_batch_norm, fuse_conv_bn_eval as fuse_conv_bn_eval
 
 
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

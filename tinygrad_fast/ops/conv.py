@@ -10,24 +10,27 @@ from .. import shapes
 from .common import once, same
 
 
-def conv2d(xp, x, w, b=None, *, stride, padding, dilation, groups, relu=False):
-    """y[n, o, i, j] = b[o] + sum over c, p, q of x[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q], then relu?
+def conv2d(xp, x, w, b=None, res=None, *, stride, padding, dilation, groups, relu=False):
+    """relu?(sum over c, p, q of x[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q] + b[o] + res[n, o, i, j])
 
-    dx = g sent back to the patches     dw = patches^T g     db = g summed over N, H, W
+    dx = g sent back to the patches     dw = patches^T g     db = g summed over N, H, W     dres = g
     """
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    shapes.conv2d(x.shape, w.shape, **geometry)
+    out = shapes.conv2d(x.shape, w.shape, **geometry)
+    if res is not None:
+        shapes.equal("conv2d with residual", out, res.shape)
     hw, k = x.shape[2:], w.shape[2:]
-    if b is None and not relu:
+    if b is None and res is None and not relu:
         y, local = xp.conv2d(x, w, **geometry), same
     else:
-        y = xp.conv2d_epilogue(x, w, b, relu=relu, **geometry)
+        y = xp.conv2d_epilogue(x, w, b, res, relu=relu, **geometry)
         kept = y if relu else None
         local = once(lambda g: xp.relu_back(g, kept)) if relu else same
     return y, (
         lambda g: xp.conv2d_dx(local(g), w, hw=hw, **geometry),
         lambda g: xp.conv2d_dw(local(g), x, k=k, **geometry),
         lambda g: xp.sum(local(g), axis=(0, 2, 3)),
+        local,
     )
 
 

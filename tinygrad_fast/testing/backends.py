@@ -100,9 +100,11 @@ class Noisy(Through):
     def __init__(self, base: Any):
         super().__init__(base)
         self.rng, self.eps = np.random.default_rng(0), 0.0
+        self.called: set[str] = set()
 
     def primitive(self, name: str, f: Callable) -> Callable:
         def call(*arrays: Any, **static: Any) -> Any:
+            self.called.add(name)
             return self.disturbed(f(*arrays, **static))
 
         return f if name in self.exact else call
@@ -154,7 +156,8 @@ def backends(case: Case, devices: list[str] | None = None) -> None:
         k sqrt(L) (D + eps |y|),   k = 4, L = elements of the largest input (no sum is longer), eps = 2^(1 - bits)
 
     where D is how far the element moves when every intermediate result of a float64 run is disturbed by eps, the
-    largest of `RUNS` such runs. D knows what cancels and what saturates, so no scale has to be guessed.
+    largest of `RUNS` such runs. D knows what cancels and what saturates, so no scale has to be guessed. In float32 a
+    machine may claim a multiple of it for a name, with its reason (`Composed.rounding`).
     """
     for name in EPS:
         dtype = dtypes.dtype_of(name)
@@ -162,8 +165,10 @@ def backends(case: Case, devices: list[str] | None = None) -> None:
         exact = Run(case, arrays, "plain")
         gs = [g.astype(dtype).astype(np.float64) for g in like(case, exact.values)]
         want = exact.values + exact.pull(gs)
-        allowed = tolerance(case, arrays, gs, want, name)
+        allowed, called = tolerance(case, arrays, gs, want, name)
         for device in devices or machines():
+            claims = backend.get(device).rounding if name == "float32" else {}
+            claim = max((claims.get(n, 1.0) for n in called), default=1.0)
             run = Run(case, arrays, device, dtype)
             got = [numpy(y) for y in run.outs] + run.pull(gs)
             for i, (a, b, t) in enumerate(zip(got, want, allowed, strict=True)):
@@ -172,16 +177,16 @@ def backends(case: Case, devices: list[str] | None = None) -> None:
                 what = f"output {i}" if i < n else f"gradient {case.wanted[i - n]}"
                 a = a.astype(np.float64)
                 a = np.where((a == np.copysign(np.inf, b)) & (np.abs(b) + t >= MOST[name]), b, a)  # rightly overflown
-                close("backends", case, f"{what} on {device} in {name}", a, b, t)
+                close("backends", case, f"{what} on {device} in {name}", a, b, claim * t)
 
 
 RUNS, K = 4, 4.0
 
 
-def tolerance(case: Case, arrays: list, gs: list, want: list, name: str) -> list[np.ndarray]:
-    """The error model of `backends`, element by element."""
+def tolerance(case: Case, arrays: list, gs: list, want: list, name: str) -> tuple[list[np.ndarray], set[str]]:
+    """The error model of `backends`, element by element; and the names that were called."""
     noisy = backend.get("noisy")
-    noisy.rng, noisy.eps = np.random.default_rng(case.seed), EPS[name]
+    noisy.rng, noisy.eps, noisy.called = np.random.default_rng(case.seed), EPS[name], set()
     moved = [np.zeros(w.shape) for w in want]
     for _ in range(RUNS):
         run = Run(case, [noisy.disturbed(a) for a in arrays], "noisy")
@@ -189,4 +194,4 @@ def tolerance(case: Case, arrays: list, gs: list, want: list, name: str) -> list
         moved = [np.maximum(m, np.abs(a - w)) for m, a, w in zip(moved, now, want, strict=True)]
     length = max(max((a.size for a in arrays), default=1), 1)
     factor = K * float(np.sqrt(length))
-    return [factor * (m + EPS[name] * np.abs(w) + LEAST[name]) for m, w in zip(moved, want, strict=True)]
+    return [factor * (m + EPS[name] * np.abs(w) + LEAST[name]) for m, w in zip(moved, want, strict=True)], noisy.called

@@ -5,10 +5,15 @@ from __future__ import annotations
 from .conv import Convolutions
 from .elementwise import Elementwise
 from .loss import Losses
+from .machine import Sizes as Sizes
 from .norm import Norms
 from .pool import Pools
 from .updates import Updates
 
 
 class FastCPU(Convolutions, Norms, Pools, Losses, Updates, Elementwise):
+    """What answers to "cpu"."""
+
     name = "cpu"
+    # Winograd's matrices round several times as much as the sum they replace; see winograd.py
+    rounding = dict.fromkeys(("conv2d", "conv2d_dx", "conv2d_dw"), 4.0)

@@ -42,8 +42,8 @@ class Convolutions(Machine):
         return self._conv2d(x, w, None, None, False, stride, padding, dilation, groups)
 
     @wide
-    def conv2d_epilogue(self, x, w, b, relu, stride, padding, dilation, groups):
-        return self._conv2d(x, w, b, None, relu, stride, padding, dilation, groups)
+    def conv2d_epilogue(self, x, w, b, res, relu, **geometry):
+        return self._conv2d(x, w, b, res, relu, **geometry)
 
     def _conv2d(self, x, w, b, res, relu, stride, padding, dilation, groups):
         k, n, o = w.shape[2:], len(x), len(w)
@@ -94,11 +94,12 @@ class Convolutions(Machine):
         gl, wl, d = nhwc(g), kkco(w), empty((n, *hw, c), g.dtype)
         if not turned:
             self._patches_back(gl, wl, d, stride, padding)
-        elif way == "winograd":
-            u = winograd.filters(np.ascontiguousarray(wl[::-1, ::-1]))
-            winograd.conv(self, gl, u.transpose(0, 2, 1), d, around, None, None, False)
+            return nchw(d)
+        wl = np.ascontiguousarray(wl[::-1, ::-1].swapaxes(2, 3))
+        if way == "winograd":
+            winograd.conv(self, gl, winograd.filters(wl), d, around, None, None, False)
         else:
-            self._by_patches(gl, np.ascontiguousarray(wl[::-1, ::-1].swapaxes(2, 3)), d, stride, around)
+            self._by_patches(gl, wl, d, stride, around)
         return nchw(d)
 
     @wide
@@ -150,7 +151,7 @@ class Convolutions(Machine):
 
     def _block(self, n: int, each: int, bytes_: int | None = None) -> int:
         """How many of n rows of `each` numbers are taken at a time; at least two blocks."""
-        return max(1, min((bytes_ or self.rows) // (4 * each), -(-n // 2)))
+        return max(1, min((bytes_ or self.sizes.patches) // (4 * each), -(-n // 2)))
 
     def _patches_back(self, g, w, d, stride, padding):
         """d (N, H, W, C) <- every patch's gradient g w^T, added up where it lay"""
@@ -169,7 +170,7 @@ class Convolutions(Machine):
         """dw (KH, KW, C, O) = patches^T g, summed by each thread over its share of the rows"""
         n, *out, o = g.shape
         geometry, width, lines = self._geometry(k, out, stride, padding), k[0] * k[1] * x.shape[3], g.reshape(-1, o)
-        step = self._block(n * out[0], out[1] * width, max(8 * self.rows, 32 * width * o))
+        step = self._block(n * out[0], out[1] * width, max(8 * self.sizes.patches, 32 * width * o))
 
         def share(_, start, stop):
             total = None

@@ -23,7 +23,7 @@ def _two(name: str, f: np.ufunc) -> Callable:
 
     def run(self: Machine, a: Any, b: Any) -> Any:
         like = a if hasattr(a, "size") else b
-        if like.size < self.divided or like.dtype != np.float32:
+        if like.size < self.sizes.divided or like.dtype != np.float32:
             return plain(self, a, b)
         both = hasattr(a, "size") and hasattr(b, "size")
         if both and (a.shape != b.shape or a.strides != b.strides or a.dtype != b.dtype):
@@ -31,13 +31,14 @@ def _two(name: str, f: np.ufunc) -> Callable:
         if (line := flat(like)) is None:
             return plain(self, a, b)
         y = empty_like(like)
-        out, al, bl = flat(y), flat(a) if both or like is a else a, flat(b) if both or like is b else b
+        out: Any = flat(y)
+        al, bl = (flat(v) if isinstance(v, np.ndarray) else v for v in (a, b))
 
         def some(lo: int, hi: int) -> None:
             left, right = (v[lo:hi] if isinstance(v, np.ndarray) else v for v in (al, bl))
             f(left, right, out=out[lo:hi])
 
-        parallel(some, len(line), self.lines // 4)
+        parallel(some, len(line), self.sizes.line // 4)
         return y
 
     run.__doc__ = f"np.{f.__name__}, by pieces"
@@ -49,11 +50,11 @@ def _one(name: str, f: np.ufunc) -> Callable:
     plain = getattr(CPU, name)
 
     def run(self: Machine, x: Any) -> Any:
-        if x.size < self.divided or x.dtype != np.float32 or (line := flat(x)) is None:
+        if x.size < self.sizes.divided or x.dtype != np.float32 or (line := flat(x)) is None:
             return plain(x)
         y = empty_like(x)
-        out = flat(y)
-        parallel(lambda lo, hi: f(line[lo:hi], out=out[lo:hi]), len(line), self.lines // 4)
+        out: Any = flat(y)
+        parallel(lambda lo, hi: f(line[lo:hi], out=out[lo:hi]), len(line), self.sizes.line // 4)
         return y
 
     run.__doc__ = f"np.{f.__name__}, by pieces"
@@ -63,18 +64,29 @@ def _one(name: str, f: np.ufunc) -> Callable:
 class Elementwise(Machine):
     """Operations of large float32 arrays."""
 
-    divided = 1 << 18  # elements: with fewer, waking a thread costs more than it saves
-
     add, sub, mul, div = _two("add", np.add), _two("sub", np.subtract), _two("mul", np.multiply), _two("div", np.divide)
     maximum, minimum = _two("maximum", np.maximum), _two("minimum", np.minimum)
-    exp, log, sqrt, tanh = _one("exp", np.exp), _one("log", np.log), _one("sqrt", np.sqrt), _one("tanh", np.tanh)
+    exp, log, sqrt, tanh = _one("exp", np.exp), _one("log", np.log), _one("sqrt", np.sqrt), _one("tanh", np.tanh)  # type: ignore[assignment]
+
+    def relu(self, x):
+        if x.size < self.sizes.divided or x.dtype != np.float32 or (line := flat(x)) is None:
+            return super().relu(x)
+        y = empty_like(x)
+        out, finish = flat(y).reshape(1, -1), self.loops.finish
+
+        def some(lo, hi):
+            out[0, lo:hi] = line[lo:hi]
+            finish(out[:, lo:hi], None, None, True)
+
+        parallel(some, len(line), self.sizes.line // 4)
+        return y
 
     def relu_back(self, g, y):
-        if y.size < self.divided or y.dtype != np.float32 or g.strides != y.strides or (line := flat(y)) is None:
+        if y.size < self.sizes.divided or y.dtype != np.float32 or g.strides != y.strides or (line := flat(y)) is None:
             return super().relu_back(g, y)
         d = empty_like(y)
         gs, out, relu_back = flat(g), flat(d), self.loops.relu_back
-        parallel(lambda lo, hi: relu_back(gs[lo:hi], line[lo:hi], out[lo:hi]), len(line), self.lines // 4)
+        parallel(lambda lo, hi: relu_back(gs[lo:hi], line[lo:hi], out[lo:hi]), len(line), self.sizes.line // 4)
         return d
 
     def dropout(self, x, key, p):
@@ -86,14 +98,18 @@ class Elementwise(Machine):
         def some(lo, hi):
             self.loops.dropout(line[lo:hi], out[lo:hi], mask[lo:hi], lo, key, p, scale)
 
-        parallel(some, len(line), self.lines // 16 * 4)
+        parallel(some, len(line), self.sizes.line // 16 * 4)
         return y, kept
 
     def embedding_back(self, index, g, rows, padding_idx):
         width = g.shape[-1]
         if not self.large(g) or not g.flags.c_contiguous:
             return super().embedding_back(index, g, rows, padding_idx)
-        at, lines, d = np.ascontiguousarray(index, np.int64).reshape(-1), g.reshape(-1, width), empty((rows, width), g.dtype)
+        at, lines, d = (
+            np.ascontiguousarray(index, np.int64).reshape(-1),
+            g.reshape(-1, width),
+            empty((rows, width), g.dtype),
+        )
         at = np.where(at < 0, at + rows, at)
         d[...] = 0
         parallel(lambda lo, hi: self.loops.scatter(at, lines, d, lo, hi), width, -(-width // 2))

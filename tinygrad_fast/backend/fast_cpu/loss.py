@@ -37,7 +37,7 @@ class Losses(Machine):
         return d
 
     def _over_rows(self, f, x):
-        if x.size < self.least:
+        if x.size < self.sizes.least:
             with np.errstate(all="ignore"):
                 return f(0, len(x))
-        parallel(f, len(x), max(1, self.lines // (4 * x.shape[1])))
+        parallel(f, len(x), max(1, self.sizes.line // (4 * x.shape[1])))

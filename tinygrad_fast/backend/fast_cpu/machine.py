@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,28 @@ import numpy as np
 from ..cpu import CPU
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Measured on two cores with 1 MiB of L2 cache each; a cache of another size wants others."""
+
+    least: int = 1 << 14  # elements: with fewer, calling costs more than computing, and the plain path is as good
+    divided: int = 1 << 18  # elements of elementwise work: with fewer, waking a thread costs more than it saves
+    together: int = 1 << 19  # numbers of all parameters: with fewer, one thread updates them as fast
+    line: int = 1 << 18  # bytes of a piece that several passes run over
+    sums: int = 1 << 20  # the same where each piece leaves sums behind, which someone has to add up
+    patches: int = 1 << 20  # bytes of patches that are multiplied at a time
+    shallow: int = 128 * 128  # C O up to which a thread takes Winograd tiles from end to end
+    tiles: int = 64  # of Winograd in a block, at least,
+    thin: int = 8192  # and this over the channels where they are few
+    chunk: int = 2048  # tiles between the stages of the deep schedule
+
+
 class Machine(CPU):
-    """Sizes were measured on two cores with 1 MiB of L2 cache each; a cache of another size wants others."""
+    """`loops`: "plain" or "compiled"; by default compiled where Numba is installed."""
 
-    least = 1 << 14  # elements: with fewer, calling costs more than computing, and the plain path is as good
-    lines = 1 << 18  # bytes of an array that several passes run over
-    rows = 1 << 20  # bytes of patches that are multiplied at a time
-    shallow = 128 * 128  # C O up to which a thread takes Winograd tiles from end to end
-    tiles, deep_tiles, chunk_tiles = 128, 64, 2048  # of a block: shallow; deep; and between its stages
-
-    def __init__(self, loops: str | None = None):
-        self._loops, self._which = None, loops
+    def __init__(self, loops: str | None = None, sizes: Sizes = Sizes()):
+        self.sizes, self._which = sizes, loops
+        self._loops: Any = None
 
     @property
     def loops(self) -> Any:
@@ -32,4 +44,4 @@ class Machine(CPU):
 
     def large(self, x: Any) -> bool:
         """True for an array in float32 that is worth dividing."""
-        return x.dtype == np.float32 and x.size >= self.least
+        return x.dtype == np.float32 and x.size >= self.sizes.least

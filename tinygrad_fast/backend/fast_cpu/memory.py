@@ -1,9 +1,9 @@
 """A caching allocator: large arrays live in memory that earlier arrays have left.
 
-Why. A training step makes and drops the same few hundred arrays again and again. NumPy asks the C library for each, and
-that asks the operating system for anything large: fresh pages, which are zeroed one by one when they are first touched.
-On the machines measured, writing to fresh pages costs six times as much as writing to old ones, and a training step
-takes about twice as long.
+Why. A training step makes and drops the same few hundred arrays again and again. NumPy asks the C library for each,
+which asks the operating system for anything large: fresh pages, zeroed one by one as they are first touched. Measured:
+writing to fresh pages takes three to six times as long as writing to old ones, and a training step of ResNet-9 1.2 to
+2 times, depending on the system.
 
 How. `empty` lends an array out of a block of a rounded size (eight sizes to each power of two, so at most an eighth is
 wasted). The array's memory belongs to a `Lease`; when the last view of it has died, Python deletes the lease, and the
@@ -16,7 +16,7 @@ What can go wrong, and why it does not:
   array can reach it any more;
 * threads: a lease may die in any thread, at any moment, even inside `empty` (the garbage collector runs where it
   likes). So its death only appends to a deque, which is atomic; shelves and counts change under the lock alone;
-* growth: what lies on shelves is bounded by `limit`; beyond it the sizes that were not asked for longest are given back.
+* growth: what lies on shelves is bounded by `limit`; beyond it the sizes not asked for longest are given back.
 
 `figures()` tells what is where, `release()` gives everything unused back. Small arrays stay with NumPy.
 """
@@ -72,21 +72,25 @@ class Memory:
     def _block(self, size: int) -> Block:
         with self._lock:
             self._settle()
-            shelf = self._shelves.get(size)
-            if shelf is not None:
+            if shelf := self._shelves.get(size):
                 self._shelves.move_to_end(size)
-            self._lent += size
-            self._peak = max(self._peak, self._lent)
-            if shelf:
                 self._shelved -= size
                 self._reused += 1
+                self._lend(size)
                 return shelf.pop()
-            self._fresh += 1
         try:
-            return fresh(size)
+            block = fresh(size)
         except MemoryError:
             self.release()
-            return fresh(size)
+            block = fresh(size)
+        with self._lock:
+            self._fresh += 1
+            self._lend(size)
+        return block
+
+    def _lend(self, size: int) -> None:
+        self._lent += size
+        self._peak = max(self._peak, self._lent)
 
     def _settle(self) -> None:
         """What has come back goes onto its shelf; what is too much goes for good. The caller holds the lock."""
@@ -115,18 +119,13 @@ class Memory:
         how many requests were `reused`, met from a shelf, and `fresh`."""
         with self._lock:
             self._settle()
-            return {
-                "allocated": self._lent,
-                "cached": self._shelved,
-                "peak": self._peak,
-                "reused": self._reused,
-                "fresh": self._fresh,
-            }
+            counts = {"reused": self._reused, "fresh": self._fresh}
+            return {"allocated": self._lent, "cached": self._shelved, "peak": self._peak} | counts
 
 
 def rounded(size: int) -> int:
     """The next of the block sizes, eight to each power of two."""
-    step = 1 << max(0, (size - 1).bit_length() - 3)
+    step = 1 << max(0, (size - 1).bit_length() - 4)
     return -(-size // step) * step
 
 

@@ -7,8 +7,8 @@ NumPy and compiled loops release Python's lock while they work, so threads are e
   another (measured: twice as slow). It gets its number back when the last region has ended. Outside, for single large
   matrix products, BLAS divides the work itself, and better than we could.
 
-The caller works along; a call inside a block runs in its own thread; a forked child makes a pool of its own; at exit
-the interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, by default one
+The caller works along; a call inside a block runs in its own thread; a forked child makes its own pool; at exit the
+interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, by default one
 for each core that the process may use.
 """
 

@@ -1,4 +1,4 @@
-"""Optimiser steps over lists of parameters: each piece of a weight is read and written once, while it is in the cache."""
+"""Optimiser steps over lists of parameters: each piece of a weight is read once, and written while in the cache."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from .threads import parallel
 class Updates(Machine):
     """sgd_ and adam_ on float32 parameters; others take the definition."""
 
-    together = 1 << 19  # numbers in all: with fewer, one thread is as fast
-
     def _pieces(self, ws, gs, *memory):
-        """(w, g, ...) as lines of at most `lines` bytes; None if one is not float32, or memory lies unlike its weight."""
+        """(w, g, ...) as lines of one piece each; None if one is not float32, or memory lies unlike its weight."""
         found = []
         for w, g, *rest in zip(ws, gs, *memory, strict=True):
             line = flat(w)
@@ -30,13 +28,13 @@ class Updates(Machine):
             if gs_line is None:
                 np.copyto(copy := empty_like(w), g)
                 gs_line = flat(copy)
-            rows, step = [line, gs_line, *rest], self.lines // 4
+            rows, step = [line, gs_line, *rest], self.sizes.line // 4
             found += [[a[lo : lo + step] for a in rows] for lo in range(0, len(line), step)]
         return found
 
     def _all(self, pieces, f):
         total = sum(len(p[0]) for p in pieces)
-        if total < self.together:
+        if total < self.sizes.together:
             with np.errstate(all="ignore"):
                 for p in pieces:
                     f(p)

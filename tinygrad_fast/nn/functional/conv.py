@@ -24,14 +24,15 @@ def conv2d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    residual: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    """y[n, o, i, j] = b[o] + sum over c, p, q of x[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q], then relu?
+    """relu?(sum over c, p, q of x[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q] + b[o] + residual[n, o, i, j])
 
     input (N, C, H, W) or (C, H, W); weight (O, C/groups, KH, KW); bias (O,). Result (N, O, OH, OW),
     OH = (H + 2 pad - d (KH - 1) - 1) // s + 1; padding "same" keeps H and W at stride 1, "valid" is 0.
-    relu: max(., 0) in the same pass. Cross-correlation: the kernel is not flipped.
-    Raises ValueError for shapes that do not fit, TypeError for different dtypes.
+    residual, of the result's shape, and relu, max(., 0), are part of the same pass. Cross-correlation: the kernel is
+    not flipped. Raises ValueError for shapes that do not fit, TypeError for different dtypes.
     """
     x = _checked("conv2d", input, weight, bias, 2, groups)
     stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
@@ -39,9 +40,12 @@ def conv2d(
     if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
         x = apply(ops.pad, x, widths=((0, 0),) * (x.ndim - 2) + tuple((0, b - a) for a, b in pads), value=0.0)
     options = {"stride": stride, "padding": (pads[0][0], pads[1][0]), "dilation": dilation, "groups": groups}
+    if residual is not None:
+        geometry.one_type("conv2d", input=x, residual=residual)
+        residual = residual.unsqueeze(0) if x.ndim == 3 else residual
     if x.ndim == 3:
-        return apply(ops.conv2d, x.unsqueeze(0), weight, bias, relu=relu, **options).squeeze(0)
-    return apply(ops.conv2d, x, weight, bias, relu=relu, **options)
+        return apply(ops.conv2d, x.unsqueeze(0), weight, bias, residual, relu=relu, **options).squeeze(0)
+    return apply(ops.conv2d, x, weight, bias, residual, relu=relu, **options)
 
 
 def conv1d(

@@ -12,25 +12,37 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, fused multiply-add; NaN and infinity stay what they are
+FAST = {
+    "reassoc",
+    "contract",
+    "nsz",
+    "arcp",
+}  # sums in any order, fused multiply-add; NaN and infinity stay
 ZERO, TWO, FOUR, FIVE, EIGHT = map(np.float32, (0, 2, 4, 5, 8))
 
 
 class Loop:
-    """A function that is compiled when it is first called. `types`: of its arguments, as Numba spells them."""
+    """A function that is compiled at its first call. `spelled`: the types of its arguments, as Numba spells them."""
 
-    def __init__(self, f: Callable, types: str):
-        self.f, self.run = f, None
-        self.types = types.replace("?", "").replace("f4", "float32").replace("i8", "int64").replace("b1", "boolean")
-        self.types = self.types.replace("u1", "uint8").replace("u4", "uint32").replace("f8", "float64")
-        self.optional = [(i, np.empty((0,) * (t.count(",") + 1), np.float32)) for i, t in enumerate(types.split(" ")) if "?" in t]
+    def __init__(self, f: Callable, spelled: str):
+        self.f = f
+        self.run: Any = None
+        self.signature = (
+            spelled.replace("?", "").replace("f4", "float32").replace("i8", "int64").replace("b1", "boolean")
+        )
+        self.signature = self.signature.replace("u1", "uint8").replace("u4", "uint32").replace("f8", "float64")
+        self.optional = [
+            (i, np.empty((0,) * (t.count(",") + 1), np.float32)) for i, t in enumerate(spelled.split(" ")) if "?" in t
+        ]
         self.__doc__ = f.__doc__
 
     def __call__(self, *args: Any) -> None:
         if self.run is None:
-            self.run = njit(f"void({self.types.replace(' ', ', ')})", nogil=True, cache=True, fastmath=FAST)(self.f)
+            self.run = njit(f"void({self.signature.replace(' ', ', ')})", nogil=True, cache=True, fastmath=FAST)(self.f)
         if self.optional:
             given = list(args)
             for i, nothing in self.optional:
@@ -45,53 +57,63 @@ class Loop:
             self.run(*(a.copy() if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in args))
 
 
-def loop(types: str) -> Callable[[Callable], Loop]:
-    return lambda f: Loop(f, types)
+def loop(spelled: str) -> Callable[[Callable], Loop]:
+    return lambda f: Loop(f, spelled)
 
 
-inner = njit(nogil=True, fastmath=FAST, cache=True, inline="never")
+inner = njit(nogil=True, fastmath=FAST, cache=True, inline="always")
 
 
 # ------------------------------------------------------------------------------------------------------------- windows
 
-IMAGES, LINES, LINE, TILES = "f4[:,:,:,::1]", "f4[:,::1]", "f4[::1]", "f4[:,:,::1]"
+IMAGES, LINES, LINE = "f4[:,:,:,::1]", "f4[:,::1]", "f4[::1]"
 WINDOW = " ".join(["i8"] * 8)  # OH or none, OW, KH, KW, strides, paddings
+
+
+@inner
+def run(a, at, b, to, n):
+    """b[to : to + n] <- a[at : at + n], flat arrays. (Unsigned places need no test for negative ones.)"""
+    at, to = np.uint64(at), np.uint64(to)
+    for k in range(np.uint64(n)):
+        b[to + k] = a[at + k]
 
 
 @loop(f"{IMAGES} {LINES} i8 i8 {WINDOW}")
 def patches(x, rows, lo, hi, oh, ow, kh, kw, sh, sw, ph, pw):
     """rows (.., KH KW C) <- the patch of each pixel in the output rows lo..hi, which are counted through all images."""
-    n, h, w, c = x.shape
+    _, h, w, c = x.shape
+    pixels, out, to, width = x.reshape(x.size), rows.reshape(rows.size), 0, kw * c
     for r in range(lo, hi):
         i, top = r // oh, r % oh * sh - ph
         for b in range(ow):
-            left, line = b * sw - pw, (r - lo) * ow + b
+            left = b * sw - pw
+            first, last = max(0, -left) * c, min(kw, w - left) * c  # the part of the patch's rows that lies in x
             for u in range(kh):
-                for v in range(kw):
-                    at = (u * kw + v) * c
-                    if 0 <= top + u < h and 0 <= left + v < w:
-                        for k in range(c):
-                            rows[line, at + k] = x[i, top + u, left + v, k]
-                    else:
-                        for k in range(c):
-                            rows[line, at + k] = ZERO
+                if not 0 <= top + u < h or first >= last:
+                    out[to : to + width] = ZERO
+                else:
+                    if last - first < width:
+                        out[to : to + width] = ZERO
+                    run(pixels, ((i * h + top + u) * w + left) * c + first, out, to + first, last - first)
+                to += width
 
 
 @loop(f"{LINES} {IMAGES} i8 i8 i8 i8 i8 i8 i8")
 def unpatches(rows, d, ow, kh, kw, sh, sw, ph, pw):
     """`patches` in reverse, over whole images: d <- the rows added up where their patches lay."""
     n, h, w, c = d.shape
-    oh = len(rows) // (n * ow)
+    oh, width = len(rows) // (n * ow), kw * c
+    given, pixels = rows.reshape(rows.size), d.reshape(d.size)
     d[:] = ZERO
     for line in range(len(rows)):
-        i, a, b = line // (oh * ow), line // ow % oh, line % ow
+        i, top, left = line // (oh * ow), line // ow % oh * sh - ph, line % ow * sw - pw
+        first, last = max(0, -left) * c, min(kw, w - left) * c
         for u in range(kh):
-            y = a * sh - ph + u
-            for v in range(kw):
-                z, at = b * sw - pw + v, (u * kw + v) * c
-                if 0 <= y < h and 0 <= z < w:
-                    for k in range(c):
-                        d[i, y, z, k] += rows[line, at + k]
+            if 0 <= top + u < h:
+                at = np.uint64((line * kh + u) * width + first)
+                to = np.uint64(((i * h + top + u) * w + left) * c + first)
+                for k in range(np.uint64(max(0, last - first))):
+                    pixels[to + k] += given[at + k]
 
 
 @loop(f"{LINES} {LINE}? {LINES}? b1")
@@ -110,121 +132,187 @@ def finish(y, b, res, relu):
 
 
 # ------------------------------------------------------------------------------------------------------------ winograd
+# A tile is taken 16 channels at a time: 6 x 6 vectors of 16 numbers, as wide as the widest registers, in a buffer d of
+# its own. There each matrix is applied in place, down and then across, and nothing but these loops touches d: that is
+# what lets the compiler make one instruction of 16 numbers.
+
+LANES = 16
+
+
+@intrinsic
+def move(typing, a, at, b, to):
+    """b[to : to + LANES] <- a[at : at + LANES], flat arrays: one load and one store.
+
+    A loop of 16 would be unrolled into 16 single moves: the compiler cannot know that a and b do not overlap.
+    """
+
+    def generate(context, builder, signature, args):
+        vector = ir.VectorType(ir.FloatType(), LANES).as_pointer()
+        place = [
+            builder.bitcast(builder.gep(context.make_array(kind)(context, builder, array).data, [start]), vector)
+            for kind, array, start in ((signature.args[i], args[i], args[i + 1]) for i in (0, 2))
+        ]
+        builder.store(builder.load(place[0], align=4), place[1], align=4)
+        return context.get_dummy_value()
+
+    return types.void(a, types.int64, b, types.int64), generate
 
 
 @inner
-def load(x, i, top, left, d):
-    """d <- the pixels of x[i] from (top, left), 0 outside"""
-    _, h, w, c = x.shape
-    for a in range(d.shape[0]):
-        for b in range(d.shape[1]):
-            if 0 <= top + a < h and 0 <= left + b < w:
-                for k in range(c):
-                    d[a, b, k] = x[i, top + a, left + b, k]
-            else:
-                for k in range(c):
-                    d[a, b, k] = ZERO
+def move_some(a, at, b, to, n):
+    """The same for n numbers, fewer than LANES"""
+    for k in range(n):
+        b[to + k] = a[at + k]
 
 
-@loop(f"{IMAGES} {TILES} i8 i8 i8 i8 i8 i8 i8")
+@inner
+def load(x, shape, i, top, left, channel, size, d):
+    """d <- the size x size pixels of image i of x from (top, left), 0 outside; LANES channels, or what is left"""
+    _, h, w, c = shape
+    n = min(LANES, c - channel)
+    a0, a1, b0, b1 = max(0, -top), min(size, h - top), max(0, -left), min(size, w - left)
+    if (a1 - a0) * (b1 - b0) < size * size:
+        d[:] = ZERO
+    for a in range(a0, a1):
+        at = ((i * h + top + a) * w + left + b0) * c + channel
+        if n == LANES:
+            for b in range(b0, b1):
+                move(x, at, d, (6 * a + b) * LANES)
+                at += c
+        else:
+            for b in range(b0, b1):
+                move_some(x, at, d, (6 * a + b) * LANES, n)
+                at += c
+
+
+@inner
+def store(d, v, at, plane, n):
+    """v <- d: n numbers to each of the 36 planes, from place `at` of a plane on"""
+    if n == LANES:
+        for place in range(36):
+            move(d, place * LANES, v, at + place * plane)
+    else:
+        for place in range(36):
+            move_some(d, place * LANES, v, at + place * plane, n)
+
+
+@inner
+def by_bt(d, at, step):
+    """B^T times the six vectors at `at`, `step` apart, in their place"""
+    step *= LANES
+    for k in range(at * LANES, (at + 1) * LANES):
+        x0, x1, x2, x3, x4, x5 = d[k], d[step + k], d[2 * step + k], d[3 * step + k], d[4 * step + k], d[5 * step + k]
+        e, o, f, g = x4 - FOUR * x2, x3 - FOUR * x1, x4 - x2, TWO * (x3 - x1)
+        d[k] = FOUR * x0 - FIVE * x2 + x4
+        d[step + k] = e + o
+        d[2 * step + k] = e - o
+        d[3 * step + k] = f + g
+        d[4 * step + k] = f - g
+        d[5 * step + k] = FOUR * x1 - FIVE * x3 + x5
+
+
+@inner
+def by_at(d, at, step):
+    """A^T times the six vectors: four, in the place of the first"""
+    step *= LANES
+    for k in range(at * LANES, (at + 1) * LANES):
+        x1, x2, x3, x4 = d[step + k], d[2 * step + k], d[3 * step + k], d[4 * step + k]
+        p, q, u, v = x1 + x2, x1 - x2, x3 + x4, x3 - x4
+        d[k] = d[k] + p + u
+        d[step + k] = q + TWO * v
+        d[2 * step + k] = p + FOUR * u
+        d[3 * step + k] = q + EIGHT * v + d[5 * step + k]
+
+
+@inner
+def by_a(d, at, step):
+    """A times the first four vectors: six"""
+    step *= LANES
+    for k in range(at * LANES, (at + 1) * LANES):
+        x0, x1, x2, x3 = d[k], d[step + k], d[2 * step + k], d[3 * step + k]
+        p, q, u, v = x0 + x2, x1 + x3, x0 + FOUR * x2, TWO * x1 + EIGHT * x3
+        d[step + k] = p + q
+        d[2 * step + k] = p - q
+        d[3 * step + k] = u + v
+        d[4 * step + k] = u - v
+        d[5 * step + k] = x3
+
+
+@loop(f"{IMAGES} {LINES} i8 i8 i8 i8 i8 i8 i8")
 def tiles_in(x, v, lo, hi, t, th, tw, p, q):
-    """v[:, t:] <- B^T d B of the tiles in tile rows lo..hi; d 6 x 6, every 4 pixels, the first at (-p, -q)"""
-    c = x.shape[3]
-    d, s = np.empty((6, 6, c), np.float32), np.empty((6, 6, c), np.float32)
+    """v[:, t C:] <- B^T d B of the tiles in tile rows lo..hi; d 6 x 6, every 4 pixels, the first at (-p, -q)"""
+    d, c, pixels, out = np.zeros(36 * LANES, np.float32), x.shape[3], x.reshape(x.size), v.reshape(v.size)
     for r in range(lo, hi):
         for b in range(tw):
-            load(x, r // th, r % th * 4 - p, b * 4 - q, d)
-            for j in range(6):
-                for k in range(c):
-                    x0, x1, x2, x3, x4, x5 = d[0, j, k], d[1, j, k], d[2, j, k], d[3, j, k], d[4, j, k], d[5, j, k]
-                    e, o, f, g = x4 - FOUR * x2, x3 - FOUR * x1, x4 - x2, TWO * (x3 - x1)
-                    s[0, j, k] = FOUR * x0 - FIVE * x2 + x4
-                    s[1, j, k] = e + o
-                    s[2, j, k] = e - o
-                    s[3, j, k] = f + g
-                    s[4, j, k] = f - g
-                    s[5, j, k] = FOUR * x1 - FIVE * x3 + x5
-            for i in range(6):
-                for k in range(c):
-                    x0, x1, x2, x3, x4, x5 = s[i, 0, k], s[i, 1, k], s[i, 2, k], s[i, 3, k], s[i, 4, k], s[i, 5, k]
-                    e, o, f, g = x4 - FOUR * x2, x3 - FOUR * x1, x4 - x2, TWO * (x3 - x1)
-                    v[6 * i, t, k] = FOUR * x0 - FIVE * x2 + x4
-                    v[6 * i + 1, t, k] = e + o
-                    v[6 * i + 2, t, k] = e - o
-                    v[6 * i + 3, t, k] = f + g
-                    v[6 * i + 4, t, k] = f - g
-                    v[6 * i + 5, t, k] = FOUR * x1 - FIVE * x3 + x5
+            for channel in range(0, c, LANES):
+                load(pixels, x.shape, r // th, r % th * 4 - p, b * 4 - q, channel, 6, d)
+                for j in range(6):
+                    by_bt(d, j, 6)
+                for j in range(6):
+                    by_bt(d, 6 * j, 1)
+                store(d, out, t * c + channel, v.shape[1], min(LANES, c - channel))
             t += 1
 
 
-@loop(f"{TILES} {IMAGES} i8 i8 i8 i8 i8 {LINE}? {IMAGES}? b1")
+@loop(f"{LINES} {IMAGES} i8 i8 i8 i8 i8 {LINE}? {IMAGES}? b1")
 def tiles_out(m, y, lo, hi, t, th, tw, b, res, relu):
     """y <- relu?(A^T m A + b + res): 4 x 4 pixels from each tile, those outside y left out"""
-    n, h, w, o = y.shape
-    s, d = np.empty((4, 6, o), np.float32), np.empty((4, 4, o), np.float32)
+    (_, h, w, o), plane, d = y.shape, m.shape[1], np.zeros(36 * LANES, np.float32)
+    given, pixels, more, extra = (
+        m.reshape(m.size),
+        y.reshape(y.size),
+        res.reshape(res.size),
+        np.zeros(LANES, np.float32),
+    )
     for r in range(lo, hi):
-        image, top = r // th, r % th * 4
+        i, top = r // th, r % th * 4
         for z in range(tw):
-            for j in range(6):
-                for k in range(o):
-                    p, q = m[6 + j, t, k] + m[12 + j, t, k], m[6 + j, t, k] - m[12 + j, t, k]
-                    u, v = m[18 + j, t, k] + m[24 + j, t, k], m[18 + j, t, k] - m[24 + j, t, k]
-                    s[0, j, k] = m[j, t, k] + p + u
-                    s[1, j, k] = q + TWO * v
-                    s[2, j, k] = p + FOUR * u
-                    s[3, j, k] = q + EIGHT * v + m[30 + j, t, k]
-            for i in range(4):
-                for k in range(o):
-                    p, q = s[i, 1, k] + s[i, 2, k], s[i, 1, k] - s[i, 2, k]
-                    u, v = s[i, 3, k] + s[i, 4, k], s[i, 3, k] - s[i, 4, k]
-                    d[i, 0, k] = s[i, 0, k] + p + u
-                    d[i, 1, k] = q + TWO * v
-                    d[i, 2, k] = p + FOUR * u
-                    d[i, 3, k] = q + EIGHT * v + s[i, 5, k]
-            for i in range(min(4, h - top)):
-                for j in range(min(4, w - 4 * z)):
-                    if b.size:
-                        for k in range(o):
-                            d[i, j, k] += b[k]
-                    if res.size:
-                        for k in range(o):
-                            d[i, j, k] += res[image, top + i, 4 * z + j, k]
-                    if relu:
-                        for k in range(o):
-                            d[i, j, k] = max(d[i, j, k], ZERO)
-                    for k in range(o):
-                        y[image, top + i, 4 * z + j, k] = d[i, j, k]
+            for channel in range(0, o, LANES):
+                n = min(LANES, o - channel)
+                if n == LANES:
+                    for place in range(36):
+                        move(given, place * plane + t * o + channel, d, place * LANES)
+                else:
+                    for place in range(36):
+                        move_some(given, place * plane + t * o + channel, d, place * LANES, n)
+                for j in range(6):
+                    by_at(d, j, 6)
+                for j in range(4):
+                    by_at(d, 6 * j, 1)
+                for a in range(min(4, h - top)):
+                    for e in range(min(4, w - 4 * z)):
+                        at, to = (6 * a + e) * LANES, ((i * h + top + a) * w + 4 * z + e) * o + channel
+                        if b.size:
+                            move_some(b, channel, extra, 0, n)
+                            for k in range(LANES):
+                                d[at + k] += extra[k]
+                        if res.size:
+                            move_some(more, to, extra, 0, n)
+                            for k in range(LANES):
+                                d[at + k] += extra[k]
+                        if relu:
+                            for k in range(LANES):
+                                d[at + k] = max(d[at + k], ZERO)
+                        if n == LANES:
+                            move(d, at, pixels, to)
+                        else:
+                            move_some(d, at, pixels, to, n)
             t += 1
 
 
-@loop(f"{IMAGES} {TILES} i8 i8 i8 i8 i8")
+@loop(f"{IMAGES} {LINES} i8 i8 i8 i8 i8")
 def tiles_back(g, m, lo, hi, t, th, tw):
-    """m[:, t:] <- A g A^T, the adjoint of `tiles_out`"""
-    o = g.shape[3]
-    d, s = np.empty((4, 4, o), np.float32), np.empty((6, 4, o), np.float32)
+    """m[:, t O:] <- A g A^T, the adjoint of `tiles_out`"""
+    d, o, pixels, out = np.zeros(36 * LANES, np.float32), g.shape[3], g.reshape(g.size), m.reshape(m.size)
     for r in range(lo, hi):
         for b in range(tw):
-            load(g, r // th, r % th * 4, b * 4, d)
-            for j in range(4):
-                for k in range(o):
-                    x0, x1, x2, x3 = d[0, j, k], d[1, j, k], d[2, j, k], d[3, j, k]
-                    p, q, u, v = x0 + x2, x1 + x3, x0 + FOUR * x2, TWO * x1 + EIGHT * x3
-                    s[0, j, k] = x0
-                    s[1, j, k] = p + q
-                    s[2, j, k] = p - q
-                    s[3, j, k] = u + v
-                    s[4, j, k] = u - v
-                    s[5, j, k] = x3
-            for i in range(6):
-                for k in range(o):
-                    x0, x1, x2, x3 = s[i, 0, k], s[i, 1, k], s[i, 2, k], s[i, 3, k]
-                    p, q, u, v = x0 + x2, x1 + x3, x0 + FOUR * x2, TWO * x1 + EIGHT * x3
-                    m[6 * i, t, k] = x0
-                    m[6 * i + 1, t, k] = p + q
-                    m[6 * i + 2, t, k] = p - q
-                    m[6 * i + 3, t, k] = u + v
-                    m[6 * i + 4, t, k] = u - v
-                    m[6 * i + 5, t, k] = x3
+            for channel in range(0, o, LANES):
+                load(pixels, g.shape, r // th, r % th * 4, b * 4, channel, 4, d)
+                for j in range(4):
+                    by_a(d, j, 6)
+                for j in range(6):
+                    by_a(d, 6 * j, 1)
+                store(d, out, t * o + channel, m.shape[1], min(LANES, o - channel))
             t += 1
 
 
@@ -233,8 +321,8 @@ def tiles_back(g, m, lo, hi, t, th, tw):
 
 @loop(f"{LINES} {LINE} {LINE}")
 def moments(x, mean, m2):
-    """mean and sum of squared differences from it, of each column: sums of differences from the first row"""
-    n, c = x.shape
+    """mean and sum of squared differences from it, of each column"""
+    n, c = x.shape  # one pass: sums of differences from the first row, which is as far from zero as the mean is
     s, q = np.zeros(c, np.float32), np.zeros(c, np.float32)
     for r in range(n):
         for k in range(c):
@@ -317,7 +405,7 @@ POOL = " ".join(["i8"] * 10)  # lo, hi, KH, KW, strides, paddings, dilations
 
 @loop(f"{IMAGES} {IMAGES} {TAPS} {POOL}")
 def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
-    """Images lo..hi of y and tap <- the largest of each window and its place there; the first of equals, NaN above all"""
+    """Images lo..hi of y, tap <- the largest of each window and its place there; the first of equals, NaN above all"""
     _, h, w, c = x.shape
     _, oh, ow, _ = y.shape
     for i in range(lo, hi):
@@ -417,7 +505,7 @@ def cross_entropy_back(a, logp, t, ignored, d):
 
 @loop(f"i8[::1] {LINES} {LINES} i8 i8")
 def scatter(index, g, d, first, last):
-    """Columns first..last of d: row index[i] += row i of g."""
+    """Columns first..last of d: row index[i] += row i of g, for all i"""
     for i in range(len(index)):
         for k in range(first, last):
             d[index[i], k] += g[i, k]

@@ -1,0 +1,341 @@
+"""The fast CPU: what the laws do not see. Who answers for what, the two sets of loops, layouts, threads, memory."""
+
+import inspect
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import tinygrad_fast as tf
+import tinygrad_fast.nn.functional as F
+from tinygrad_fast import backend, models, nn, optim
+from tinygrad_fast.backend import CPU, Composed, FastCPU
+from tinygrad_fast.backend.fast_cpu import Sizes, layout, loops, threads, winograd
+from tinygrad_fast.backend.fast_cpu.loops import plain
+
+NUMBA = pytest.param("compiled", marks=pytest.mark.skipif(not loops.installed(), reason="Numba is not installed"))
+BOTH = pytest.mark.parametrize("which", ["plain", NUMBA])
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def images(n, c, h, w, seed=0):
+    """(N, C, H, W) that lies channels-last."""
+    return normal(n, h, w, c, seed=seed).transpose(0, 3, 1, 2)
+
+
+# ---------------------------------------------------------------------------------------------------- who does what
+
+
+def test_it_answers_to_cpu():
+    assert type(backend.get("cpu")) is FastCPU and tf.zeros(2).xp is backend.get("cpu")
+
+
+def test_it_overrides_names_and_hides_none():
+    """A part of it has private names of its own: one that CPU or another part has, too, would replace it unseen."""
+    base = set(dir(CPU)) | set(dir(Composed))
+    seen = {}
+    for part in FastCPU.__mro__[: FastCPU.__mro__.index(CPU)]:
+        for name, value in vars(part).items():
+            if name.startswith("__"):
+                continue
+            if name in base:
+                assert not name.startswith("_") and callable(value) == callable(getattr(CPU, name)), (part, name)
+            assert name not in seen or name == "name", f"{name} is defined by {part} and {seen[name]}"
+            seen[name] = part
+
+
+def test_overrides_take_what_the_definitions_take():
+    for name, _ in inspect.getmembers(CPU, callable):
+        mine, theirs = getattr(FastCPU, name), getattr(CPU, name)
+        if mine is theirs or name.startswith("__") or name in ("exp", "log", "sqrt", "tanh"):  # NumPy's own
+            continue
+        a, b = (list(inspect.signature(inspect.unwrap(f)).parameters) for f in (mine, theirs))
+        assert a == b, f"{name}: {a} is not {b}"
+
+
+WAYS = [
+    ((8, 16, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd"),
+    ((8, 16, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "winograd"),
+    ((8, 16, 3, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1, "patches"),
+    ((8, 16, 16, 16), (3, 3), (2, 2), (1, 1), (1, 1), 1, "patches"),
+    ((8, 16, 16, 16), (3, 3), (1, 1), (3, 3), (1, 1), 1, "patches"),
+    ((8, 16, 16, 16), (1, 1), (1, 1), (0, 0), (1, 1), 1, "patches"),
+    ((8, 64, 112, 112), (7, 7), (2, 2), (3, 3), (1, 1), 1, "patches"),
+    ((8, 16, 16, 16), (3, 3), (1, 1), (2, 2), (2, 2), 1, "by image"),
+    ((8, 16, 16, 16), (3, 3), (1, 1), (1, 1), (1, 1), 16, "by image"),
+]
+
+
+@pytest.mark.parametrize("out, k, stride, padding, dilation, groups, way", WAYS)
+def test_the_way_of_each_convolution(out, k, stride, padding, dilation, groups, way):
+    assert FastCPU().way(out, k, stride, padding, dilation, groups) == way
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_what_is_not_float32_takes_the_plain_path(dtype):
+    x, w = (normal(*s).astype(dtype) for s in ((4, 8, 20, 20), (8, 8, 3, 3)))
+    geometry = dict(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
+    np.testing.assert_array_equal(FastCPU().conv2d(x, w, **geometry), CPU().conv2d(x, w, **geometry))
+
+
+# -------------------------------------------------------------------------------------------------------------- loops
+
+
+def public(module):
+    return {n: f for n, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == module.__name__}
+
+
+@pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
+def test_both_languages_say_the_same_things():
+    """Every compiled loop stands in plain.py under its name, with its arguments and its meaning."""
+    from tinygrad_fast.backend.fast_cpu.loops import compiled
+
+    mine = {n: f for n, f in vars(compiled).items() if isinstance(f, compiled.Loop)}
+    assert len(mine) >= 18
+    for name, loop in mine.items():
+        twin = getattr(plain, name)
+        assert list(inspect.signature(loop.f).parameters) == list(inspect.signature(twin).parameters), name
+        assert loop.__doc__.split("\n")[0] == twin.__doc__.split("\n")[0], name
+
+
+@pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
+def test_compiled_loops_take_read_only_arrays():
+    y = np.empty(5000, np.float32)
+    g = np.broadcast_to(np.float32(2), 5000)
+    loops.choose("compiled").relu_back(np.ascontiguousarray(g), np.broadcast_to(np.float32(1), (5000,)).copy(), y)
+    frozen = normal(5000)
+    frozen.flags.writeable = False
+    loops.choose("compiled").relu_back(frozen, np.ones(5000, np.float32), y)
+    np.testing.assert_array_equal(y, frozen)
+    with pytest.raises(TypeError):
+        loops.choose("compiled").relu_back(normal(4).astype(np.float64), normal(4), y)
+
+
+@BOTH
+@pytest.mark.parametrize("large", [1e4, -1e4])
+def test_moments_far_from_zero(which, large):
+    """A mean ten thousand times the deviation costs no digits of the variance."""
+    xp = FastCPU(which)
+    x = np.float32(large) + images(64, 16, 8, 8)
+    _, mean, _, var = xp.batch_norm(x, None, None, None, eps=1e-5, relu=False)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(mean, wide.mean((0, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(var, wide.var((0, 2, 3)), rtol=2e-3)
+
+
+@BOTH
+def test_nan_and_infinity_are_kept(which):
+    """A loss that diverges must show, whatever the loops do with it."""
+    xp, x = FastCPU(which, Sizes(least=0)), images(2, 3, 8, 8)
+    x[0, 1, 2, 3], x[1, 0, 0, 0] = np.nan, np.inf
+    geometry = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1))
+    y, _ = xp.max_pool2d(x, out=(4, 4), **geometry)
+    assert np.isnan(y[0, 1, 1, 1]) and np.isinf(y[1, 0, 0, 0]) and np.isfinite(y).sum() == y.size - 2
+    with np.errstate(all="ignore"):
+        y = xp.batch_norm(x, None, None, None, eps=1e-5, relu=True)[0]
+        logits = x.transpose(0, 2, 3, 1).reshape(-1, 3)
+        loss, *_ = xp.cross_entropy(logits, np.zeros(128, np.int64), None, -100, 0.0, "none")
+    assert np.isnan(y[:, 1]).all() and np.isfinite(y[:, 2]).all()
+    assert np.isnan(loss).any() and np.isfinite(loss).sum() >= 126
+
+
+@BOTH
+def test_dropout_draws_the_numbers_of_the_plain_cpu(which):
+    key, x = np.array([7, 0, 3], np.uint32), normal(100_003)
+    y, kept = FastCPU(which, Sizes(line=4096)).dropout(x, key, p=0.3)
+    want, where = CPU().dropout(x, key, p=0.3)
+    np.testing.assert_array_equal(kept, where)
+    np.testing.assert_array_equal(y, want)
+
+
+@BOTH
+@given(st.integers(4, 13), st.integers(4, 13), st.integers(0, 2), st.integers(1, 20), st.integers(1, 20))
+def test_winograd_is_a_convolution(which, h, w, p, c, o):
+    """Any height and width, any padding, any number of channels, both schedules: 1e-5 of the largest output."""
+    x, k = images(2, c, h + 2 * max(0, 1 - p), w + 2 * max(0, 1 - p)), normal(3, 3, c, o, seed=1)
+    want = CPU().conv2d(x, k.transpose(3, 2, 0, 1), (1, 1), (p, p), (1, 1), 1).transpose(0, 2, 3, 1)
+    for shallow in (0, 1 << 20):
+        xp, y = FastCPU(which, Sizes(shallow=shallow, chunk=8)), np.full(want.shape, np.nan, np.float32)
+        winograd.conv(xp, layout.nhwc(x), winograd.filters(k), y, (p, p), None, None, False)
+        assert np.abs(y - want).max() <= 3e-5 * np.abs(want).max() + 1e-6
+
+
+def test_the_matrices_of_winograd():
+    """In exact arithmetic the scheme is a convolution: A^T [(G w) * (B^T d)] for every tap and every pixel."""
+    bt, g, at = (m.astype(np.float64) for m in (winograd.BT, winograd.G, winograd.AT))
+    g = np.round(g * 24) / 24  # float32 holds no thirds
+    for i in range(6):
+        for j in range(3):
+            d, w = np.eye(6)[i], np.eye(3)[j]
+            y = at @ ((g @ w) * (bt @ d))
+            np.testing.assert_allclose(y, [np.dot(d[k : k + 3], w) for k in range(4)], atol=1e-12)
+
+
+# -------------------------------------------------------------------------------------------- layouts, threads, memory
+
+
+def small_steps(model, x, y, n=2):
+    opt = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(n):
+        loss = F.cross_entropy(model(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    return loss.item(), [p.detach().numpy().copy() for p in model.parameters()]
+
+
+NETS = {
+    "resnet20": models.resnet20,
+    "resnet9": models.resnet9,
+    "resnet18": lambda: models.resnet18(num_classes=10),
+    "resnet50": lambda: models.resnet50(num_classes=10),
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_channels_last_from_end_to_end(net):
+    """A batch that comes channels-last is never copied into that order again, nor is any gradient."""
+    tf.manual_seed(0)
+    model, x = NETS[net](), tf.from_numpy(images(4, 3, 64, 64))
+    before = layout.Copies.count
+    small_steps(model, x, tf.tensor([1, 2, 3, 4]))
+    assert layout.Copies.count == before
+    model(tf.from_numpy(normal(4, 3, 64, 64)))  # in another order: once, by the first convolution
+    assert layout.Copies.count == before + 1
+
+
+@BOTH
+def test_the_same_numbers_whatever_the_machine_does_meanwhile(which):
+    """Two threads twice: every sum is added up in the same order."""
+    found = []
+    for _ in range(3):
+        tf.manual_seed(1)
+        backend.register("trial", lambda: FastCPU(which))
+        backend._made.pop("trial", None)
+        model = models.resnet20().to("trial")
+        x, y = tf.tensor(images(16, 3, 32, 32), device="trial"), tf.tensor(np.arange(16) % 10, device="trial")
+        found.append(small_steps(model, x, y))
+    backend._makers.pop("trial"), backend._made.pop("trial")
+    for loss, weights in found[1:]:
+        assert loss == found[0][0]
+        assert all(np.array_equal(a, b) for a, b in zip(weights, found[0][1], strict=True))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_any_number_of_threads_gives_the_same_but_for_rounding(n):
+    x, w = images(8, 16, 16, 16), normal(3, 3, 16, 16).transpose(3, 2, 0, 1)
+    geometry, before = dict(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1), threads.get_num_threads()
+    xp = FastCPU()
+    want = [xp.conv2d(x, w, **geometry), xp.conv2d_dw(x, x, k=(3, 3), **geometry)]
+    try:
+        threads.set_num_threads(n)
+        got = [xp.conv2d(x, w, **geometry), xp.conv2d_dw(x, x, k=(3, 3), **geometry)]
+    finally:
+        threads.set_num_threads(before)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
+
+
+def test_a_step_gives_its_memory_back():
+    tf.cpu.empty_cache()
+    before = tf.cpu.memory_allocated()
+    tf.manual_seed(0)
+    model, x, y = models.resnet20(), tf.from_numpy(images(32, 3, 32, 32)), tf.tensor(np.arange(32) % 10)
+    loss = F.cross_entropy(model(x), y)
+    held = tf.cpu.memory_allocated()
+    loss.backward()
+    assert held > before + (8 << 20), "activations are lent"
+    model.zero_grad()
+    assert tf.cpu.memory_allocated() == before and tf.cpu.max_memory_allocated() >= held
+    assert tf.cpu.memory_stats()["cached"] > 0
+    tf.cpu.empty_cache()
+    assert tf.cpu.memory_stats()["cached"] == 0
+
+
+def test_nothing_is_recorded_where_nothing_is_wanted():
+    model, x = models.resnet20(), tf.from_numpy(images(2, 3, 32, 32))
+    with tf.no_grad():
+        y = model(x)
+    assert y.node is None and y.grad_fn is None
+
+
+# --------------------------------------------------------------------------------------------------------------- Numba
+
+
+def loaded(code, **env):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print('numba' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        env=os.environ | env,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip() == "True"
+
+
+STEP = """
+import tinygrad_fast as tf, tinygrad_fast.nn.functional as F
+w = tf.randn(16, 16, 3, 3).requires_grad_()
+F.conv2d(tf.randn(8, 16, 16, 16), w, padding=1).sum().backward()
+"""
+
+
+def test_numba_is_loaded_late_and_only_where_it_is_wanted():
+    assert not loaded("import tinygrad_fast as tf; tf.ones(3) + 1")
+    assert not loaded(STEP, TINYGRAD_FAST_NUMBA="0")
+    assert loaded(STEP) == loops.installed()
+
+
+# ------------------------------------------------------------------------------------------------------------- folding
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_folded_batch_norm_computes_the_same(net):
+    tf.manual_seed(0)
+    model, x = NETS[net](), tf.from_numpy(images(2, 3, 64, 64))
+    with tf.no_grad():
+        model(x)  # statistics of its own
+        folded = nn.utils.fold_batch_norm(model, x)
+        want = model.eval()(x)
+        got = folded(x)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()), "the model itself stays as it is"
+    np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-4 * float(want.abs().max()))
+
+
+def test_fusing_one_pair():
+    tf.manual_seed(0)
+    conv, bn = nn.Conv2d(3, 6, 3, stride=2, groups=3), nn.BatchNorm2d(6)
+    x = tf.randn(4, 3, 9, 9)
+    bn(conv(x))
+    with pytest.raises(RuntimeError, match="fuse_conv_bn_eval: needs both in eval mode"):
+        nn.utils.fuse_conv_bn_eval(conv, bn)
+    conv.eval(), bn.eval()
+    fused = nn.utils.fuse_conv_bn_eval(conv, bn)
+    with tf.no_grad():
+        np.testing.assert_allclose(fused(x).numpy(), bn(conv(x)).numpy(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(RuntimeError, match="6 channels out of conv and 5 into bn"):
+        nn.utils.fuse_conv_bn_eval(conv, nn.BatchNorm2d(5).eval())
+    with pytest.raises(RuntimeError, match="needs running statistics"):
+        nn.utils.fuse_conv_bn_eval(conv, nn.BatchNorm2d(6, track_running_stats=False).eval())
+
+
+def test_folding_what_is_used_twice_is_refused():
+    class Both(nn.Module):
+        def __init__(self):
+            self.conv, self.bn = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
+            self.bn.running_mean.fill_(3.0)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.bn(y) + y
+
+    with pytest.raises(RuntimeError, match="fold_batch_norm: the folded model must compute the same"):
+        nn.utils.fold_batch_norm(Both(), tf.randn(2, 2, 5, 5))

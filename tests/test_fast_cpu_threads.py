@@ -1,0 +1,176 @@
+"""The thread pool: every block once, whatever happens; BLAS is given its threads back."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import tinygrad_fast as tf
+from tinygrad_fast.backend.fast_cpu import threads
+from tinygrad_fast.backend.fast_cpu.threads import parallel, shares
+
+
+@pytest.fixture(autouse=True)
+def four_threads():
+    before = threads.get_num_threads()
+    threads.set_num_threads(4)
+    yield
+    threads.set_num_threads(before)
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_every_block_once(n, block):
+    done, lock = [], threading.Lock()
+
+    def f(lo, hi):
+        with lock:
+            done.append((lo, hi))
+
+    parallel(f, n, block)
+    assert sorted(done) == [(lo, min(lo + block, n)) for lo in range(0, n, block)]
+
+
+def test_several_threads_work():
+    """Four blocks that wait for one another: one thread alone would wait for ever."""
+    together = threading.Barrier(4, timeout=30)
+    parallel(lambda lo, hi: together.wait(), 4)
+
+
+@given(st.integers(1, 40))
+def test_shares_are_in_order_and_the_same_each_time(n):
+    found = shares(lambda k, lo, hi: (k, lo, hi), n)
+    assert [k for k, _, _ in found] == list(range(len(found))) and len(found) == min(4, n)
+    assert [lo for _, lo, _ in found] + [n] == [0] + [hi for _, _, hi in found]
+
+
+def test_a_block_may_call_parallel():
+    seen, lock = [], threading.Lock()
+
+    def inner(lo, hi):
+        with lock:
+            seen.append(threading.current_thread())
+
+    def outer(lo, hi):
+        me = threading.current_thread()
+        before = len(seen)
+        parallel(inner, 6)
+        assert me in seen[before:]
+
+    parallel(outer, 8)
+    assert len(seen) == 48
+
+
+def test_the_first_error_is_raised_and_the_pool_lives_on():
+    def f(lo, hi):
+        if lo == 3:
+            raise ValueError("block 3")
+
+    for _ in range(5):
+        with pytest.raises(ValueError, match="block 3"):
+            parallel(f, 50)
+    count = []
+    parallel(lambda lo, hi: count.append(lo), 20)
+    assert sorted(count) == list(range(20))
+
+
+def test_many_callers_at_once():
+    totals = [0] * 6
+
+    def call(i):
+        parts = []
+        for _ in range(50):
+            parallel(lambda lo, hi: parts.append(hi - lo), 10, 3)
+        totals[i] = sum(parts)
+
+    callers = [threading.Thread(target=call, args=(i,)) for i in range(6)]
+    for t in callers:
+        t.start()
+    for t in callers:
+        t.join()
+    assert totals == [500] * 6
+
+
+def blas_threads():
+    return [library.get_num_threads() for library in threads._blas()]
+
+
+def test_blas_is_pinned_inside_and_restored_outside():
+    for library in threads._blas():
+        library.set_num_threads(3)
+    outside, inside = blas_threads(), []
+    parallel(lambda lo, hi: inside.extend(blas_threads()), 4)
+    assert set(inside) <= {1} and blas_threads() == outside
+    with pytest.raises(ZeroDivisionError):
+        parallel(lambda lo, hi: 1 // 0, 4)
+    assert blas_threads() == outside, "also after an error"
+
+
+def test_blocks_are_silent():
+    parallel(lambda lo, hi: np.float32(1e38) * np.float32(1e38), 8)  # a warning would be an error here
+
+
+def test_numbers_of_threads():
+    tf.set_num_threads(2)
+    assert tf.get_num_threads() == 2
+    for wrong in (0, -1, 1.5, "2"):
+        with pytest.raises(ValueError, match="set_num_threads: n must be an integer of 1 or more; got"):
+            tf.set_num_threads(wrong)
+
+
+def run(code, **env):
+    """A process of its own: what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | env,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+COUNT = "import tinygrad_fast as tf; print(tf.get_num_threads())"
+
+
+def test_the_environment_says_how_many():
+    assert run(COUNT, TINYGRAD_FAST_THREADS="3") == ["3"]
+    with pytest.raises(AssertionError, match="TINYGRAD_FAST_THREADS: must be a number of threads, 1 or more; got 'x'"):
+        run(COUNT, TINYGRAD_FAST_THREADS="x")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no process affinity")
+def test_the_cores_given_say_how_many():
+    assert run(
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});" + COUNT, TINYGRAD_FAST_THREADS=""
+    ) == ["1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_threads_of_its_own():
+    code = """
+        import os, warnings
+        warnings.simplefilter("ignore")
+        from tinygrad_fast.backend.fast_cpu.threads import parallel
+        parallel(lambda lo, hi: None, 8)
+        child = os.fork()
+        done = []
+        parallel(lambda lo, hi: done.append(lo), 8)
+        if not child:
+            os._exit(0 if sorted(done) == list(range(8)) else 1)
+        print(os.waitpid(child, 0)[1], len(done))
+    """
+    assert run(code, TINYGRAD_FAST_THREADS="4") == ["0", "8"]
+
+
+def test_the_interpreter_ends():
+    assert run("""
+        from tinygrad_fast.backend.fast_cpu.threads import parallel
+        parallel(lambda lo, hi: None, 100)
+        print("ended")
+    """) == ["ended"]
