@@ -47,6 +47,8 @@ __device__ __forceinline__ u16 float_to_bfloat(float x) {
 
 #endif
 
+__device__ __forceinline__ A infinity() { return __uint_as_float(0x7f800000); }
+
 __device__ __forceinline__ float64 wide(float64 x) { return x; }
 __device__ __forceinline__ float wide(float32 x) { return x; }
 __device__ __forceinline__ float wide(float16 x) { return half_to_float(x.bits); }

@@ -130,7 +130,8 @@ def _made(name):
     return lambda *arguments, **keywords: _call(name, getattr(np, name), arguments, keywords)
 
 
-empty, full, arange, may_share_memory = map(_made, ("empty", "full", "arange", "may_share_memory"))
+empty, full, arange = map(_made, ("empty", "full", "arange"))
+may_share_memory, ascontiguousarray = map(_made, ("may_share_memory", "ascontiguousarray"))
 
 
 class CompileException(Exception):

@@ -37,4 +37,4 @@ def test_law(law, row, tally):
 
 @pytest.mark.skipif(not find_spec("numba"), reason="Numba is not installed: pip install -e '.[numba]'")
 def test_the_compiled_loops_are_held_to_the_laws():
-    assert {"cpu", "cpu-in-pieces-plain", "cpu-in-pieces-compiled"} <= set(machines())
+    assert {"cpu", "cpu-in-pieces-plain", "cpu-in-pieces-compiled", "emulated"} <= set(machines())

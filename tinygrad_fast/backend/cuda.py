@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import is_float
-from . import special
+from . import special, windows
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher, Strided
-from .wide import wide
+from .wide import wide, wide_type
 
 AXES = 4  # of `struct Batch` in matmul.cu
 
@@ -167,6 +167,53 @@ class CUDA(CPU):
             **dict(bias=bias, y=y, M=m, N=n, K=k, batches=batches, batch=dict(size=size, x=xb, w=wb), relu=relu),
         )
         return y
+
+    # Cross-entropy: kernels/cross_entropy.cu
+
+    def cross_entropy(self, x, t, w, ignore_index, label_smoothing, reduction):
+        """As defined; kept for the way back are x, and of each position the maximum and log(sum of exp)."""
+        kind = wide_type(x.dtype)
+        w = None if w is None else self.cast(w, dtype=kind)
+        loss, weight, kept = (self.empty(shape, kind) for shape in (t.shape, t.shape, (*t.shape, 2)))
+        given = dict(t=self._indices(t), w=w, loss=loss, weight=weight, kept=kept, ignored=ignore_index)
+        self._by_rows("cross_entropy", {"x": _rows(x)}, smoothing=label_smoothing, **given)
+        loss = self._reduced(loss, t, weight, ignore_index, reduction)
+        return self.cast(loss, dtype=x.dtype), (x, kept), weight
+
+    def cross_entropy_back(self, g, logp, t, w, weight, ignore_index, label_smoothing, reduction):
+        (x, kept), e = logp, label_smoothing
+        shared = self._shared(g, t, weight, ignore_index, reduction)
+        a, s = self.mul(self.mul(shared, weight), 1 - e), None
+        w = None if w is None else self.cast(w, dtype=a.dtype)
+        total = a
+        if e:
+            s = self.mul(shared, e / x.shape[1])
+            total = self.add(a, self.mul(s, float(x.shape[1]) if w is None else self.sum(w, axis=(0,))))
+        rows = _rows(x)
+        dx = windows.empty_like(rows, list(rows.shape))
+        given = {
+            name: None if v is None else self.np.ascontiguousarray(v) for name, v in dict(a=a, s=s, total=total).items()
+        }
+        self._by_rows("cross_entropy_back", {"x": rows, "dx": dx}, kept=kept, t=self._indices(t), w=w, **given)
+        return dx.reshape(x.shape)
+
+    def _indices(self, t):
+        return self.np.ascontiguousarray(t, np.int64)
+
+    def _by_rows(self, kernel, arrays, **given):
+        """A block for each row of arrays (N, C, P): N P of them. The kernel knows the strides of x as xn, xc, xp."""
+        for name, a in arrays.items():
+            given[name] = Strided(a)
+            given |= {name[0] + axis: stride for axis, stride in zip("ncp", given[name].strides)}
+        n, c, p = arrays["x"].shape
+        threads = next((size for size in (32, 128) if c <= 4 * size), 256)
+        defines = {"DTYPE": arrays["x"].dtype.name}
+        self.launch(kernel, grid=(n * p,), block=(threads,), defines=defines, C=c, P=p, **given)
+
+
+def _rows(x: Any) -> Any:
+    """x (N, C, ...) as (N, C, P)"""
+    return x.reshape(*x.shape[:2], prod(x.shape[2:]))
 
 
 def _merged(shape: tuple[int, ...], x: Strided, w: Strided) -> list[tuple[int, int, int]]:

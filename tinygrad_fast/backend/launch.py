@@ -230,7 +230,7 @@ class Launcher:
             return self._array(parameter, value, defines)
         if parameter.type in source.structures:
             return _filled(source.structures[parameter.type], value)
-        kind = NUMBERS[parameter.type]
+        kind = _held(parameter.type, defines)
         number = np.dtype(kind).type(value) if kind.startswith("float") else int(value)
         if isinstance(number, int):
             limits = np.iinfo(kind)
@@ -246,8 +246,7 @@ class Launcher:
         if not isinstance(array, self.machine.array):
             want = f"{self.machine.array.__module__}.{self.machine.array.__name__}"
             raise KernelError(f"{parameter.name} must be a {want}; got {type(array).__name__}")
-        target = parameter.target
-        name = defines["DTYPE"] if target == "T" else NUMBERS[target]
+        name = _held(parameter.target, defines)
         if array.dtype.name != name:
             raise KernelError(f"{parameter.name} must be {name}; got {array.dtype.name}")
         if array is value and not array.flags.c_contiguous:
@@ -256,6 +255,13 @@ class Launcher:
                 "or tell the kernel its strides and pass Strided(array)"
             )
         return array
+
+
+def _held(spelled: str, defines: Mapping[str, Any]) -> str:
+    """The dtype of a C type: T is what the kernel is compiled for, A what that is computed in (common.cuh)."""
+    if spelled == "A":
+        return "float64" if defines["DTYPE"] == "float64" else "float32"
+    return str(defines["DTYPE"]) if spelled == "T" else NUMBERS[spelled]
 
 
 class _named:
