@@ -197,6 +197,28 @@ class CUDA(CPU):
         self._by_rows("cross_entropy_back", {"x": rows, "dx": dx}, kept=kept, t=self._indices(t), w=w, **given)
         return dx.reshape(x.shape)
 
+    # Binary cross-entropy: kernels/binary_cross_entropy.cu
+
+    def binary_cross_entropy_with_logits(self, x, t, pos_weight):
+        return self._each("binary_cross_entropy_with_logits", pos_weight, "y", x=x, t=t)
+
+    def binary_cross_entropy_with_logits_back(self, g, x, t, pos_weight):
+        return self._each("binary_cross_entropy_with_logits_back", pos_weight, "dx", x=x, t=t, g=g)
+
+    def _each(self, kernel, p, result, **arrays):
+        """One element of the result for each of the arrays', all of one shape; p broadcasts over the leading axes."""
+        x = arrays["x"]
+        if p is not None:  # from its first axis on that is not 1, as long as x
+            along = next((i for i, n in enumerate(p.shape) if n != 1), p.ndim)
+            p = self.np.ascontiguousarray(self.expand(p, (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])))
+        near = {name: self.np.ascontiguousarray(self.expand(a, x.shape)) for name, a in arrays.items()}
+        y = self.empty(x.shape, x.dtype)
+        size = dict(n=x.size, P=1 if p is None else p.size)
+        blocks = min(-(-x.size // 256), 1 << 16)
+        defines = {"DTYPE": x.dtype.name}
+        self.launch(kernel, grid=(blocks,), block=(256,), defines=defines, p=p, **near, **{result: y}, **size)
+        return y
+
     def _indices(self, t):
         return self.np.ascontiguousarray(t, np.int64)
 
