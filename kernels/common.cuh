@@ -58,3 +58,10 @@ __device__ __forceinline__ void narrow(float64 x, float64& y) { y = x; }
 __device__ __forceinline__ void narrow(float x, float32& y) { y = x; }
 __device__ __forceinline__ void narrow(float x, float16& y) { y.bits = float_to_half(x); }
 __device__ __forceinline__ void narrow(float x, bfloat16& y) { y.bits = float_to_bfloat(x); }
+
+// The sum over the lanes of a full warp, known to each of them; always added in the same order.
+__device__ __forceinline__ A across_warp(A s) {
+#pragma unroll
+  for (int bits = 16; bits; bits /= 2) s += __shfl_xor_sync(~0u, s, bits);
+  return s;
+}

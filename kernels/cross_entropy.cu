@@ -36,12 +36,6 @@ __device__ __forceinline__ Sum across_warp(Sum s) {
   return s;
 }
 
-__device__ __forceinline__ A across_warp(A s) {
-#pragma unroll
-  for (int bits = 16; bits; bits /= 2) s += __shfl_xor_sync(~0u, s, bits);
-  return s;
-}
-
 // Where the classes of row r start: positions are n outside, p inside, as in (N, C, P).
 __device__ __forceinline__ i64 start(int r, int P, i64 xn, i64 xp) { return r / P * xn + r % P * xp; }
 
