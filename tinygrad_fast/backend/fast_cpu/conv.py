@@ -194,7 +194,7 @@ class Convolutions(Machine):
 
 
 def _turned(w: np.ndarray) -> np.ndarray:
-    """(KH, KW, C, O) -> (KH, KW, O, C), the kernel turned by half a turn: what an input's gradient is convolved with."""
+    """(KH, KW, C, O) -> (KH, KW, O, C), the kernel turned by half a turn: what gradients are convolved with."""
     (kh, kw, c, o), places = w.shape, w.shape[0] * w.shape[1]
     source, turned = w.reshape(places, c, o), empty((places, o, c), w.dtype)
     parallel(lambda i, _: np.copyto(turned[i], source[places - 1 - i].T), places)
