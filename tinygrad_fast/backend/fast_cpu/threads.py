@@ -8,8 +8,8 @@ NumPy and compiled loops release Python's lock while they work, so threads are e
   matrix products, BLAS divides the work itself, and better than we could.
 
 The caller works along; a call inside a block runs in its own thread; a forked child makes its own pool; at exit the
-interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, by default one
-for each core that the process may use.
+interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, ours and those of
+BLAS; by default one for each core that the process may use.
 """
 
 from __future__ import annotations
@@ -159,5 +159,7 @@ def _after_fork() -> None:
     _pool, _lock, _regions, _here = None, threading.Lock(), 0, threading.local()
 
 
+if os.environ.get("TINYGRAD_FAST_THREADS"):
+    set_num_threads(_wanted())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
