@@ -19,7 +19,8 @@ class Machine(CPU):
     tiles, deep_tiles, chunk_tiles = 128, 64, 2048  # of a block: shallow; deep; and between its stages
 
     def __init__(self, loops: str | None = None):
-        self._loops, self._which = None, loops
+        self._loops: Any = None
+        self._which = loops
 
     @property
     def loops(self) -> Any:
