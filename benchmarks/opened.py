@@ -56,7 +56,9 @@ class Op:
         function, shapes, keywords = cases.OPS[name]
         grads = [name not in cases.ON_PICTURES, *[True] * (len(shapes) - 1)]
         self.lib = lib
-        self.inputs = [lib.tensor(a, grad) for a, grad in zip(cases.numbers(shapes), grads, strict=True)]
+        makers = [lib.tensor, lib.filters if function == "conv2d" else lib.tensor, *[lib.tensor] * len(shapes)]
+        given = zip(makers, cases.numbers(shapes), grads, strict=False)
+        self.inputs = [make(a, grad) for make, a, grad in given]
         more = [lib.tensor(cases.classes(*shapes[0]))] if function == "cross_entropy" else []
         self.forward = lambda: lib.OPS[function](*self.inputs, *more, **keywords)
         [g] = cases.numbers([tuple(self.forward().shape)], seed=3)

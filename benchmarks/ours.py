@@ -18,7 +18,18 @@ def threads(n: int) -> None:
 
 
 def tensor(array: np.ndarray, grad: bool = False) -> tf.Tensor:
-    return tf.tensor(array, requires_grad=grad)
+    """Images lie in memory with channels last, as our loader hands them over."""
+    return laid(array, (0, 2, 3, 1), grad) if array.ndim == 4 else tf.tensor(array, requires_grad=grad)
+
+
+def filters(array: np.ndarray, grad: bool = False) -> tf.Tensor:
+    """A weight (O, C, KH, KW) lies KH KW C O, as our layers make it."""
+    return laid(array, (2, 3, 1, 0), grad)
+
+
+def laid(array: np.ndarray, order: tuple[int, ...], grad: bool) -> tf.Tensor:
+    back = tuple(order.index(i) for i in range(len(order)))
+    return tf.from_numpy(np.ascontiguousarray(array.transpose(order)).transpose(back)).requires_grad_(grad)
 
 
 def array(t: tf.Tensor) -> np.ndarray:

@@ -29,6 +29,9 @@ def tensor(array: np.ndarray, grad: bool = False) -> torch.Tensor:
     return t.requires_grad_(grad)
 
 
+filters = tensor
+
+
 def array(t: torch.Tensor) -> np.ndarray:
     return t.detach().numpy()
 

@@ -34,7 +34,7 @@ def test_a_chain_of_100_000_ops_differentiates_and_is_freed(no_collector):
     y = x
     for _ in range(100_000):
         y = y + 1
-    node = weakref.ref(y.node.parents[0])
+    node = weakref.ref(y.node.edges[0][0])
     y.sum().backward()
     assert x.grad.item() == 1 and node() is None
 

@@ -1,9 +1,12 @@
 """Types: what two operands become, what a constructor chooses, and bfloat16 through every kind of method."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import tinygrad_fast as tf
+from tinygrad_fast import backend
 
 NAMES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
 LETTERS = dict(zip("?Bbhiqeufd", NAMES))  # u: bfloat16
@@ -209,3 +212,22 @@ def test_poles_and_overflow_are_silent():
     assert tf.tensor([1e6]).half().item() == big.square().item() == inf
     assert tf.tensor([-1000.0]).sigmoid().item() == 0
     assert tf.tensor([-20.0]).sigmoid().item() == pytest.approx(2.0611536e-9, rel=1e-6)
+
+
+def test_primitives_are_silent_in_every_thread_and_inside_one_another():
+    xp, big, zero = backend.get("cpu"), np.full((2, 3), 3e38, np.float32), np.zeros((2, 3), np.float32)
+
+    def work():
+        with np.errstate(all="raise"):
+            xp.mul(big, big), xp.log(zero), xp.div(zero, zero), xp.sum(big, axis=(0,)), xp.matmul(big, big.T)
+            xp.linear(big, big, None, relu=True), xp.relu_back(big, zero), xp.logsumexp(big, axis=(0,))
+            half = np.full((2, 3), 6e4, np.float16)
+            xp.mul(half, half), xp.sum(half, axis=(0, 1)), xp.linear(half, half, half[:, 0], relu=False)
+            assert set(np.geterr().values()) == {"raise"}, "outside, the caller's own settings stay"
+            with pytest.raises(FloatingPointError):
+                np.log(zero)
+
+    work()
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work) for _ in range(16)]:
+            done.result()

@@ -139,6 +139,8 @@ COUNT = "import tinygrad_fast as tf; print(tf.get_num_threads())"
 
 
 def test_the_environment_says_how_many():
+    blas = "; from threadpoolctl import threadpool_info; print(*{b['num_threads'] for b in threadpool_info()})"
+    assert run(COUNT + blas, TINYGRAD_FAST_THREADS="1", OPENBLAS_NUM_THREADS="2") == ["1", "1"]
     assert run(COUNT, TINYGRAD_FAST_THREADS="3") == ["3"]
     with pytest.raises(AssertionError, match="TINYGRAD_FAST_THREADS: must be a number of threads, 1 or more; got 'x'"):
         run(COUNT, TINYGRAD_FAST_THREADS="x")

@@ -80,7 +80,7 @@ def test_wheel_holds_the_package_and_the_kernels_alone(built):
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
     assert fields["License-Expression"] == "MIT" and fields["Requires-Python"] == ">=3.11"
     core = {r.split(">")[0].replace("_", "-") for r in fields.get_all("Requires-Dist") if "extra ==" not in r}
-    assert core == {"numpy", "pillow", "rich", "safetensors", "ml-dtypes"}
+    assert core == {"numpy", "pillow", "rich", "safetensors", "ml-dtypes", "threadpoolctl"}
     assert {"cuda12", "cuda13", "numba", "plot", "test", "lint", "bench"} == set(fields.get_all("Provides-Extra"))
 
 

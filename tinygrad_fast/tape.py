@@ -15,6 +15,7 @@ from contextlib import ContextDecorator
 from heapq import heappop, heappush
 from inspect import isgeneratorfunction
 from itertools import count
+from operator import itemgetter
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -27,6 +28,7 @@ class _Mode(threading.local):
 
 mode = _Mode()
 _clock = count().__next__
+_first = itemgetter(0)
 
 
 class setting(ContextDecorator):
@@ -76,22 +78,22 @@ class Leaf:
 class Node:
     """One recorded op.
 
-    `parents[i]` receives `pulls[i](g)`. `cells` are the version counters of the arrays that went in or came out, and
-    `stamps` their values then: a count that has moved means an array was written in place, and what a pullback saved is
-    stale. `shape` is None for an op with several outputs: its gradient is a tuple, fed by one `part` node per output.
+    `edges` are pairs: a parent, and the pullback that makes its gradient of this node's. `cells` count the
+    writes to the arrays that went in or came out, and `writes` was their sum: they only count up, so another sum means
+    that an array was written in place since, and what a pullback saved is stale. `redo()` gives the edges again, for
+    Tensors. `shape` is None for an op with several outputs: its gradient is a tuple, fed by one `part` node per output.
     """
 
     __slots__ = (
-        *("name", "parents", "pulls", "cells", "stamps", "redo"),
+        *("name", "edges", "cells", "writes", "redo"),
         *("shape", "dtype", "grad", "retains", "hooks", "time", "__weakref__"),
     )
 
-    def __init__(self, name: str, parents: list, pulls: list, cells: list, shape: Any, dtype: Any, redo: Any = None):
+    def __init__(self, name: str, edges: list, cells: list, shape: Any, dtype: Any, redo: Any = None):
         self.name, self.shape, self.dtype, self.redo = name, shape, dtype, redo
-        self.parents: list | None = parents
-        self.pulls: list | None = pulls
+        self.edges: list | None = edges
         self.cells = cells
-        self.stamps = [c[0] for c in cells]
+        self.writes = sum(map(_first, cells))
         self.grad, self.retains = None, False
         self.hooks: dict[Any, Callable] | None = None
         self.time = _clock()
@@ -103,7 +105,7 @@ def part(whole: Node, i: int, n: int, shape: tuple[int, ...], dtype: Any) -> Nod
     def place(g: Any) -> tuple:
         return (None,) * i + (g,) + (None,) * (n - 1 - i)
 
-    return Node(f"{whole.name}[{i}]", [whole], [place], [], shape, dtype, redo=lambda: [place])
+    return Node(f"{whole.name}[{i}]", [(whole, place)], [], shape, dtype, redo=lambda: [(whole, place)])
 
 
 def _sum(add: Callable, a: Any, b: Any) -> Any:
@@ -136,40 +138,40 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
             node = heappop(front)[1]
             if node.time < oldest:
                 break
-            g = grads.pop(node)
+            g, leaf = grads.pop(node), type(node) is Leaf
             if node.hooks:
                 for hook in tuple(node.hooks.values()):  # a hook may remove itself
                     g = hook(g)
-            if only is None:
-                if node.retains:
-                    node.grad = (g if type(node) is Leaf else xp.copy(g)) if node.grad is None else add(node.grad, g)
-            elif node in only:
-                found[node] = g
-            if type(node) is Leaf:
+            if only is not None:
+                if node in only:
+                    found[node] = g
+            elif node.retains:
+                node.grad = add(node.grad, g) if node.grad is not None else g if leaf else xp.copy(g)
+            if leaf:
                 continue
-            parents, pulls = node.parents, node.pulls
-            if pulls is None:
+            edges = node.edges
+            if edges is None:
                 raise RuntimeError(
                     f"backward through {node.name} a second time: its tape was released by the first walk; "
                     "pass retain_graph=True to that one"
                 )
-            for cell, stamp in zip(node.cells, node.stamps):
-                if cell[0] != stamp:
-                    raise RuntimeError(
-                        f"backward of {node.name}: a tensor it used was written in place after the forward pass, "
-                        "so what it saved is stale; run the forward pass again after the write"
-                    )
+            if sum(map(_first, node.cells)) != node.writes:
+                raise RuntimeError(
+                    f"backward of {node.name}: a tensor it used was written in place after the forward pass, "
+                    "so what it saved is stale; run the forward pass again after the write"
+                )
             if graph:
                 if node.redo is None:
                     raise RuntimeError(
                         f"create_graph=True: {node.name} was recorded without what a second derivative needs; "
                         "run the forward pass inside `with tf.autograd.higher():`"
                     )
-                pulls = node.redo()
+                edges = node.redo()
             if not retain:
-                node.parents = node.pulls = node.redo = node.hooks = None
-            for parent, pull in zip(parents, pulls, strict=True):
-                if type(parent) is Leaf and only is not None and parent not in only:
+                node.edges = node.redo = node.hooks = None
+            for parent, pull in edges:
+                leaf = type(parent) is Leaf
+                if leaf and only is not None and parent not in only:
                     continue
                 d = pull(g)
                 if parent.shape is not None and (d.shape != parent.shape or d.dtype != parent.dtype):
@@ -177,13 +179,12 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
                         f"pullback of {node.name}: must return the input's shape and dtype, {parent.shape} "
                         f"{parent.dtype}; got {d.shape} {d.dtype}"
                     )
-                old = grads.get(parent)
-                if old is None:
-                    heappush(front, (-parent.time, parent))  # a pullback may return g or a view of it, but
-                    grads[parent] = xp.own(d, g) if type(parent) is Leaf else d  # two leaves never share memory
+                if parent in grads:
+                    grads[parent] = _sum(add, grads[parent], d)
                 else:
-                    grads[parent] = _sum(add, old, d)
-            parents = pulls = pull = parent = g = d = old = node = None  # nothing outlives its turn
+                    heappush(front, (-parent.time, parent))  # a pullback may return g or a view of it, but
+                    grads[parent] = xp.own(d, g) if leaf else d  # two leaves never share memory
+            edges = pull = parent = g = d = node = None  # nothing outlives its turn
     finally:
         grads.clear()  # a traceback must not keep gradients alive
     return found

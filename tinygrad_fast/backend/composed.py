@@ -109,6 +109,11 @@ class Composed(Activations, Norms, Losses, Sampling, Updates):
             y = self.add(y, b)
         return self.relu(y) if relu else y
 
+    def linear_dw(self, g, x):
+        """g^T x over all rows: g (..., O), x (..., K) -> (O, K)"""
+        g, x = (self.reshape(a, shape=(-1, a.shape[-1])) for a in (g, x))
+        return self.matmul(self.swap(g), x)
+
     @wide
     def conv2d_epilogue(self, x, w, b, res, relu, **geometry):
         """relu?(conv2d(x, w) + b + res)"""

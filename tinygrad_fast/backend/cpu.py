@@ -7,6 +7,8 @@ does at its pole (log 0, 1 / 0) is inf or NaN in silence, as on a GPU.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,25 @@ from . import pooling, special, windows
 from .composed import Composed
 from .wide import wide
 
-quiet = np.errstate(all="ignore")
+_silence = copy_context()  # NumPy keeps its errstate in the context: here is one that ignores everything
+_silence.run(np.seterr, all="ignore")
+
+
+def quiet(f: Callable) -> Callable:
+    """What `np.errstate(all="ignore")` does as a decorator, and cheaper: no state is made, and none put back."""
+
+    @wraps(f)
+    def run(*args: Any, **static: Any) -> Any:
+        return _silence.copy().run(f, *args, **static)  # a copy: no context can be entered twice
+
+    return run
 
 
 def _binary(f: Callable) -> Callable:
-    """NumPy takes bfloat16 * 2.0 to float32 (for float16 it does not): round back to the array's type."""
+    """In silence. NumPy takes bfloat16 * 2.0 to float32 (for float16 it does not): round back to the array's type."""
 
     def run(self: CPU, a: Any, b: Any) -> Any:
-        y = f(a, b)
+        y = _silence.copy().run(f, a, b)
         if type(b) is float and y.dtype != a.dtype:
             return y.astype(a.dtype)
         if type(a) is float and y.dtype != b.dtype:
@@ -37,7 +50,13 @@ def _binary(f: Callable) -> Callable:
 
 def _wide(f: Callable) -> Callable:
     """`wide`, in silence: what diverges becomes inf, as on a GPU."""
-    return quiet(wide(f))
+    wider = wide(f)
+
+    @wraps(f)
+    def run(self: CPU, x: Any, *rest: Any, **static: Any) -> Any:
+        return _silence.copy().run(wider if x.dtype.itemsize == 2 else f, self, x, *rest, **static)
+
+    return run
 
 
 def _whole(f: Callable) -> Callable:
@@ -66,6 +85,8 @@ class CPU(Composed):
 
     def own(self, d, g):
         """d, or a copy of it where it shares memory with g (with one of them, if g is a tuple), or is an expansion."""
+        if d is not g and type(d) is np.ndarray and d.base is None and type(g) is not tuple:
+            return d  # the usual case: nothing but the pullback has made this memory
         gs = g if type(g) is tuple else (g,)
         shared = any(v is not None and np.may_share_memory(d, v) for v in gs)
         d = np.asarray(d)
@@ -99,13 +120,12 @@ class CPU(Composed):
         return a.tolist()
 
     # Elementwise, two operands
-    add, sub, mul = _binary(quiet(np.add)), _binary(quiet(np.subtract)), _binary(quiet(np.multiply))
-    div, pow = _binary(quiet(np.divide)), _binary(quiet(np.power))
+    add, sub, mul, div, pow = map(_binary, (np.add, np.subtract, np.multiply, np.divide, np.power))
     maximum, minimum = _binary(np.maximum), _binary(np.minimum)
     eq, ne, lt, le, gt, ge = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal
     logical_and, logical_or, logical_xor = np.logical_and, np.logical_or, np.logical_xor
     bitwise_and, bitwise_or, bitwise_xor = np.bitwise_and, np.bitwise_or, np.bitwise_xor
-    floor_divide, remainder = _binary(quiet(np.floor_divide)), _binary(quiet(np.remainder))
+    floor_divide, remainder = _binary(np.floor_divide), _binary(np.remainder)
 
     # Elementwise, one operand
     neg, abs, sign, square = np.negative, np.abs, np.sign, staticmethod(quiet(np.square))

@@ -30,9 +30,8 @@ def linear(xp, x, w, b=None, *, relu=False):
     kept = y if relu else None
     local = once(lambda g: xp.relu_back(g, kept)) if relu else same
     lead = tuple(range(len(x.shape) - 1))
-    (o, k) = w.shape
-
-    def dw(g):
-        return xp.matmul(xp.swap(xp.reshape(local(g), shape=(-1, o))), xp.reshape(x, shape=(-1, k)))
-
-    return y, (lambda g: xp.matmul(local(g), w), dw, lambda g: xp.sum(local(g), axis=lead))
+    return y, (
+        lambda g: xp.matmul(local(g), w),
+        lambda g: xp.linear_dw(local(g), x),
+        lambda g: xp.sum(local(g), axis=lead),
+    )

@@ -101,29 +101,28 @@ class Optimizer:
         first = 0
         for i, group in enumerate(self.param_groups):
             names = self.buffers(group)
-            alike: dict[tuple[Any, int], list[int]] = {}  # one call for parameters of one device and age: mostly one
-            for j, p in enumerate(group["params"]):
-                if p.node is not None and p.node.grad is not None:
-                    step = self.state.setdefault(first + j, {"step": 0})["step"] + 1
-                    alike.setdefault((p.xp, step), []).append(j)
-            for k, ((xp, step), places) in enumerate(alike.items()):
-                ps = [group["params"][j] for j in places]
-                states = [self.state[first + j] for j in places]
-                buffers = [[_buffer(s, name, p) for s, p in zip(states, ps)] for name in names]
-                hyper = self._numbers(i, k, xp, self.hyper(group, step))
-                self.update(xp, [p.data for p in ps], [p.node.grad for p in ps], buffers, hyper, group)
-                for p, s in zip(ps, states):
+            alike: dict[tuple[Any, int], list] = {}  # one call for parameters of one device and age: mostly one
+            for j, p in enumerate(group["params"], first):
+                if p.node is not None and (g := p.node.grad) is not None:
+                    state = self.state.setdefault(j, {"step": 0})
+                    alike.setdefault((p.xp, state["step"] + 1), []).append((p.data, g, p, state))
+            for k, ((xp, step), found) in enumerate(alike.items()):
+                ws, gs, ps, states = map(list, zip(*found))
+                buffers = [[_buffer(state, name, p) for p, state in zip(ps, states)] for name in names]
+                self.update(xp, ws, gs, buffers, self._numbers(i, k, xp, self.hyper(group, step)), group)
+                for p, state in zip(ps, states):
                     p.version[0] += 1
-                    s["step"] = step
+                    state["step"] = step
             first += len(group["params"])
         return loss
 
     def _numbers(self, i: int, k: int, xp: Any, values: list[float]) -> Any:
         """Call k of group i finds its numbers in the same array at every step."""
-        if (i, k, xp) not in self._hyper:
-            self._hyper[i, k, xp] = xp.full((len(values),), 0, np.dtype("float64"))
-        xp.write_(self._hyper[i, k, xp], xp.asarray(values, np.float64))
-        return self._hyper[i, k, xp]
+        numbers = self._hyper.get((i, k, xp))
+        if numbers is None:
+            numbers = self._hyper[i, k, xp] = xp.full((len(values),), 0, np.dtype("float64"))
+        xp.write_(numbers, xp.asarray(values, np.float64))
+        return numbers
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients; or set them to zero, in place."""
@@ -180,10 +179,9 @@ def _buffer(state: dict[str, Any], name: str, p: Tensor) -> Any:
     """The remembered array, where the parameter lies now; zeros in its memory order at first."""
     t = state.get(name)
     if t is None:
-        t = wrap(p.xp.copy(p.data), p.xp, [0]).zero_()
-    elif t.xp is not p.xp or t.dtype != p.dtype:
-        t = t.to(p)
-    state[name] = t
+        t = state[name] = wrap(p.xp.copy(p.data), p.xp, [0]).zero_()
+    elif t.xp is not p.xp or t.data.dtype != p.data.dtype:
+        t = state[name] = t.to(p)
     return t.data
 
 

@@ -78,6 +78,6 @@ def moved(x: Core, xp: Any) -> Tensor:
     home = x.xp
     t = wrap(xp.asarray(home.to_numpy(x.data)), xp, [0])
     if x.node is not None and mode.record:
-        back = [lambda g: home.asarray(xp.to_numpy(g))]
-        t.node = Node("to", [x.node], back, [x.version], t.shape, t.dtype)
+        edge = x.node, lambda g: home.asarray(xp.to_numpy(g))
+        t.node = Node("to", [edge], [x.version], t.shape, t.dtype)
     return t

@@ -29,52 +29,42 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
     Returns a Tensor; a tuple of them if y is a tuple; (y, *aux) if the op has aux arrays, which carry no gradient.
     Raises RuntimeError when the tensors lie on different devices.
     """
-    arrays, nodes, cells = [], [], []
-    xp, wanted = None, False
+    xp, arrays, nodes, cells = None, [], [], []
     for t in inputs:
         if isinstance(t, Core):
-            if xp is None:
+            if t.xp is not xp:
+                if xp is not None:
+                    raise RuntimeError(
+                        f"{op.__name__}: all tensors must be on one device; got {xp.name} and {t.xp.name}. "
+                        "Move one with .to(device)"
+                    )
                 xp = t.xp
-            elif xp is not t.xp:
-                raise RuntimeError(
-                    f"{op.__name__}: all tensors must be on one device; got {xp.name} and {t.xp.name}. "
-                    "Move one with .to(device)"
-                )
             arrays.append(t.data)
-            nodes.append(node := t.node)
+            nodes.append(t.node)
             cells.append(t.version)
-            if node is not None:
-                wanted = True
         else:
             arrays.append(t)
             nodes.append(None)
     if xp is None:
         kinds = ", ".join(type(t).__name__ for t in inputs)
         raise TypeError(f"{op.__name__}: needs a Tensor; got {kinds}. Make one with tf.tensor(...)")
-    out = op(xp, *arrays, **static)
-    y, pulls = out[0], out[1]
+    y, pulls, *aux = op(xp, *arrays, **static)
     if type(y) is tuple:
         outs: Any = tuple(wrap(v, xp, cells[0] if xp.is_view(v, arrays[0]) else [0]) for v in y)
     else:
         outs = wrap(y, xp, cells[0] if xp.is_view(y, arrays[0]) else [0])
-    if wanted and mode.record:
-        parents, kept = [], []
-        for n, p in zip(nodes, pulls):
-            if n is not None and p is not None:
-                parents.append(n)
-                kept.append(p)
-        if parents:
+    if mode.record and any(nodes):
+        edges = [(n, p) for n, p in zip(nodes, pulls) if n is not None and p is not None]
+        if edges:
             redo = _redo(op, xp, inputs, static, nodes) if mode.keep else None
             if type(y) is tuple:
-                whole = Node(op.__name__, parents, kept, cells + [t.version for t in outs], None, None, redo)
+                whole = Node(op.__name__, edges, cells + [t.version for t in outs], None, None, redo)
                 for i, t in enumerate(outs):
                     t.node = tape.part(whole, i, len(outs), t.data.shape, t.data.dtype)
             else:
                 cells.append(outs.version)
-                outs.node = Node(op.__name__, parents, kept, cells, outs.data.shape, outs.data.dtype, redo)
-    if len(out) == 2:
-        return outs
-    return (outs, *(wrap(a, xp, [0]) for a in out[2]))
+                outs.node = Node(op.__name__, edges, cells, outs.data.shape, outs.data.dtype, redo)
+    return (outs, *(wrap(a, xp, [0]) for a in aux[0])) if aux else outs
 
 
 def _redo(op: Callable, xp: Any, inputs: tuple, static: dict, nodes: list) -> Callable[[], list]:
@@ -83,7 +73,7 @@ def _redo(op: Callable, xp: Any, inputs: tuple, static: dict, nodes: list) -> Ca
 
     def run() -> list:
         pulls = op(on_tensors, *inputs, **static)[1]
-        return [p for n, p in zip(nodes, pulls) if n is not None and p is not None]
+        return [(n, p) for n, p in zip(nodes, pulls) if n is not None and p is not None]
 
     return run
 

@@ -114,7 +114,9 @@ class Gradients(Interop):
                 "backward: this tensor does not require grad: nothing it was made from has requires_grad=True, "
                 "or it was made under no_grad()"
             )
-        g = self.xp.copy(self._seed(gradient, "backward").data)  # it may become a leaf's .grad
+        g = self._seed(gradient, "backward").data
+        if gradient is not None:
+            g = self.xp.copy(g)  # it may become a leaf's .grad
         tape.walk([(self.node, g)], self.xp, retain_graph)
 
     def _seed(self, gradient: Tensor | None, name: str) -> Tensor:

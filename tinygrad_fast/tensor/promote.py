@@ -78,6 +78,18 @@ def within(a: Any, dtype: np.dtype) -> Any:
     return float(a) if dtypes.is_float(dtype) else a
 
 
+def together(*tensors: Any) -> tuple:
+    """The tensors in the type where all of them meet; None stays None. The first is not None."""
+    dtype = tensors[0].data.dtype
+    for t in tensors:
+        if t is not None and t.data.dtype != dtype:
+            break
+    else:
+        return tensors
+    dtype = dtypes.result_type(*(t for t in tensors if t is not None))
+    return tuple(None if t is None else within(t, dtype) for t in tensors)
+
+
 def as_float(x: Any) -> Any:
     """Integers and bools as float32: what exp, sqrt and the like compute in."""
     return x if dtypes.is_float(x.data.dtype) else apply(ops.cast, x, dtype=dtypes.float32)

@@ -1,13 +1,14 @@
 """Convolutions: which way each takes, and the ways that are not Winograd's.
 
     way          when                                          how
-    winograd     3x3, stride 1, outputs of 4 x 4 or more       winograd.py
+    winograd     3x3, stride 1, 48 tiles of 4 x 4 or more      winograd.py
     patches      any other, without dilation and groups        patches of some rows -> a matrix product, in the cache
     by image     dilation, groups, depthwise                   the plain path, images divided among the threads
     plain        not float32, or small                         windows.py
 
-The gradient of the input goes the way of a convolution with the kernel turned, where the stride is 1; else patches are
-multiplied back and added up where they lay.
+The gradient of the input, where the stride is 1, is a convolution with the kernel turned, and goes the way of one by
+Winograd; else patches are multiplied back and added up where they lay. With few patches the filters are the larger
+matrix: then all patches are one product, which BLAS divides by the columns of the filters.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .machine import Machine
 from .threads import parallel, shares
 
 Pair = tuple[int, int]
+MANY = 48  # tiles that are worth Winograd's filters
 
 
 class Convolutions(Machine):
@@ -33,8 +35,10 @@ class Convolutions(Machine):
         """The table above, for an output (N, O, OH, OW)."""
         if groups > 1 or dilation != (1, 1):
             return "by image"
-        if k == (3, 3) and stride == (1, 1) and min(out[2:]) >= 4 and max(padding) <= 2:
-            return "winograd"
+        n, _, oh, ow = out
+        if k == (3, 3) and stride == (1, 1) and min(oh, ow) >= 4 and max(padding) <= 2:
+            if n * -(-oh // 4) * -(-ow // 4) >= MANY:  # with fewer, transforming the filters costs more than it saves
+                return "winograd"
         return "patches"
 
     @wide
@@ -92,14 +96,10 @@ class Convolutions(Machine):
             parallel(some, n)
             return d
         gl, wl, d = nhwc(g), kkco(w), empty((n, *hw, c), g.dtype)
-        if not turned:
-            self._patches_back(gl, wl, d, stride, padding)
-            return nchw(d)
-        wl = np.ascontiguousarray(wl[::-1, ::-1].swapaxes(2, 3))
-        if way == "winograd":
-            winograd.conv(self, gl, winograd.filters(wl), d, around, None, None, False)
+        if turned and way == "winograd":
+            winograd.conv(self, gl, winograd.filters(_turned(wl)), d, around, None, None, False)
         else:
-            self._by_patches(gl, wl, d, stride, around)
+            self._patches_back(gl, wl, d, stride, padding)
         return nchw(d)
 
     @wide
@@ -147,7 +147,10 @@ class Convolutions(Machine):
             if b is not None or res is not None or relu:
                 self.loops.finish(lines[here], b, None if extra is None else extra[here], relu)
 
-        parallel(some, n * out[0], self._block(n * out[0], out[1] * len(matrix)))
+        if len(lines) < len(matrix):
+            some(0, n * out[0])
+        else:
+            parallel(some, n * out[0], self._block(n * out[0], out[1] * len(matrix)))
 
     def _block(self, n: int, each: int, bytes_: int | None = None) -> int:
         """How many of n rows of `each` numbers are taken at a time; at least two blocks."""
@@ -164,13 +167,19 @@ class Convolutions(Machine):
             np.matmul(g[lo:hi].reshape(-1, o), matrix.T, out=rows)
             self.loops.unpatches(rows, d[lo:hi], *geometry[1:])
 
-        parallel(some, n, self._block(n, out[0] * out[1] * len(matrix)))
+        if n * out[0] * out[1] < len(matrix):
+            some(0, n)
+        else:
+            parallel(some, n, self._block(n, out[0] * out[1] * len(matrix)))
 
     def _patches_product(self, g, x, k, stride, padding):
         """dw (KH, KW, C, O) = patches^T g, summed by each thread over its share of the rows"""
         n, *out, o = g.shape
         geometry, width, lines = self._geometry(k, out, stride, padding), k[0] * k[1] * x.shape[3], g.reshape(-1, o)
-        step = self._block(n * out[0], out[1] * width, max(8 * self.sizes.patches, 32 * width * o))
+        if len(lines) < width:
+            rows = self._patch_rows(x, 0, n * out[0], geometry)
+            return np.matmul(rows.T, lines, out=empty((width, o), g.dtype)).reshape(*k, x.shape[3], o)
+        step = self._block(n * out[0], out[1] * width, max(self.sizes.patches, 32 * width * o))
 
         def share(_, start, stop):
             total = None
@@ -182,6 +191,14 @@ class Convolutions(Machine):
             return total
 
         return _sum(shares(share, n * out[0])).reshape(*k, x.shape[3], o)
+
+
+def _turned(w: np.ndarray) -> np.ndarray:
+    """(KH, KW, C, O) -> (KH, KW, O, C), the kernel turned by half a turn: what gradients are convolved with."""
+    (kh, kw, c, o), places = w.shape, w.shape[0] * w.shape[1]
+    source, turned = w.reshape(places, c, o), empty((places, o, c), w.dtype)
+    parallel(lambda i, _: np.copyto(turned[i], source[places - 1 - i].T), places)
+    return turned.reshape(kh, kw, o, c)
 
 
 def _sum(parts: list[Any]) -> Any:

@@ -6,22 +6,22 @@ large operands are cut into pieces, and results come from `memory.py`. Operands 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..cpu import CPU
+from ...dtypes import float32
+from ..cpu import CPU, quiet
 from .layout import empty, empty_like, flat
 from .machine import Machine
 from .threads import parallel
 
 
-def _two(name: str, f: np.ufunc) -> Callable:
+def _two(name: str, f: np.ufunc) -> Any:
     """CPU's operation of two operands, divided if both are large and lie alike, or one is a number."""
     plain = getattr(CPU, name)
 
-    def run(self: Machine, a: Any, b: Any) -> Any:
+    def run(self: Any, a: Any, b: Any) -> Any:
         like = a if hasattr(a, "size") else b
         if like.size < self.sizes.divided or like.dtype != np.float32:
             return plain(self, a, b)
@@ -45,11 +45,11 @@ def _two(name: str, f: np.ufunc) -> Callable:
     return run
 
 
-def _one(name: str, f: np.ufunc) -> Callable:
+def _one(name: str, f: np.ufunc) -> Any:
     """CPU's function of one operand, divided if it is large."""
     plain = getattr(CPU, name)
 
-    def run(self: Machine, x: Any) -> Any:
+    def run(self: Any, x: Any) -> Any:
         if x.size < self.sizes.divided or x.dtype != np.float32 or (line := flat(x)) is None:
             return plain(x)
         y = empty_like(x)
@@ -66,7 +66,7 @@ class Elementwise(Machine):
 
     add, sub, mul, div = _two("add", np.add), _two("sub", np.subtract), _two("mul", np.multiply), _two("div", np.divide)
     maximum, minimum = _two("maximum", np.maximum), _two("minimum", np.minimum)
-    exp, log, sqrt, tanh = _one("exp", np.exp), _one("log", np.log), _one("sqrt", np.sqrt), _one("tanh", np.tanh)  # type: ignore[assignment]
+    exp, log, sqrt, tanh = _one("exp", np.exp), _one("log", np.log), _one("sqrt", np.sqrt), _one("tanh", np.tanh)
 
     def relu(self, x):
         if x.size < self.sizes.divided or x.dtype != np.float32 or (line := flat(x)) is None:
@@ -81,8 +81,11 @@ class Elementwise(Machine):
         parallel(some, len(line), self.sizes.line // 4)
         return y
 
+    @quiet
     def relu_back(self, g, y):
-        if y.size < self.sizes.divided or y.dtype != np.float32 or g.strides != y.strides or (line := flat(y)) is None:
+        if y.size < self.sizes.divided and y.dtype == float32:
+            return np.multiply(g, np.greater(y, 0).astype(float32))
+        if y.dtype != np.float32 or g.strides != y.strides or (line := flat(y)) is None:
             return super().relu_back(g, y)
         d = empty_like(y)
         gs, out, relu_back = flat(g), flat(d), self.loops.relu_back
@@ -105,11 +108,7 @@ class Elementwise(Machine):
         width = g.shape[-1]
         if not self.large(g) or not g.flags.c_contiguous:
             return super().embedding_back(index, g, rows, padding_idx)
-        at, lines, d = (
-            np.ascontiguousarray(index, np.int64).reshape(-1),
-            g.reshape(-1, width),
-            empty((rows, width), g.dtype),
-        )
+        at, lines, d = index.astype(np.int64).reshape(-1), g.reshape(-1, width), empty((rows, width), g.dtype)
         at = np.where(at < 0, at + rows, at)
         d[...] = 0
         parallel(lambda lo, hi: self.loops.scatter(at, lines, d, lo, hi), width, -(-width // 2))

@@ -4,40 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...dtypes import bool_, float32
+from ..cpu import quiet
 from .layout import empty
 from .machine import Machine
 from .threads import parallel
 
 
 class Losses(Machine):
-    """Logits (N, C) in float32, without weights or smoothing; anything else is the definition's."""
+    """Logits (N, C) in float32, without weights or smoothing; anything else is the definition's.
 
+    A position then weighs 1 or 0, and `weight` holds bools: which is how the way back knows what it deals with.
+    """
+
+    @quiet
     def cross_entropy(self, x, t, w, ignore_index, label_smoothing, reduction):
-        if x.ndim != 2 or x.dtype != np.float32 or w is not None or label_smoothing or not x.size:
+        if x.ndim != 2 or x.dtype != float32 or w is not None or label_smoothing or not x.size:
             return super().cross_entropy(x, t, w, ignore_index, label_smoothing, reduction)
         x, t = np.ascontiguousarray(x), np.ascontiguousarray(t, np.int64)
-        logp, loss, rows = empty(x.shape, x.dtype), np.empty(len(x), x.dtype), self.loops.cross_entropy
-        self._over_rows(lambda lo, hi: rows(x[lo:hi], t[lo:hi], ignore_index, logp[lo:hi], loss[lo:hi]), x)
-        weight = (t != ignore_index).astype(x.dtype)
-        if reduction == "mean":
-            with np.errstate(all="ignore"):
-                return loss.sum() / weight.sum(), logp, weight
-        return loss.sum() if reduction == "sum" else loss, logp, weight
+        logp, loss, weight = empty(x.shape, x.dtype), np.empty(len(x), x.dtype), t != ignore_index
+        self._over_rows(self.loops.cross_entropy, (x, t), ignore_index, (logp, loss))
+        if reduction == "none":
+            return loss, logp, weight
+        total = np.add.reduce(loss)
+        return total / int(np.count_nonzero(weight)) if reduction == "mean" else total, logp, weight
 
+    @quiet
     def cross_entropy_back(self, g, logp, t, w, weight, ignore_index, label_smoothing, reduction):
-        if logp.ndim != 2 or logp.dtype != np.float32 or g.dtype != np.float32 or w is not None or label_smoothing:
+        if weight.dtype != bool_:
             return super().cross_entropy_back(g, logp, t, w, weight, ignore_index, label_smoothing, reduction)
-        if not logp.flags.c_contiguous:
-            return super().cross_entropy_back(g, logp, t, w, weight, ignore_index, label_smoothing, reduction)
-        with np.errstate(all="ignore"):
-            share = g / weight.sum() if reduction == "mean" else g
-        a, t = np.ascontiguousarray(np.broadcast_to(share, t.shape)), np.ascontiguousarray(t, np.int64)
-        d, rows = empty(logp.shape, logp.dtype), self.loops.cross_entropy_back
-        self._over_rows(lambda lo, hi: rows(a[lo:hi], logp[lo:hi], t[lo:hi], ignore_index, d[lo:hi]), logp)
+        a, t = np.empty(len(logp), g.dtype), np.ascontiguousarray(t, np.int64)
+        a[...] = g / int(np.count_nonzero(weight)) if reduction == "mean" else g
+        d = empty(logp.shape, logp.dtype)
+        self._over_rows(self.loops.cross_entropy_back, (a, logp, t), ignore_index, (d,))
         return d
 
-    def _over_rows(self, f, x):
-        if x.size < self.sizes.least:
-            with np.errstate(all="ignore"):
-                return f(0, len(x))
-        parallel(f, len(x), max(1, self.sizes.line // (4 * x.shape[1])))
+    def _over_rows(self, loop, ins, ignore_index, outs):
+        n, size = len(ins[0]), outs[0].size
+        if size < self.sizes.least:
+            return loop(*ins, ignore_index, *outs)
+
+        def some(lo, hi):
+            loop(*(a[lo:hi] for a in ins), ignore_index, *(a[lo:hi] for a in outs))
+
+        parallel(some, n, max(1, self.sizes.line * n // (4 * size)))

@@ -8,8 +8,8 @@ NumPy and compiled loops release Python's lock while they work, so threads are e
   matrix products, BLAS divides the work itself, and better than we could.
 
 The caller works along; a call inside a block runs in its own thread; a forked child makes its own pool; at exit the
-interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, by default one
-for each core that the process may use.
+interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, ours and those of
+BLAS; by default one for each core that the process may use.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def set_num_threads(n: int) -> None:
         old.shutdown(wait=False)
 
 
-def parallel(f: Callable[[int, int], Any], n: int, block: int = 1) -> None:
+def parallel(f: Any, n: int, block: int = 1) -> None:
     """f(lo, hi) for each block of range(n), [0, block), [block, 2 block), ..., the last one shorter; in any order.
 
     An exception of f is raised here, after the blocks that had begun have ended; the others are not begun.
     """
     if n <= block or getattr(_here, "inside", False) or get_num_threads() == 1:
-        with alone():
+        with alone(), np.errstate(all="ignore"):
             for lo in range(0, n, block):
                 f(lo, min(lo + block, n))
         return
@@ -97,6 +97,7 @@ def parallel(f: Callable[[int, int], Any], n: int, block: int = 1) -> None:
             work()
         finally:
             failures = [e for other in others if not other.cancel() and (e := other.exception()) is not None]
+            f = None  # `work` may live a moment longer in another thread; the arrays that f names must not
     if failures:
         raise failures[0]
 
@@ -159,5 +160,7 @@ def _after_fork() -> None:
     _pool, _lock, _regions, _here = None, threading.Lock(), 0, threading.local()
 
 
+if os.environ.get("TINYGRAD_FAST_THREADS"):
+    set_num_threads(_wanted())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

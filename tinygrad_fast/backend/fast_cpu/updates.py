@@ -6,6 +6,8 @@ from math import sqrt
 
 import numpy as np
 
+from ...dtypes import float32
+from ..cpu import quiet
 from .layout import empty_like, flat
 from .machine import Machine
 from .threads import parallel
@@ -14,53 +16,61 @@ from .threads import parallel
 class Updates(Machine):
     """sgd_ and adam_ on float32 parameters; others take the definition."""
 
-    def _pieces(self, ws, gs, *memory):
-        """(w, g, ...) as lines of one piece each; None if one is not float32, or memory lies unlike its weight."""
-        found = []
-        for w, g, *rest in zip(ws, gs, *memory, strict=True):
-            line = flat(w)
-            if line is None or not w.flags.writeable or any(a.dtype != np.float32 for a in (w, g, *rest)):
-                return None
-            rest = [_alike(a, w) for a in rest]
-            if any(a is None for a in rest):
-                return None
-            gs_line = _alike(g, w)
-            if gs_line is None:
-                np.copyto(copy := empty_like(w), g)
-                gs_line = flat(copy)
-            rows, step = [line, gs_line, *rest], self.sizes.line // 4
-            found += [[a[lo : lo + step] for a in rows] for lo in range(0, len(line), step)]
-        return found
-
-    def _all(self, pieces, f):
-        total = sum(len(p[0]) for p in pieces)
-        if total < self.sizes.together:
-            with np.errstate(all="ignore"):
-                for p in pieces:
-                    f(p)
-            return
-        parallel(lambda i, _: f(pieces[i]), len(pieces))
-
     def sgd_(self, ws, gs, vs, hyper, nesterov):
-        pieces = self._pieces(ws, gs, *([vs] if vs else []))
-        if pieces is None:
+        lines = _lines(ws, gs, *([vs] if vs else []))
+        if lines is None:
             return super().sgd_(ws, gs, vs, hyper, nesterov)
-        numbers, sgd = self.numbers(hyper), self.loops.sgd
-        self._all(pieces, lambda p: sgd(p[0], p[1], p[2] if vs else None, *numbers, nesterov))
+        lr, m, fresh, decay = self.numbers(hyper)
+        sgd = self.loops.sgd
+        self._by_pieces(lambda w, g, v=None: sgd(w, g, v, lr, m, fresh, decay, nesterov), lines)
 
     def adam_(self, ws, gs, ms, vs, hyper, decoupled):
-        pieces = self._pieces(ws, gs, ms, vs)
-        if pieces is None:
+        lines = _lines(ws, gs, ms, vs)
+        if lines is None:
             return super().adam_(ws, gs, ms, vs, hyper, decoupled)
         lr, beta1, beta2, eps, decay, step = self.numbers(hyper)
         rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
         decay, shrink = (0.0, 1 - lr * decay) if decoupled else (decay, 1.0)
         adam = self.loops.adam
-        self._all(pieces, lambda p: adam(*p, rate, beta1, beta2, root, eps, decay, shrink))
+        self._by_pieces(lambda w, g, m, v: adam(w, g, m, v, rate, beta1, beta2, root, eps, decay, shrink), lines)
+
+    @quiet
+    def _by_pieces(self, f, lines):
+        """f(w, g, ...) over pieces of at most `sizes.line` bytes, divided among the threads if there is much to do."""
+        step, pieces, total = self.sizes.line // 4, [], 0
+        for arrays in lines:
+            n = len(arrays[0])
+            total += n
+            pieces += [arrays] if n <= step else [[a[lo : lo + step] for a in arrays] for lo in range(0, n, step)]
+        if total >= self.sizes.together:
+            return parallel(lambda i, _: f(*pieces[i]), len(pieces))
+        for arrays in pieces:
+            f(*arrays)
+
+
+def _lines(ws, gs, *memory):
+    """[w, g, ...] of each parameter as lines in the order of w's memory; None where that cannot be."""
+    found = []
+    for arrays in zip(ws, gs, *memory, strict=True):
+        lines = [a.reshape(-1) for a in arrays if a.dtype == float32 and a.flags.c_contiguous]
+        if len(lines) < len(arrays):
+            lines = _in_order_of(*arrays)
+        if lines is None or not lines[0].flags.writeable:
+            return None
+        found.append(lines)
+    return found
+
+
+def _in_order_of(w, g, *memory):
+    """The same where w does not lie in order C, or g lies unlike it: g is copied then."""
+    if any(a.dtype != float32 for a in (w, g, *memory)) or (line := flat(w)) is None:
+        return None
+    if not _alike(g, w):
+        np.copyto(copy := empty_like(w), g)
+        g = copy
+    return [line, flat(g), *map(flat, memory)] if all(_alike(a, w) for a in memory) else None
 
 
 def _alike(a, w):
-    """a as a line in the order of w's memory, if it lies so."""
-    if a.strides == w.strides or (a.flags.c_contiguous and w.flags.c_contiguous):  # an axis of one has any stride
-        return flat(a)
-    return None
+    """True if a lies in memory as w does."""
+    return a.strides == w.strides or (a.flags.c_contiguous and w.flags.c_contiguous)  # an axis of one has any stride

@@ -26,10 +26,10 @@ outputs: 36 multiplications instead of 16 x 9 = 144, a quarter. Tiles lie every 
 **Channels.** Sums over input channels commute with A^T, so they are done before it: at each of the 36 places of a tile
 there is a matrix product (tiles, C) @ (C, O), all that is left of the convolution:
 
-    V[36, tiles, C] = B^T d B          36 x 36 numbers a tile and channel by a matrix; 144 additions by hand
+    V[36, tiles, C] = B^T d B          of every tile and channel
     U[36, C, O]     = G w G^T          once
-    M[36, tiles, O] = V @ U            36 C O multiplications a tile
-    Y               = A^T M A
+    M[36, tiles, O] = V @ U            36 matrix products
+    Y               = A^T M A          of every tile and output channel
 
 **Cost** of a tile with C channels in and out, in multiply-adds: 144 C^2 by the definition, 36 C^2 here, and the
 transforms. As matrices on both axes at once they are 36 x 36 + 16 x 36 numbers a channel, 1872 C: as much as the
@@ -102,8 +102,7 @@ COLUMNS = 8192  # of a filter's numbers that a thread transforms at a time
 
 def _by(matrix: np.ndarray, a: np.ndarray, out: np.ndarray) -> np.ndarray:
     """matrix @ a, a block of columns at a time"""
-    f = lambda lo, hi: np.matmul(matrix, a[:, lo:hi], out=out[:, lo:hi])  # noqa: E731
-    parallel(f, a.shape[1], COLUMNS)
+    parallel(lambda lo, hi: np.matmul(matrix, a[:, lo:hi], out=out[:, lo:hi]), a.shape[1], COLUMNS)
     return out
 
 
@@ -138,7 +137,7 @@ class Plan:
         return want - want % self.th if want >= self.th else want
 
 
-def conv(xp: Any, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair, b: Any, res: Any, relu: bool):
+def conv(xp: Any, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair, b: Any, res: Any, relu: bool) -> None:
     """y (N, OH, OW, O) <- relu?(x * w + b + res) for x (N, H, W, C) and u = `filters(w)`"""
     (c, o), (p, q), loops = u.shape[1:], padding, xp.loops
     plan = Plan(xp, len(y), y.shape[1:3], c, o)
@@ -151,7 +150,8 @@ def conv(xp: Any, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair, b:
             np.matmul(vs, u, out=ms)
             loops.tiles_out(m, y, lo, hi, 0, th, tw, b, res, relu)
 
-        return parallel(from_end_to_end, plan.rows, plan.block)
+        parallel(from_end_to_end, plan.rows, plan.block)
+        return
     for first, last in _chunks(plan, xp):
         m = _products(xp, x, u, plan, first, last, padding)
         _stage(lambda m, y, *place: loops.tiles_out(m, y, *place, b, res, relu), m, y, first, last, plan)
@@ -211,7 +211,7 @@ def _add_products(
     parallel(product, 36)
 
 
-def _chunks(plan: Plan, xp: Any):
+def _chunks(plan: Plan, xp: Any) -> list[Pair]:
     """Whole images, so many that V and M stay of a moderate size."""
     step = plan.th * max(1, xp.sizes.chunk // (plan.th * plan.tw))
     return [(lo, min(lo + step, plan.rows)) for lo in range(0, plan.rows, step)]
@@ -220,5 +220,4 @@ def _chunks(plan: Plan, xp: Any):
 def _stage(f: Any, a: np.ndarray, b: np.ndarray, first: int, last: int, plan: Plan, *more: int) -> None:
     """A transform of the tile rows first..last, divided among the threads."""
     th, tw = plan.th, plan.tw
-    one = lambda lo, hi: f(a, b, first + lo, first + hi, lo * tw, th, tw, *more)  # noqa: E731
-    parallel(one, last - first, plan.block)
+    parallel(lambda lo, hi: f(a, b, first + lo, first + hi, lo * tw, th, tw, *more), last - first, plan.block)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import dtypes, ops, rng
 from ...tensor import Tensor, apply, wrap
-from ...tensor.promote import as_float, within
+from ...tensor.promote import as_float, together
 
 
 def _fresh(name: str, inplace: bool) -> None:
@@ -107,11 +107,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: b
     if weight.ndim == 1:
         b = None if bias is None else bias.reshape(1)
         return linear(input, weight.unsqueeze(0), b, relu=relu).squeeze(-1)
-    dtype = dtypes.result_type(*(t for t in (input, weight, bias) if t is not None))
-    x = within(input, dtype)
+    x, w, b = together(input, weight, bias)
     row = x.ndim == 1
-    b = None if bias is None else within(bias, dtype)
-    y = apply(ops.linear, x.unsqueeze(0) if row else x, within(weight, dtype), b, relu=relu)
+    y = apply(ops.linear, x.unsqueeze(0) if row else x, w, b, relu=relu)
     return y.squeeze(0) if row else y
 
 
@@ -171,7 +169,7 @@ def whole(name: str, what: str, t: Tensor, n: int, of: str, ignored: int | None 
     """t as int64, with every element in 0..n-1, or `ignored`. Values are read on the CPU only."""
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: the {what} must be of an integer dtype; got {t.dtype}. Write .long()")
-    if t.xp.name == "cpu" and t.numel():
+    if t.xp.name == "cpu" and t.data.size:
         low, high = int(t.data.min()), int(t.data.max())
         if low < 0 or high >= n:
             bad = t.data[(t.data < 0) | (t.data >= n)]

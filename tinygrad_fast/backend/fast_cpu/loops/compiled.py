@@ -8,6 +8,7 @@ that it becomes vector instructions; `nogil` lets several threads run. An argume
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,33 +17,34 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-FAST = {
-    "reassoc",
-    "contract",
-    "nsz",
-    "arcp",
-}  # sums in any order, fused multiply-add; NaN and infinity stay
+FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, fused multiply-add; NaN and infinity stay
+TYPES = {"f4": "float32", "f8": "float64", "i8": "int64", "u1": "uint8", "u4": "uint32", "b1": "boolean"}
 ZERO, TWO, FOUR, FIVE, EIGHT = map(np.float32, (0, 2, 4, 5, 8))
+_compiling = threading.Lock()
 
 
 class Loop:
-    """A function that is compiled at its first call. `spelled`: the types of its arguments, as Numba spells them."""
+    """A function that is compiled at its first call.
+
+    `spelled`: the types of its arguments, as in "f4[:,::1] i8": float32 lines in order C, an integer.
+    """
 
     def __init__(self, f: Callable, spelled: str):
-        self.f = f
+        self.f, self.spelled, self.__doc__ = f, spelled, f.__doc__
         self.run: Any = None
-        self.signature = (
-            spelled.replace("?", "").replace("f4", "float32").replace("i8", "int64").replace("b1", "boolean")
-        )
-        self.signature = self.signature.replace("u1", "uint8").replace("u4", "uint32").replace("f8", "float64")
-        self.optional = [
-            (i, np.empty((0,) * (t.count(",") + 1), np.float32)) for i, t in enumerate(spelled.split(" ")) if "?" in t
-        ]
-        self.__doc__ = f.__doc__
+        given = enumerate(spelled.split(" "))
+        self.optional = [(i, np.empty((0,) * (t.count(",") + 1), np.float32)) for i, t in given if "?" in t]
+
+    def compiled(self) -> Any:
+        arguments = self.spelled.replace("?", "").replace(" ", ", ")
+        for short, name in TYPES.items():
+            arguments = arguments.replace(short, name)
+        return njit(f"void({arguments})", nogil=True, cache=True, fastmath=FAST)(self.f)
 
     def __call__(self, *args: Any) -> None:
         if self.run is None:
-            self.run = njit(f"void({self.signature.replace(' ', ', ')})", nogil=True, cache=True, fastmath=FAST)(self.f)
+            with _compiling:
+                self.run = self.run or self.compiled()
         if self.optional:
             given = list(args)
             for i, nothing in self.optional:
@@ -159,10 +161,13 @@ def move(typing, a, at, b, to):
 
 
 @inner
-def move_some(a, at, b, to, n):
-    """The same for n numbers, fewer than LANES"""
-    for k in range(n):
-        b[to + k] = a[at + k]
+def carry(a, at, b, to, n):
+    """The same for n numbers, LANES or fewer"""
+    if n == LANES:
+        move(a, at, b, to)
+    else:
+        for k in range(n):
+            b[to + k] = a[at + k]
 
 
 @inner
@@ -174,26 +179,15 @@ def load(x, shape, i, top, left, channel, size, d):
     if (a1 - a0) * (b1 - b0) < size * size:
         d[:] = ZERO
     for a in range(a0, a1):
-        at = ((i * h + top + a) * w + left + b0) * c + channel
-        if n == LANES:
-            for b in range(b0, b1):
-                move(x, at, d, (6 * a + b) * LANES)
-                at += c
-        else:
-            for b in range(b0, b1):
-                move_some(x, at, d, (6 * a + b) * LANES, n)
-                at += c
+        for b in range(b0, b1):
+            carry(x, ((i * h + top + a) * w + left + b) * c + channel, d, (6 * a + b) * LANES, n)
 
 
 @inner
 def store(d, v, at, plane, n):
     """v <- d: n numbers to each of the 36 planes, from place `at` of a plane on"""
-    if n == LANES:
-        for place in range(36):
-            move(d, place * LANES, v, at + place * plane)
-    else:
-        for place in range(36):
-            move_some(d, place * LANES, v, at + place * plane, n)
+    for place in range(36):
+        carry(d, place * LANES, v, at + place * plane, n)
 
 
 @inner
@@ -258,45 +252,35 @@ def tiles_in(x, v, lo, hi, t, th, tw, p, q):
 def tiles_out(m, y, lo, hi, t, th, tw, b, res, relu):
     """y <- relu?(A^T m A + b + res): 4 x 4 pixels from each tile, those outside y left out"""
     (_, h, w, o), plane, d = y.shape, m.shape[1], np.zeros(36 * LANES, np.float32)
-    given, pixels, more, extra = (
-        m.reshape(m.size),
-        y.reshape(y.size),
-        res.reshape(res.size),
-        np.zeros(LANES, np.float32),
-    )
+    given, pixels, more = m.reshape(m.size), y.reshape(y.size), res.reshape(res.size)
+    bias, extra = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     for r in range(lo, hi):
         i, top = r // th, r % th * 4
         for z in range(tw):
             for channel in range(0, o, LANES):
                 n = min(LANES, o - channel)
-                if n == LANES:
-                    for place in range(36):
-                        move(given, place * plane + t * o + channel, d, place * LANES)
-                else:
-                    for place in range(36):
-                        move_some(given, place * plane + t * o + channel, d, place * LANES, n)
+                for place in range(36):
+                    carry(given, place * plane + t * o + channel, d, place * LANES, n)
                 for j in range(6):
                     by_at(d, j, 6)
                 for j in range(4):
                     by_at(d, 6 * j, 1)
+                if b.size:
+                    carry(b, channel, bias, 0, n)
                 for a in range(min(4, h - top)):
                     for e in range(min(4, w - 4 * z)):
                         at, to = (6 * a + e) * LANES, ((i * h + top + a) * w + 4 * z + e) * o + channel
                         if b.size:
-                            move_some(b, channel, extra, 0, n)
                             for k in range(LANES):
-                                d[at + k] += extra[k]
+                                d[at + k] += bias[k]
                         if res.size:
-                            move_some(more, to, extra, 0, n)
+                            carry(more, to, extra, 0, n)
                             for k in range(LANES):
                                 d[at + k] += extra[k]
                         if relu:
                             for k in range(LANES):
                                 d[at + k] = max(d[at + k], ZERO)
-                        if n == LANES:
-                            move(d, at, pixels, to)
-                        else:
-                            move_some(d, at, pixels, to, n)
+                        carry(d, at, pixels, to, n)
             t += 1
 
 
