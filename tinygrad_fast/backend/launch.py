@@ -164,7 +164,7 @@ class CuPy:
         function = compiled.get_function(kernel)
         if shared > 48 << 10:  # more than that must be asked for
             function.max_dynamic_shared_size_bytes = shared
-        function(grid, block, arguments, shared_mem=shared)
+        function(grid, block, tuple(arguments), shared_mem=shared)
 
 
 # --------------------------------------------------------------------------------------------------------- launching
