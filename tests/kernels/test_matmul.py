@@ -13,7 +13,8 @@ from hypothesis import given, strategies as st
 import tinygrad_fast as tf
 from tinygrad_fast import backend
 from tinygrad_fast.backend import launch
-from tinygrad_fast.backend.cuda import RUNGS, Emulated
+from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.backend.launchers.products import RUNGS
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}

@@ -5,7 +5,7 @@
 A kernel's own signature says what it takes: arguments go by the names of its parameters, numbers become the types
 written there, structures are given as dicts. `defines` are what it is compiled for (dtype, tile shape, flags), never
 sizes: each new set of them is compiled anew. Which machine compiles and runs is a parameter: `CuPy` here, or the
-`emulator/`. Next on the way: `cuda.py`, the launchers.
+`emulator/`. Next on the way: `launchers/`.
 """
 
 from __future__ import annotations

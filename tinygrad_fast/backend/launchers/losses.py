@@ -1,0 +1,83 @@
+"""Launchers of kernels/cross_entropy.cu and kernels/binary_cross_entropy.cu."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from ...dtypes import int64
+from .. import windows
+from ..launch import Strided
+from ..wide import wide_type
+from .machine import Machine
+
+
+class Losses(Machine):
+    """Losses of classification."""
+
+    def cross_entropy(self, x, t, w, ignore_index, label_smoothing, reduction):
+        """As defined; kept for the way back are x, and of each position the maximum and log(sum of exp)."""
+        kind = wide_type(x.dtype)
+        w = None if w is None else self.cast(w, dtype=kind)
+        loss, weight, kept = (self.empty(shape, kind) for shape in (t.shape, t.shape, (*t.shape, 2)))
+        given = dict(t=self._indices(t), w=w, loss=loss, weight=weight, kept=kept, ignored=ignore_index)
+        self._by_rows("cross_entropy", {"x": _rows(x)}, smoothing=label_smoothing, **given)
+        loss = self._reduced(loss, t, weight, ignore_index, reduction)
+        return self.cast(loss, dtype=x.dtype), (x, kept), weight
+
+    def cross_entropy_back(self, g, logp, t, w, weight, ignore_index, label_smoothing, reduction):
+        (x, kept), e = logp, label_smoothing
+        shared = self._shared(g, t, weight, ignore_index, reduction)
+        a, s = self.mul(self.mul(shared, weight), 1 - e), None
+        w = None if w is None else self.cast(w, dtype=a.dtype)
+        total = a
+        if e:
+            s = self.mul(shared, e / x.shape[1])
+            total = self.add(a, self.mul(s, float(x.shape[1]) if w is None else self.sum(w, axis=(0,))))
+        rows = _rows(x)
+        dx = windows.empty_like(rows, list(rows.shape))
+        given = {
+            name: None if v is None else self.np.ascontiguousarray(v) for name, v in dict(a=a, s=s, total=total).items()
+        }
+        self._by_rows("cross_entropy_back", {"x": rows, "dx": dx}, kept=kept, t=self._indices(t), w=w, **given)
+        return dx.reshape(x.shape)
+
+    def _indices(self, t):
+        return self.np.ascontiguousarray(t, int64)
+
+    def _by_rows(self, kernel, arrays, **given):
+        """A block for each row of arrays (N, C, P): N P of them. The kernel knows the strides of x as xn, xc, xp."""
+        for name, a in arrays.items():
+            given[name] = Strided(a)
+            given |= {name[0] + axis: stride for axis, stride in zip("ncp", given[name].strides)}
+        n, c, p = arrays["x"].shape
+        threads = next((size for size in (32, 128) if c <= 4 * size), 256)
+        defines = {"DTYPE": arrays["x"].dtype.name}
+        self.launch(kernel, grid=(n * p,), block=(threads,), defines=defines, C=c, P=p, **given)
+
+    # Binary cross-entropy: kernels/binary_cross_entropy.cu
+
+    def binary_cross_entropy_with_logits(self, x, t, pos_weight):
+        return self._each("binary_cross_entropy_with_logits", pos_weight, "y", x=x, t=t)
+
+    def binary_cross_entropy_with_logits_back(self, g, x, t, pos_weight):
+        return self._each("binary_cross_entropy_with_logits_back", pos_weight, "dx", x=x, t=t, g=g)
+
+    def _each(self, kernel, p, result, **arrays):
+        """One element of the result for each of the arrays', all of one shape; p broadcasts over the leading axes."""
+        x = arrays["x"]
+        if p is not None:  # from its first axis on that is not 1, as long as x
+            along = next((i for i, n in enumerate(p.shape) if n != 1), p.ndim)
+            p = self.np.ascontiguousarray(self.expand(p, (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])))
+        near = {name: self.np.ascontiguousarray(self.expand(a, x.shape)) for name, a in arrays.items()}
+        y = self.empty(x.shape, x.dtype)
+        size = dict(n=x.size, P=1 if p is None else p.size)
+        blocks = min(-(-x.size // 256), 1 << 16)
+        defines = {"DTYPE": x.dtype.name}
+        self.launch(kernel, grid=(blocks,), block=(256,), defines=defines, p=p, **near, **{result: y}, **size)
+        return y
+
+
+def _rows(x: Any) -> Any:
+    """x (N, C, ...) as (N, C, P)"""
+    return x.reshape(*x.shape[:2], prod(x.shape[2:]))
