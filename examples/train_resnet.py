@@ -8,6 +8,13 @@
 A folder with `train` and `valid` (or `test`) inside is split as it says; of any other a fifth is held out. The
 optimiser is AdamW, or SGD with Nesterov momentum 0.9 and weight decay 5e-4; the learning rate follows one cycle up to
 --lr; images are flipped at random, and cropped at random from the image padded by --pad pixels.
+
+What the last of these lines gives, the accuracy on CIFAR-10's 10,000 test images after 8 epochs, beside the same
+recipe, initial weights and batches in PyTorch (`python -m benchmarks.cifar`), 2026-11-25:
+
+    seed             0       1       2      mean
+    tinygrad_fast  0.8305  0.8277  0.8282  0.8288
+    PyTorch 2.13   0.8265  0.8333  0.8308  0.8302
 """
 
 from __future__ import annotations

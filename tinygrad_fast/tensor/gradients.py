@@ -115,8 +115,8 @@ class Gradients(Interop):
                 "or it was made under no_grad()"
             )
         g = self._seed(gradient, "backward").data
-        if gradient is not None:
-            g = self.xp.copy(g)  # it may become a leaf's .grad
+        if gradient is not None:  # a leaf keeps it; else an array of its own, for ops tell gradients apart by identity
+            g = self.xp.copy(g) if type(self.node) is Leaf else self.xp.reshape(g, shape=g.shape)
         tape.walk([(self.node, g)], self.xp, retain_graph)
 
     def _seed(self, gradient: Tensor | None, name: str) -> Tensor:

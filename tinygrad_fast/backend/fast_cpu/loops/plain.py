@@ -208,10 +208,14 @@ def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
         spot = xp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
         if not k:
             best[...] = spot
+            seen = np.isnan(spot)
             continue
-        won = (spot > best) | ((spot != spot) & (best == best))
+        won = spot > best
         np.maximum(best, spot, out=best)
-        np.maximum(place, won * place.dtype.type(k), out=place)  # k grows: five times as fast as a copy with `where=`
+        if np.isnan(best.sum()):  # rare: the first NaN of a window wins
+            won |= np.isnan(spot) & ~seen
+            seen |= np.isnan(spot)
+        np.maximum(place, won.view(np.uint8) * place.dtype.type(k), out=place)  # k grows: faster than copies by mask
 
 
 def max_pool_back(g, tap, d, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
