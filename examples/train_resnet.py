@@ -1,6 +1,6 @@
 """Train a ResNet on a folder of images.
 
-    python examples/train_resnet.py                             ten drawn shapes, made on the first run; about a minute
+    python examples/train_resnet.py                             ten drawn shapes, made on the first run; half a minute
     python examples/train_resnet.py --data photos               a folder of class folders
     python examples/train_resnet.py --data photos.tgz           or an archive of one
     python examples/train_resnet.py --data cifar10.tgz --arch resnet20 --opt sgd --lr 0.4 --bs 128 --pad 4 --epochs 8
