@@ -22,7 +22,7 @@ from ..wide import wide
 from . import winograd
 from .layout import empty, kkco, nchw, nhwc
 from .machine import Machine
-from .threads import parallel, shares
+from .threads import parallel, summed
 
 Pair = tuple[int, int]
 MANY = 48  # tiles that are worth Winograd's filters
@@ -41,62 +41,49 @@ class Convolutions(Machine):
                 return "winograd"
         return "patches"
 
+    def _route(self, x, w, stride, padding, dilation, groups):
+        """(the way of conv2d(x, w), the shape of its result)"""
+        k = w.shape[2:]
+        out = (len(x), len(w), *windows.fits(x.shape[2:], k, stride, padding, dilation))
+        return (self.way(out, k, stride, padding, dilation, groups) if self.large(x) else "plain"), out
+
     @wide
     def conv2d(self, x, w, stride, padding, dilation, groups):
-        return self._conv2d(x, w, None, None, False, stride, padding, dilation, groups)
+        way, out = self._route(x, w, stride, padding, dilation, groups)
+        if way == "plain":
+            return windows.conv2d(x, w, stride, padding, dilation, groups)
+        if way == "by image":
+            return _by_image(lambda some: windows.conv2d(some, w, stride, padding, dilation, groups), x, out)
+        return self._fused(way, out, x, w, None, None, False, stride, padding)
 
     @wide
     def conv2d_epilogue(self, x, w, b, res, relu, **geometry):
-        return self._conv2d(x, w, b, res, relu, **geometry)
+        way, out = self._route(x, w, **geometry)
+        if way in ("plain", "by image"):
+            return super().conv2d_epilogue(x, w, b, res, relu, **geometry)
+        return self._fused(way, out, x, w, b, res, relu, geometry["stride"], geometry["padding"])
 
-    def _conv2d(self, x, w, b, res, relu, stride, padding, dilation, groups):
-        k, n, o = w.shape[2:], len(x), len(w)
-        out = (n, o, *windows.fits(x.shape[2:], k, stride, padding, dilation))
-        if not self.large(x):
-            y = windows.conv2d(x, w, stride, padding, dilation, groups)
-            return self._plain_epilogue(y, b, res, relu)
-        way = self.way(out, k, stride, padding, dilation, groups)
-        if way == "by image":
-            y = nchw(empty((n, *out[2:], o), x.dtype))
-
-            def some(lo, hi):
-                y[lo:hi] = windows.conv2d(x[lo:hi], w, stride, padding, dilation, groups)
-
-            parallel(some, n)
-            return self._plain_epilogue(y, b, res, relu)
-        xl, y = nhwc(x), empty((n, *out[2:], o), x.dtype)
-        resl = None if res is None else nhwc(res)
+    def _fused(self, way, out, x, w, b, res, relu, stride, padding):
+        """relu?(x * w + b + res), all of it while a block is in the cache"""
+        n, o, oh, ow = out
+        y, resl = empty((n, oh, ow, o), x.dtype), None if res is None else nhwc(res)
         if way == "winograd":
-            winograd.conv(self, xl, winograd.filters(kkco(w)), y, padding, b, resl, relu)
+            winograd.conv(self, nhwc(x), winograd.filters(kkco(w)), y, padding, b, resl, relu)
         else:
-            self._by_patches(xl, kkco(w), y, stride, padding, b, resl, relu)
+            self._by_patches(nhwc(x), kkco(w), y, stride, padding, b, resl, relu)
         return nchw(y)
-
-    def _plain_epilogue(self, y, b, res, relu):
-        if b is not None:
-            y = self.add(y, b.reshape(1, -1, 1, 1))
-        if res is not None:
-            y = self.add(y, res)
-        return self.relu(y) if relu else y
 
     @wide
     def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
-        k, n, c = w.shape[2:], len(g), w.shape[1] * groups
+        k, out = w.shape[2:], (len(g), w.shape[1] * groups, *hw)
         if not self.large(g):
             return windows.conv2d_dx(g, w, stride, padding, dilation, groups, hw)
         around = (k[0] - 1 - padding[0], k[1] - 1 - padding[1])
-        turned = stride == (1, 1) and min(around) >= 0
-        way = self.way((n, c, *hw), k, stride, around if turned else padding, dilation, groups)
+        way = self.way(out, k, stride, around, dilation, groups)
         if way == "by image":
-            d = nchw(empty((n, *hw, c), g.dtype))
-
-            def some(lo, hi):
-                d[lo:hi] = windows.conv2d_dx(g[lo:hi], w, stride, padding, dilation, groups, hw)
-
-            parallel(some, n)
-            return d
-        gl, wl, d = nhwc(g), kkco(w), empty((n, *hw, c), g.dtype)
-        if turned and way == "winograd":
+            return _by_image(lambda some: windows.conv2d_dx(some, w, stride, padding, dilation, groups, hw), g, out)
+        gl, wl, d = nhwc(g), kkco(w), empty((len(g), *hw, out[1]), g.dtype)
+        if way == "winograd" and min(around) >= 0:
             winograd.conv(self, gl, winograd.filters(_turned(wl)), d, around, None, None, False)
         else:
             self._patches_back(gl, wl, d, stride, padding)
@@ -108,10 +95,8 @@ class Convolutions(Machine):
             return windows.conv2d_dw(g, x, stride, padding, dilation, groups, k)
         way = self.way(g.shape, k, stride, padding, dilation, groups)
         if way == "by image":
-            parts = shares(
-                lambda _, lo, hi: windows.conv2d_dw(g[lo:hi], x[lo:hi], stride, padding, dilation, groups, k), len(g)
-            )
-            return _sum(parts)
+            geometry = stride, padding, dilation, groups, k
+            return summed(lambda _, lo, hi: windows.conv2d_dw(g[lo:hi], x[lo:hi], *geometry), len(g))
         gl, xl = nhwc(g), nhwc(x)
         if way == "winograd":
             dw = winograd.filter_gradient(self, gl, xl, padding)
@@ -120,9 +105,6 @@ class Convolutions(Machine):
         return dw.transpose(3, 2, 0, 1)
 
     # ------------------------------------------------------------------------------------------------ by patches
-
-    def _geometry(self, k: Pair, out: Pair, stride: Pair, padding: Pair) -> tuple[int, ...]:
-        return (*out, *k, *stride, *padding)
 
     def _patch_rows(self, x: np.ndarray, lo: int, hi: int, geometry: tuple[int, ...]) -> np.ndarray:
         """The patches of the output rows lo..hi as a matrix; of 1x1 windows side by side the pixels themselves."""
@@ -134,10 +116,10 @@ class Convolutions(Machine):
         self.loops.patches(x, rows, lo, hi, *geometry)
         return rows
 
-    def _by_patches(self, x, w, y, stride, padding, b=None, res=None, relu=False):
+    def _by_patches(self, x, w, y, stride, padding, b, res, relu):
         """y (N, OH, OW, O) <- relu?(x * w + b + res), w (KH, KW, C, O)"""
         n, *out, o = y.shape
-        geometry = self._geometry(w.shape[:2], out, stride, padding)
+        geometry = (*out, *w.shape[:2], *stride, *padding)
         matrix, lines = w.reshape(-1, o), y.reshape(-1, o)
         extra = None if res is None else res.reshape(-1, o)
 
@@ -159,7 +141,7 @@ class Convolutions(Machine):
     def _patches_back(self, g, w, d, stride, padding):
         """d (N, H, W, C) <- every patch's gradient g w^T, added up where it lay"""
         n, *out, o = g.shape
-        geometry = self._geometry(w.shape[:2], out, stride, padding)
+        geometry = (*out, *w.shape[:2], *stride, *padding)
         matrix = w.reshape(-1, o)
 
         def some(lo, hi):
@@ -175,7 +157,7 @@ class Convolutions(Machine):
     def _patches_product(self, g, x, k, stride, padding):
         """dw (KH, KW, C, O) = patches^T g, summed by each thread over its share of the rows"""
         n, *out, o = g.shape
-        geometry, width, lines = self._geometry(k, out, stride, padding), k[0] * k[1] * x.shape[3], g.reshape(-1, o)
+        geometry, width, lines = (*out, *k, *stride, *padding), k[0] * k[1] * x.shape[3], g.reshape(-1, o)
         if len(lines) < width:
             rows = self._patch_rows(x, 0, n * out[0], geometry)
             return np.matmul(rows.T, lines, out=empty((width, o), g.dtype)).reshape(*k, x.shape[3], o)
@@ -190,7 +172,19 @@ class Convolutions(Machine):
                 total = part if total is None else np.add(total, part, out=total)
             return total
 
-        return _sum(shares(share, n * out[0])).reshape(*k, x.shape[3], o)
+        return summed(share, n * out[0]).reshape(*k, x.shape[3], o)
+
+
+def _by_image(f: Any, x: np.ndarray, out: tuple[int, ...]) -> np.ndarray:
+    """f of every image of x, channels-last images of the shape `out`"""
+    n, c, h, w = out
+    y = nchw(empty((n, h, w, c), x.dtype))
+
+    def some(lo: int, hi: int) -> None:
+        y[lo:hi] = f(x[lo:hi])
+
+    parallel(some, n)
+    return y
 
 
 def _turned(w: np.ndarray) -> np.ndarray:
@@ -199,11 +193,3 @@ def _turned(w: np.ndarray) -> np.ndarray:
     source, turned = w.reshape(places, c, o), empty((places, o, c), w.dtype)
     parallel(lambda i, _: np.copyto(turned[i], source[places - 1 - i].T), places)
     return turned.reshape(kh, kw, o, c)
-
-
-def _sum(parts: list[Any]) -> Any:
-    """The parts of all threads, in their order: the same sum each time. The first is written to."""
-    total = parts[0]
-    for part in parts[1:]:
-        np.add(total, part, out=total)
-    return total

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..windows import NCHW, NHWC
+from ..windows import NCHW, NHWC, memory_order
 from .memory import Memory, half_of_the_machine
 from .threads import parallel
 
@@ -54,8 +54,7 @@ def flat(x: np.ndarray) -> np.ndarray | None:
     """x as one line in the order of its memory, a view; None where it has gaps or repeats."""
     if x.flags.c_contiguous:
         return x.reshape(-1)
-    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
-    xo = x.transpose(order)
+    xo = x.transpose(memory_order(x))
     return xo.reshape(-1) if xo.flags.c_contiguous else None
 
 
@@ -63,5 +62,5 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     """Uninitialised, of x's shape and memory order. x is `flat`."""
     if x.flags.c_contiguous:
         return empty(x.shape, x.dtype)
-    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
+    order = memory_order(x)
     return empty(tuple(x.shape[i] for i in order), x.dtype).transpose(np.argsort(order).tolist())

@@ -61,7 +61,7 @@ from typing import Any
 import numpy as np
 
 from .layout import empty
-from .threads import parallel, shares
+from .threads import parallel, summed
 
 BT = np.array(
     [
@@ -174,10 +174,7 @@ def filter_gradient(xp: Any, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.
         for first, last in _chunks(plan, xp):
             _add_products(xp, g, x, du, plan, first, last, padding)
     else:
-        parts = shares(lambda _, lo, hi: _share(xp, g, x, plan, lo, hi, padding), plan.rows)
-        du = parts[0]
-        for part in parts[1:]:
-            np.add(du, part, out=du)
+        du = summed(lambda _, lo, hi: _share(xp, g, x, plan, lo, hi, padding), plan.rows)
     return _by(GGT, du.reshape(36, c * o), empty((9, c * o), x.dtype)).reshape(3, 3, c, o)
 
 

@@ -95,16 +95,22 @@ def zeros(shape: tuple[int, ...]) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ winograd
 
 
+def by_place(x: np.ndarray, side: int, th: int, tw: int) -> np.ndarray:
+    """The th x tw tiles of each image, side x side pixels, every 4 pixels: (side side, all of that place in a tile)"""
+    n, _, _, c = x.shape
+    s0, s1, s2, s3 = x.strides
+    d = empty((side, side, n, th, tw, c), x.dtype)
+    d[...] = as_strided(x, d.shape, (s1, s2, s0, 4 * s1, 4 * s2, s3))
+    return d.reshape(side * side, -1)
+
+
 def tiles_in(x, v, lo, hi, t, th, tw, p, q):
     """v[:, t C:] <- B^T d B of the tiles in tile rows lo..hi; d 6 x 6, every 4 pixels, the first at (-p, -q)"""
     c = x.shape[3]
     for some, a, b in pieces(lo, hi, th):
         xp = cut(x[some], 4 * a - p, -q, 4 * (b - a) + 2, 4 * tw + 2)
-        n, (s0, s1, s2, s3) = len(xp), xp.strides
-        d = empty((6, 6, n, b - a, tw, c), x.dtype)
-        d[...] = as_strided(xp, d.shape, (s1, s2, s0, 4 * s1, 4 * s2, s3))
-        size = n * (b - a) * tw
-        np.matmul(BB, d.reshape(36, -1), out=v[:, t * c : (t + size) * c])
+        size = len(xp) * (b - a) * tw
+        np.matmul(BB, by_place(xp, 6, b - a, tw), out=v[:, t * c : (t + size) * c])
         t += size
 
 
@@ -133,11 +139,8 @@ def tiles_back(g, m, lo, hi, t, th, tw):
     o = g.shape[3]
     for some, a, b in pieces(lo, hi, th):
         gp = cut(g[some], 4 * a, 0, 4 * (b - a), 4 * tw)
-        n, (s0, s1, s2, s3) = len(gp), gp.strides
-        d = empty((4, 4, n, b - a, tw, o), g.dtype)
-        d[...] = as_strided(gp, d.shape, (s1, s2, s0, 4 * s1, 4 * s2, s3))
-        size = n * (b - a) * tw
-        np.matmul(AAT, d.reshape(16, -1), out=m[:, t * o : (t + size) * o])
+        size = len(gp) * (b - a) * tw
+        np.matmul(AAT, by_place(gp, 4, b - a, tw), out=m[:, t * o : (t + size) * o])
         t += size
 
 
