@@ -13,7 +13,7 @@ import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, models, nn, optim
 from tinygrad_fast.backend import CPU, Composed, FastCPU
-from tinygrad_fast.backend.fast_cpu import Sizes, layout, loops, threads, winograd
+from tinygrad_fast.backend.fast_cpu import Sizes, direct, layout, loops, threads, winograd
 from tinygrad_fast.backend.fast_cpu.loops import plain
 
 NUMBA = pytest.param("compiled", marks=pytest.mark.skipif(not loops.installed(), reason="Numba is not installed"))
@@ -59,23 +59,29 @@ def test_overrides_take_what_the_definitions_take():
         assert a == b, f"{name}: {a} is not {b}"
 
 
-WAYS = [
-    ((8, 16, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd"),
-    ((48, 16, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "winograd"),
-    ((47, 16, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "patches"),
-    ((8, 16, 3, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1, "patches"),
-    ((8, 16, 16, 16), (3, 3), (2, 2), (1, 1), (1, 1), 1, "patches"),
-    ((8, 16, 16, 16), (3, 3), (1, 1), (3, 3), (1, 1), 1, "patches"),
-    ((8, 16, 16, 16), (1, 1), (1, 1), (0, 0), (1, 1), 1, "patches"),
-    ((8, 64, 112, 112), (7, 7), (2, 2), (3, 3), (1, 1), 1, "patches"),
-    ((8, 16, 16, 16), (3, 3), (1, 1), (2, 2), (2, 2), 1, "by image"),
-    ((8, 16, 16, 16), (3, 3), (1, 1), (1, 1), (1, 1), 16, "by image"),
+WAYS = [  # C; output; filter, stride, padding, dilation, groups; the way, by plain loops and by compiled ones
+    (64, (8, 64, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
+    (32, (8, 32, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "direct"),
+    (16, (8, 24, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
+    (64, (48, 64, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "winograd", "winograd"),
+    (256, (47, 256, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "patches", "patches"),
+    (64, (8, 64, 3, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1, "patches", "direct"),
+    (128, (8, 256, 16, 16), (3, 3), (2, 2), (1, 1), (1, 1), 1, "patches", "direct"),
+    (256, (8, 256, 16, 16), (3, 3), (2, 2), (1, 1), (1, 1), 1, "patches", "patches"),
+    (64, (8, 64, 16, 16), (3, 3), (1, 1), (3, 3), (1, 1), 1, "patches", "direct"),
+    (64, (8, 64, 16, 16), (1, 1), (1, 1), (0, 0), (1, 1), 1, "patches", "patches"),
+    (3, (8, 64, 112, 112), (7, 7), (2, 2), (3, 3), (1, 1), 1, "patches", "direct"),
+    (16, (8, 16, 16, 16), (3, 3), (1, 1), (2, 2), (2, 2), 1, "by image", "by image"),
+    (16, (8, 16, 16, 16), (3, 3), (1, 1), (1, 1), (1, 1), 16, "by image", "by image"),
 ]
 
 
-@pytest.mark.parametrize("out, k, stride, padding, dilation, groups, way", WAYS)
-def test_the_way_of_each_convolution(out, k, stride, padding, dilation, groups, way):
-    assert FastCPU().way(out, k, stride, padding, dilation, groups) == way
+@pytest.mark.parametrize("c, out, k, stride, padding, dilation, groups, plainly, compiled", WAYS)
+def test_the_way_of_each_convolution(c, out, k, stride, padding, dilation, groups, plainly, compiled):
+    given = c, out, k, stride, padding, dilation, groups
+    assert FastCPU("plain").way(*given) == plainly
+    if loops.installed():
+        assert FastCPU("compiled").way(*given) == compiled
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64"])
@@ -166,6 +172,32 @@ def test_winograd_is_a_convolution(which, h, w, p, c, o):
         xp, y = FastCPU(which, Sizes(shallow=shallow, chunk=8)), np.full(want.shape, np.nan, np.float32)
         winograd.conv(xp, layout.nhwc(x), winograd.filters(k), y, (p, p), None, None, False)
         assert np.abs(y - want).max() <= 3e-5 * np.abs(want).max() + 1e-6
+
+
+@pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
+@given(
+    st.sampled_from([3, 8, 16, 20]), st.sampled_from([16, 32, 48, 64]), st.tuples(*[st.integers(1, 12)] * 2),
+    st.tuples(*[st.integers(1, 4)] * 2), st.integers(1, 3), st.integers(0, 3), st.sampled_from([1, 1 << 12, 1 << 20]),
+)  # fmt: skip
+def test_direct_convolution_is_a_convolution(c, o, hw, k, s, p, line):
+    """Any size, filter, stride and padding, rows of images or many images in a block: value and both gradients."""
+    hw = tuple(max(n, m - 2 * p) for n, m in zip(hw, k))
+    x, w, plainly = images(3, c, *hw), normal(*k, c, o, seed=1), CPU()
+    geometry = (s, s), (p, p), (1, 1), 1
+    want = plainly.conv2d(x.astype(np.float64), w.transpose(3, 2, 0, 1).astype(np.float64), *geometry)
+    xp, y = FastCPU("compiled", Sizes(line=line)), np.full(want.transpose(0, 2, 3, 1).shape, np.nan, np.float32)
+    g = images(*want.shape, seed=2)
+    direct.conv(xp, layout.nhwc(x), w, y, (s, s), (p, p))
+    dw = direct.filter_gradient(xp, layout.nhwc(g), layout.nhwc(x), k, (s, s), (p, p))
+    pairs = [(y, want.transpose(0, 2, 3, 1))]
+    pairs += [(dw.transpose(3, 2, 0, 1), plainly.conv2d_dw(g.astype(np.float64), x.astype(np.float64), *geometry, k))]
+    if c % 16 == 0:
+        d = np.full(layout.nhwc(x).shape, np.nan, np.float32)
+        direct.input_gradient(xp, layout.nhwc(g), w, d, s, (p, p))
+        wide = g.astype(np.float64), w.transpose(3, 2, 0, 1).astype(np.float64)
+        pairs += [(layout.nchw(d), plainly.conv2d_dx(*wide, *geometry, hw))]
+    for got, right in pairs:
+        assert np.abs(got - right).max() <= 3e-6 * np.abs(right).max() + 1e-6
 
 
 def test_the_matrices_of_winograd():

@@ -63,6 +63,19 @@ def three_by_three(draw, fill):
     return Args(fill.normal(x), fill.normal((o, c, 3, 3)), fill.normal((o,)), padding=p)
 
 
+@rows.row("conv2d / vectors of channels", F.conv2d, **PRODUCT)
+def vectors(draw, fill):
+    """Channels by 16: what direct convolution takes, one vector or two of them at a time."""
+    c, o, p = draw(some.sampled_from((3, 16))), draw(some.sampled_from((16, 32, 48))), draw(some.integers(0, 2))
+    k, s = (draw(some.integers(2, 3)), draw(some.integers(1, 3))), draw(some.integers(1, 3))
+    return Args(
+        fill.normal((1, c, draw(some.integers(3, 4)), draw(some.integers(3, 10)))),
+        fill.normal((o, c, *k)),
+        stride=s,
+        padding=p,
+    )
+
+
 @rows.row("conv1d", F.conv1d, **PRODUCT)
 def conv1d(draw, fill):
     g = small(draw, axes=1)

@@ -1,14 +1,16 @@
 """Convolutions: which way each takes, and the ways that are not Winograd's.
 
     way          when                                          how
+    direct       compiled loops, filters that are small        direct.py
     winograd     3x3, stride 1, 48 tiles of 4 x 4 or more      winograd.py
     patches      any other, without dilation and groups        patches of some rows -> a matrix product, in the cache
     by image     dilation, groups, depthwise                   the plain path, images divided among the threads
     plain        not float32, or small                         windows.py
 
-The gradient of the input, where the stride is 1, is a convolution with the kernel turned, and goes the way of one by
-Winograd; else patches are multiplied back and added up where they lay. With few patches the filters are the larger
-matrix: then all patches are one product, which BLAS divides by the columns of the filters.
+Small: of 32 x 32 channels where Winograd's scheme would do as well, else as large as a core's cache. The gradient of
+the input, where the stride is 1, is a convolution with the kernel turned, and goes the way of one; else patches are
+multiplied back and added up where they lay, or it is several convolutions, directly. With few patches the filters are
+the larger matrix: then all patches are one product, which BLAS divides by the columns of the filters.
 """
 
 from __future__ import annotations
@@ -19,33 +21,36 @@ import numpy as np
 
 from .. import windows
 from ..wide import wide
-from . import winograd
+from . import direct, winograd
 from .layout import empty, kkco, nchw, nhwc
 from .machine import Machine
 from .threads import parallel, summed
 
 Pair = tuple[int, int]
+Shape = tuple[int, ...]
 MANY = 48  # tiles that are worth Winograd's filters
 
 
 class Convolutions(Machine):
     """conv2d and its two adjoints."""
 
-    def way(self, out: tuple[int, ...], k: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:
-        """The table above, for an output (N, O, OH, OW)."""
+    def way(self, c: int, out: Shape, k: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:
+        """The table above, for C channels in and an output (N, O, OH, OW)."""
         if groups > 1 or dilation != (1, 1):
             return "by image"
-        n, _, oh, ow = out
-        if k == (3, 3) and stride == (1, 1) and min(oh, ow) >= 4 and max(padding) <= 2:
-            if n * -(-oh // 4) * -(-ow // 4) >= MANY:  # with fewer, transforming the filters costs more than it saves
-                return "winograd"
-        return "patches"
+        n, o, oh, ow = out
+        tiles = n * -(-oh // 4) * -(-ow // 4)  # with few, transforming the filters costs more than it saves
+        fits = k == (3, 3) and stride == (1, 1) and min(oh, ow) >= 4 and max(padding) <= 2 and tiles >= MANY
+        if k != (1, 1) and self.loops.direct and o % self.loops.direct.LANES == 0:
+            if c * o <= self.sizes.direct if fits else k[0] * k[1] * c * o <= self.sizes.filter:
+                return "direct"
+        return "winograd" if fits else "patches"
 
     def _route(self, x, w, stride, padding, dilation, groups):
         """(the way of conv2d(x, w), the shape of its result)"""
         k = w.shape[2:]
         out = (len(x), len(w), *windows.fits(x.shape[2:], k, stride, padding, dilation))
-        return (self.way(out, k, stride, padding, dilation, groups) if self.large(x) else "plain"), out
+        return (self.way(x.shape[1], out, k, stride, padding, dilation, groups) if self.large(x) else "plain"), out
 
     @wide
     def conv2d(self, x, w, stride, padding, dilation, groups):
@@ -69,9 +74,24 @@ class Convolutions(Machine):
         y, resl = empty((n, oh, ow, o), x.dtype), None if res is None else nhwc(res)
         if way == "winograd":
             winograd.conv(self, nhwc(x), winograd.filters(kkco(w)), y, padding, b, resl, relu)
+        elif way == "direct":
+            direct.conv(self, nhwc(x), kkco(w), y, stride, padding, self._finish(y, b, resl, relu))
         else:
-            self._by_patches(nhwc(x), kkco(w), y, stride, padding, b, resl, relu)
+            self._by_patches(nhwc(x), kkco(w), y, stride, padding, self._finish(y, b, resl, relu))
         return nchw(y)
+
+    def _finish(self, y, b, res, relu):
+        """finish(lo, hi): relu?(y + b + res) of rows lo..hi of y, through all images; None if nothing is to do"""
+        if b is None and res is None and not relu:
+            return None
+        ow, o = y.shape[2:]
+        lines, extra = y.reshape(-1, o), None if res is None else res.reshape(-1, o)
+
+        def finish(lo, hi):
+            here = slice(lo * ow, hi * ow)
+            self.loops.finish(lines[here], b, None if extra is None else extra[here], relu)
+
+        return finish
 
     @wide
     def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
@@ -79,12 +99,14 @@ class Convolutions(Machine):
         if not self.large(g):
             return windows.conv2d_dx(g, w, stride, padding, dilation, groups, hw)
         around = (k[0] - 1 - padding[0], k[1] - 1 - padding[1])
-        way = self.way(out, k, stride, around, dilation, groups)
+        way = self.way(g.shape[1], out, k, stride, around, dilation, groups)
         if way == "by image":
             return _by_image(lambda some: windows.conv2d_dx(some, w, stride, padding, dilation, groups, hw), g, out)
         gl, wl, d = nhwc(g), kkco(w), empty((len(g), *hw, out[1]), g.dtype)
         if way == "winograd" and min(around) >= 0:
             winograd.conv(self, gl, winograd.filters(_turned(wl)), d, around, None, None, False)
+        elif way == "direct" and stride[0] == stride[1]:
+            direct.input_gradient(self, gl, wl, d, stride[0], padding)
         else:
             self._patches_back(gl, wl, d, stride, padding)
         return nchw(d)
@@ -93,13 +115,15 @@ class Convolutions(Machine):
     def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
         if not self.large(x):
             return windows.conv2d_dw(g, x, stride, padding, dilation, groups, k)
-        way = self.way(g.shape, k, stride, padding, dilation, groups)
+        way = self.way(x.shape[1], g.shape, k, stride, padding, dilation, groups)
         if way == "by image":
             geometry = stride, padding, dilation, groups, k
             return summed(lambda _, lo, hi: windows.conv2d_dw(g[lo:hi], x[lo:hi], *geometry), len(g))
         gl, xl = nhwc(g), nhwc(x)
         if way == "winograd":
             dw = winograd.filter_gradient(self, gl, xl, padding)
+        elif way == "direct":
+            dw = direct.filter_gradient(self, gl, xl, k, stride, padding)
         else:
             dw = self._patches_product(gl, xl, k, stride, padding)
         return dw.transpose(3, 2, 0, 1)
@@ -116,18 +140,16 @@ class Convolutions(Machine):
         self.loops.patches(x, rows, lo, hi, *geometry)
         return rows
 
-    def _by_patches(self, x, w, y, stride, padding, b, res, relu):
-        """y (N, OH, OW, O) <- relu?(x * w + b + res), w (KH, KW, C, O)"""
+    def _by_patches(self, x, w, y, stride, padding, finish):
+        """y (N, OH, OW, O) <- x * w, w (KH, KW, C, O); then finish(lo, hi) for the rows lo..hi of y"""
         n, *out, o = y.shape
         geometry = (*out, *w.shape[:2], *stride, *padding)
         matrix, lines = w.reshape(-1, o), y.reshape(-1, o)
-        extra = None if res is None else res.reshape(-1, o)
 
         def some(lo, hi):
-            here = slice(lo * out[1], hi * out[1])
-            np.matmul(self._patch_rows(x, lo, hi, geometry), matrix, out=lines[here])
-            if b is not None or res is not None or relu:
-                self.loops.finish(lines[here], b, None if extra is None else extra[here], relu)
+            np.matmul(self._patch_rows(x, lo, hi, geometry), matrix, out=lines[lo * out[1] : hi * out[1]])
+            if finish:
+                finish(lo, hi)
 
         if len(lines) < len(matrix):
             some(0, n * out[0])

@@ -18,6 +18,7 @@ from ..winograd import AT, BT
 
 BB, AA = np.kron(BT, BT), np.kron(AT, AT)  # both axes at once: (36, 36) and (16, 36)
 AAT = np.ascontiguousarray(AA.T)
+direct = None  # no compiled loops, no direct convolution
 ZEROS = np.zeros(1 << 18, np.float32)
 
 
