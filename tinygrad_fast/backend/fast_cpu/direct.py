@@ -99,4 +99,4 @@ class Room:
         line = ((out[1] - 1) * stride[1] + k[1]) * c
         fit = max(1, xp.sizes.line // (4 * line * stride[0]))
         self.block = fit if fit < oh else oh * max(1, min(fit // oh, n // 2))
-        self.numbers = ((min(self.block, oh) - 1) * stride[0] + k[0]) * line
+        self.numbers = (self.block * stride[0] + (self.block // oh + 2) * k[0]) * line  # at most

@@ -121,74 +121,78 @@ def as_many(left):
 
 
 @inner
-def bordered(pixels, shape, image, top, left, height, width, b):
-    """b (height, width, C) <- the window of an image that begins at (top, left), 0 outside"""
-    _, h, w, c = shape
-    first, last = max(0, -left), min(width, w - left)
-    for i in range(height):
-        to = i * width * c
-        if not 0 <= top + i < h or first >= last:
-            b[to : to + width * c] = ZERO
-            continue
-        b[to : to + first * c] = ZERO
-        b[to + last * c : to + width * c] = ZERO
-        at = ((image * h + top + i) * w + left) * c
-        for k in range(first * c, last * c):
-            b[np.uint64(to + k)] = pixels[np.uint64(at + k)]
+def lines(r, lo, oh, sh, kh):
+    """How many lines of the buffer lie before what row r of y needs, in a block that begins at row lo"""
+    first = lo // oh * oh
+    whole = (oh - 1) * sh + kh  # lines of an image
+    skipped = (lo - first) * sh  # of the first image
+    return (r - first) // oh * whole + (r - first) % oh * sh - skipped
+
+
+@inner
+def bordered(x, lo, hi, oh, sh, top, left, kh, width, b):
+    """b <- the lines of x that rows lo..hi of y need, image after image, `width` pixels each, 0 outside"""
+    (_, h, w, c), pixels, r = x.shape, x.reshape(x.size), lo
+    first, last = max(0, -left), min(width, w + -left)
+    while r < hi:
+        i, a = r // oh, r % oh
+        rows = min(oh - a, hi - r)
+        for line in range((rows - 1) * sh + kh):
+            to, row = (lines(r, lo, oh, sh, kh) + line) * width * c, a * sh + top + line
+            if not 0 <= row < h or first >= last:
+                b[to : to + width * c] = ZERO
+                continue
+            b[to : to + first * c] = ZERO
+            b[to + last * c : to + width * c] = ZERO
+            at = ((i * h + row) * w + left) * c
+            for k in range(first * c, last * c):
+                b[np.uint64(to + k)] = pixels[np.uint64(at + k)]
+        r += rows
 
 
 @loop(f"{IMAGES} {IMAGES} {IMAGES} f4[::1] i8 i8 i8 i8 i8 i8 i8 i8 i8 i8 i8")
 def conv(x, w, y, buffer, lo, hi, oh, ow, sh, sw, top, left, y0, y1, ys):
     """Rows lo..hi, counted through all images, of y[:, y0::ys, y1::ys] (N, OH, OW, O) <- x * w, w (KH, KW, C, O)"""
     (kh, kw, c, o), (_, h, wide, _) = w.shape, y.shape
-    pixels, taps, out = x.reshape(x.size), w.reshape(w.size), y.reshape(y.size)
-    width = (ow - 1) * sw + kw
-    r = lo
-    while r < hi:
-        i, first = r // oh, r % oh
-        last = min(oh, first + hi - r)
-        bordered(pixels, x.shape, i, first * sh - top, -left, (last - first - 1) * sh + kh, width, buffer)
-        channel = 0
-        while channel < o:
-            vectors = 2 if o - channel >= 2 * LANES else 1
-            for q in range(first, last):
-                at, to = (q - first) * sh * width * c, ((i * h + y0 + q * ys) * wide + y1) * o + channel
-                p = 0
-                while p < ow:
-                    count = as_many(ow)
-                    p = min(p, ow - count)  # the last ones may be computed twice
-                    add(
-                        count, vectors, buffer, at + p * sw * c, sw * c, width * c, 1,
-                        taps, channel, kw * c * o, o, kh, kw * c, out, to + p * ys * o, ys * o, True,
-                    )  # fmt: skip
-                    p += count
-            channel += vectors * LANES
-        r += last - first
+    taps, out, width = w.reshape(w.size), y.reshape(y.size), (ow - 1) * sw + kw
+    bordered(x, lo, hi, oh, sh, -top, -left, kh, width, buffer)
+    count, channel = as_many(ow), 0
+    while channel < o:  # outside: so much of w stays near while all rows use it
+        vectors = 2 if o - channel >= 2 * LANES else 1
+        for r in range(lo, hi):
+            at = lines(r, lo, oh, sh, kh) * width * c
+            to = ((r // oh * h + y0 + r % oh * ys) * wide + y1) * o + channel
+            p = 0
+            while p < ow:
+                p = min(p, ow - count)  # the last ones may be computed twice
+                add(
+                    count, vectors, buffer, at + p * sw * c, sw * c, width * c, 1,
+                    taps, channel, kw * c * o, o, kh, kw * c, out, to + p * ys * o, ys * o, True,
+                )  # fmt: skip
+                p += count
+        channel += vectors * LANES
 
 
 @loop(f"{IMAGES} {IMAGES} {IMAGES} f4[::1] i8 i8 i8 i8 i8 i8")
 def filter_gradient(g, x, dw, buffer, lo, hi, sh, sw, top, left):
     """dw (KH, KW, C, O) += what rows lo..hi of g (N, OH, OW, O), counted through all images, say of it"""
     (kh, kw, c, o), (_, oh, ow, _) = dw.shape, g.shape
-    given, pixels, out = g.reshape(g.size), x.reshape(x.size), dw.reshape(dw.size)
-    width = (ow - 1) * sw + kw
-    r = lo
-    while r < hi:
-        i, first = r // oh, r % oh
-        last = min(oh, first + hi - r)
-        bordered(pixels, x.shape, i, first * sh - top, -left, (last - first - 1) * sh + kh, width, buffer)
-        channel = 0
-        while channel < o:
-            vectors = 2 if o - channel >= 2 * LANES else 1
-            for a in range(kh):
-                j = 0
-                while j < kw * c:
-                    count = as_many(kw * c - j)
+    given, out, width = g.reshape(g.size), dw.reshape(dw.size), (ow - 1) * sw + kw
+    bordered(x, lo, hi, oh, sh, -top, -left, kh, width, buffer)
+    channel = 0
+    while channel < o:
+        vectors = 2 if o - channel >= 2 * LANES else 1
+        for a in range(kh):
+            j = 0
+            while j < kw * c:
+                count, r = as_many(kw * c - j), lo
+                while r < hi:
+                    rows = min(oh - r % oh, hi - r)
                     add(
-                        count, vectors, buffer, a * width * c + j, 1, sh * width * c, sw * c,
-                        given, r * ow * o + channel, ow * o, o, last - first, ow,
+                        count, vectors, buffer, (lines(r, lo, oh, sh, kh) + a) * width * c + j, 1, sh * width * c,
+                        sw * c, given, r * ow * o + channel, ow * o, o, rows, ow,
                         out, (a * kw * c + j) * o + channel, o, False,
                     )  # fmt: skip
-                    j += count
-            channel += vectors * LANES
-        r += last - first
+                    r += rows
+                j += count
+        channel += vectors * LANES
