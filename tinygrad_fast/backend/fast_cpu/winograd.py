@@ -98,6 +98,7 @@ GG = np.kron(G, G)  # (36, 9): both axes at once
 GGT = np.ascontiguousarray(GG.T)
 Pair = tuple[int, int]
 COLUMNS = 8192  # of a filter's numbers that a thread transforms at a time
+PLACES = 9  # of the 36 products that a thread makes at a time: one by one, they would wait for Python's lock
 
 
 def _by(matrix: np.ndarray, a: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -161,7 +162,7 @@ def _products(xp: Any, x: np.ndarray, u: np.ndarray, plan: Plan, first: int, las
     """M = V U of the tile rows first..last, the 36 products divided among the threads. V ends with this function."""
     (v, vs), (m, ms) = (planes((last - first) * plan.tw, n, x.dtype) for n in u.shape[1:])
     _stage(xp.loops.tiles_in, x, v, first, last, plan, *padding)
-    parallel(lambda i, _: np.matmul(vs[i], u[i], out=ms[i]), 36)
+    parallel(lambda lo, hi: np.matmul(vs[lo:hi], u[lo:hi], out=ms[lo:hi]), 36, PLACES)
     return m
 
 
@@ -199,13 +200,14 @@ def _add_products(
     _stage(xp.loops.tiles_in, x, v, first, last, plan, *padding)
     _stage(xp.loops.tiles_back, g, m, first, last, plan)
 
-    def product(i: int, _: int) -> None:
+    def products(lo: int, hi: int) -> None:
+        some = vs[lo:hi].transpose(0, 2, 1), ms[lo:hi]
         if first:
-            du[i] += np.matmul(vs[i].T, ms[i], out=empty(du.shape[1:], du.dtype))
+            du[lo:hi] += np.matmul(*some, out=empty((hi - lo, *du.shape[1:]), du.dtype))
         else:
-            np.matmul(vs[i].T, ms[i], out=du[i])
+            np.matmul(*some, out=du[lo:hi])
 
-    parallel(product, 36)
+    parallel(products, 36, PLACES)
 
 
 def _chunks(plan: Plan, xp: Any) -> list[Pair]:
