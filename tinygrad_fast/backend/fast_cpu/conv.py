@@ -104,7 +104,7 @@ class Convolutions(Machine):
             return _by_image(lambda some: windows.conv2d_dx(some, w, stride, padding, dilation, groups, hw), g, out)
         gl, wl, d = nhwc(g), kkco(w), empty((len(g), *hw, out[1]), g.dtype)
         if way == "winograd" and min(around) >= 0:
-            winograd.conv(self, gl, winograd.filters(_turned(wl)), d, around, None, None, False)
+            winograd.conv(self, gl, winograd.turned(wl), d, around, None, None, False)
         elif way == "direct" and stride[0] == stride[1]:
             direct.input_gradient(self, gl, wl, d, stride[0], padding)
         else:
@@ -207,11 +207,3 @@ def _by_image(f: Any, x: np.ndarray, out: tuple[int, ...]) -> np.ndarray:
 
     parallel(some, n)
     return y
-
-
-def _turned(w: np.ndarray) -> np.ndarray:
-    """(KH, KW, C, O) -> (KH, KW, O, C), the kernel turned by half a turn: what gradients are convolved with."""
-    (kh, kw, c, o), places = w.shape, w.shape[0] * w.shape[1]
-    source, turned = w.reshape(places, c, o), empty((places, o, c), w.dtype)
-    parallel(lambda i, _: np.copyto(turned[i], source[places - 1 - i].T), places)
-    return turned.reshape(kh, kw, o, c)

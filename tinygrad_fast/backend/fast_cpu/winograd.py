@@ -95,6 +95,7 @@ AT = np.array(
     np.float32,
 )
 GG = np.kron(G, G)  # (36, 9): both axes at once
+GG_TURNED = np.ascontiguousarray(GG[:, ::-1])  # for filters whose taps come in reverse
 GGT = np.ascontiguousarray(GG.T)
 Pair = tuple[int, int]
 COLUMNS = 8192  # of a filter's numbers that a thread transforms at a time
@@ -111,6 +112,13 @@ def filters(w: np.ndarray) -> np.ndarray:
     """U (36, C, O) = G w G^T of filters (3, 3, C, O)"""
     _, _, c, o = w.shape
     return _by(GG, w.reshape(9, c * o), empty((36, c * o), w.dtype)).reshape(36, c, o)
+
+
+def turned(w: np.ndarray) -> np.ndarray:
+    """U (36, O, C) of filters (3, 3, C, O) turned by half a turn, C and O exchanged, for the gradient of the input."""
+    _, _, c, o = w.shape
+    u = _by(GG_TURNED, w.reshape(9, c * o), empty((36, c * o), w.dtype))
+    return u.reshape(36, c, o).transpose(0, 2, 1)
 
 
 def planes(t: int, c: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
