@@ -81,7 +81,9 @@ class CPU(Composed):
         return np.full(shape, value, dtype)
 
     def copy(self, x):
-        return np.copy(x, order="K")
+        y = windows.empty_like(x, list(x.shape))
+        y[...] = x
+        return y
 
     def own(self, d, g):
         """d, or a copy of it where it shares memory with g (with one of them, if g is a tuple), or is an expansion."""
@@ -90,11 +92,7 @@ class CPU(Composed):
         gs = g if type(g) is tuple else (g,)
         shared = any(v is not None and np.may_share_memory(d, v) for v in gs)
         d = np.asarray(d)
-        if d.flags.writeable and not shared:
-            return d
-        y = windows.empty_like(d, list(d.shape))
-        y[...] = d
-        return y
+        return d if d.flags.writeable and not shared else self.copy(d)
 
     def is_view(self, y, x):
         """True if y looks into the memory of x."""

@@ -14,7 +14,15 @@ from ...dtypes import float32
 from ..cpu import CPU, quiet
 from .layout import empty, empty_like, flat
 from .machine import Machine
-from .threads import parallel
+from .threads import get_num_threads, parallel
+
+
+def _piece(xp: Machine, n: int) -> int:
+    """How many of n numbers are taken at a time: half of a thread's share, a multiple of 4 (random numbers come by 4).
+
+    Each number is passed over once, so no piece needs to fit a cache, and between two pieces threads wait for Python.
+    """
+    return max(xp.sizes.line // 4, -(-n // (8 * get_num_threads())) * 4)
 
 
 def _two(name: str, f: np.ufunc) -> Any:
@@ -38,7 +46,7 @@ def _two(name: str, f: np.ufunc) -> Any:
             left, right = (v[lo:hi] if isinstance(v, np.ndarray) else v for v in (al, bl))
             f(left, right, out=out[lo:hi])
 
-        parallel(some, len(line), self.sizes.line // 4)
+        parallel(some, len(line), _piece(self, len(line)))
         return y
 
     run.__doc__ = f"np.{f.__name__}, by pieces"
@@ -54,7 +62,7 @@ def _one(name: str, f: np.ufunc) -> Any:
             return plain(x)
         y = empty_like(x)
         out: Any = flat(y)
-        parallel(lambda lo, hi: f(line[lo:hi], out=out[lo:hi]), len(line), self.sizes.line // 4)
+        parallel(lambda lo, hi: f(line[lo:hi], out=out[lo:hi]), len(line), _piece(self, len(line)))
         return y
 
     run.__doc__ = f"np.{f.__name__}, by pieces"
@@ -68,17 +76,20 @@ class Elementwise(Machine):
     maximum, minimum = _two("maximum", np.maximum), _two("minimum", np.minimum)
     exp, log, sqrt, tanh = _one("exp", np.exp), _one("log", np.log), _one("sqrt", np.sqrt), _one("tanh", np.tanh)
 
+    def copy(self, x):
+        if x.size < self.sizes.divided or (line := flat(x)) is None:
+            return super().copy(x)
+        y = empty_like(x)
+        out: Any = flat(y)
+        parallel(lambda lo, hi: np.copyto(out[lo:hi], line[lo:hi]), len(line), _piece(self, len(line)))
+        return y
+
     def relu(self, x):
         if x.size < self.sizes.divided or x.dtype != np.float32 or (line := flat(x)) is None:
             return super().relu(x)
         y = empty_like(x)
-        out, finish = flat(y).reshape(1, -1), self.loops.finish
-
-        def some(lo, hi):
-            out[0, lo:hi] = line[lo:hi]
-            finish(out[:, lo:hi], None, None, True)
-
-        parallel(some, len(line), self.sizes.line // 4)
+        out: Any = flat(y)
+        parallel(lambda lo, hi: self.loops.relu(line[lo:hi], out[lo:hi]), len(line), _piece(self, len(line)))
         return y
 
     @quiet
@@ -89,7 +100,7 @@ class Elementwise(Machine):
             return super().relu_back(g, y)
         d = empty_like(y)
         gs, out, relu_back = flat(g), flat(d), self.loops.relu_back
-        parallel(lambda lo, hi: relu_back(gs[lo:hi], line[lo:hi], out[lo:hi]), len(line), self.sizes.line // 4)
+        parallel(lambda lo, hi: relu_back(gs[lo:hi], line[lo:hi], out[lo:hi]), len(line), _piece(self, len(line)))
         return d
 
     def dropout(self, x, key, p):
@@ -101,7 +112,7 @@ class Elementwise(Machine):
         def some(lo, hi):
             self.loops.dropout(line[lo:hi], out[lo:hi], mask[lo:hi], lo, key, p, scale)
 
-        parallel(some, len(line), self.sizes.line // 16 * 4)
+        parallel(some, len(line), _piece(self, len(line)))
         return y, kept
 
     def embedding_back(self, index, g, rows, padding_idx):

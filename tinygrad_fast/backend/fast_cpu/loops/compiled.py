@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import compiled_direct
-from .compiled_winograd import tiles_back as tiles_back, tiles_in as tiles_in, tiles_out as tiles_out
+from .compiled_winograd import LANES, tiles_back as tiles_back, tiles_in as tiles_in, tiles_out as tiles_out
 from .loop import IMAGES, LINE, LINES, ZERO, inner, loop
 
 # ------------------------------------------------------------------------------------------------------------- windows
@@ -156,6 +156,13 @@ def standard_back(g, x, y, a, b, c, dx, dres):
                     dres[r, k] = g[r, k]
 
 
+@loop(f"{LINE} {LINE}")
+def relu(x, y):
+    """y <- max(x, 0)"""
+    for i in range(x.size):
+        y[i] = ZERO if x[i] < ZERO else x[i]
+
+
 @loop(f"{LINE} {LINE} {LINE}")
 def relu_back(g, y, d):
     """d <- g where y > 0, else 0"""
@@ -237,10 +244,17 @@ def exp(x):
 def cross_entropy(x, t, ignored, logp, loss):
     """logp <- log softmax of each row of x;  loss <- -logp[t], 0 where t is `ignored`"""
     n, c = x.shape
+    tops = np.empty(LANES, np.float32)  # side by side, so that they are a vector; a row with NaN becomes NaN anyhow
     for r in range(n):
         top = x[r, 0]
-        for k in range(c):
-            top = x[r, k] if x[r, k] > top or x[r, k] != x[r, k] else top
+        tops[:] = top
+        for k in range(0, c - LANES + 1, LANES):
+            for i in range(LANES):
+                tops[i] = x[r, k + i] if x[r, k + i] > tops[i] else tops[i]
+        for k in range(c - c % LANES, c):
+            top = max(top, x[r, k])
+        for i in range(LANES):
+            top = max(top, tops[i])
         total = ZERO
         for k in range(c):
             d = x[r, k] - top

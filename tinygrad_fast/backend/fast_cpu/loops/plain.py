@@ -193,6 +193,12 @@ def standard_back(g, x, y, a, b, c, dx, dres):
     np.add(dx, h, out=dx)
 
 
+def relu(x, y):
+    """y <- max(x, 0)"""
+    for lo in range(0, x.size, ZEROS.size):
+        np.maximum(x[lo : lo + ZEROS.size], ZEROS[: x.size - lo], out=y[lo : lo + ZEROS.size])
+
+
 def relu_back(g, y, d):
     """d <- g where y > 0, else 0"""
     np.multiply(g, y > 0, out=d)
