@@ -113,7 +113,7 @@ def _parameter(spelled: str) -> Parameter:
 
 
 NUMBERS = {"int": "int32", "unsigned": "uint32", "u32": "uint32", "u16": "uint16", "unsigned char": "uint8"}
-NUMBERS |= {"i64": "int64", "long long": "int64", "float": "float32", "double": "float64"}
+NUMBERS |= {"i64": "int64", "long long": "int64", "float": "float32", "double": "float64", "bool": "bool"}
 
 
 def _structure(members: str) -> np.dtype:
