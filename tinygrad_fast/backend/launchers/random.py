@@ -28,15 +28,15 @@ class Random(Machine):
 
     def dropout(self, x, key, p):
         axes, back, planes = _lies(x)
-        x = self.np.ascontiguousarray(x.transpose(axes))
-        y, kept = self.empty(x.shape, x.dtype), self.empty(x.shape, bool_)
-        self._by_quarters("dropout", planes, x.dtype.name, x=x, key=key, y=y, kept=kept, p=p, scale=_scale(p))
+        y, kept = (self.empty([x.shape[i] for i in axes], dtype) for dtype in (x.dtype, bool_))
+        given = dict(x=self.np.ascontiguousarray(x.transpose(axes)), key=key, y=y, kept=kept, p=p, scale=_scale(p))
+        self._by_quarters("dropout", planes, x.dtype.name, **given)
         return y.transpose(back), kept.transpose(back)
 
     def dropout_back(self, g, kept, p):
         axes, back, _ = _lies(kept)
+        dx = self.empty([g.shape[i] for i in axes], g.dtype)
         g, kept = (self.np.ascontiguousarray(a.transpose(axes)) for a in (g, kept))
-        dx = self.empty(g.shape, g.dtype)
         grid, defines = (-(-g.size // 1024),), {"DTYPE": g.dtype.name}
         given = dict(g=g, kept=kept, dx=dx, scale=_scale(p), n=g.size)
         self.launch("dropout_back", grid=grid, block=(256,), defines=defines, **given)
