@@ -35,6 +35,10 @@ from .creation import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
+from .determinism import (
+    are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled,
+    use_deterministic_algorithms as use_deterministic_algorithms,
+)
 from .dtypes import (
     bool_ as bool,
     float16 as float16,

@@ -130,7 +130,7 @@ def _made(name):
     return lambda *arguments, **keywords: _call(name, getattr(np, name), arguments, keywords)
 
 
-empty, full, arange = map(_made, ("empty", "full", "arange"))
+empty, full, arange, where = map(_made, ("empty", "full", "arange", "where"))
 may_share_memory, ascontiguousarray = map(_made, ("may_share_memory", "ascontiguousarray"))
 
 

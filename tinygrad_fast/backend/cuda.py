@@ -19,7 +19,7 @@ from . import special
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
-from .launchers import Convolutions, Losses, Products, Random
+from .launchers import Convolutions, Indexing, Losses, Products, Random
 from .wide import wide
 
 
@@ -53,7 +53,7 @@ def _by_cpu(name: str) -> Callable:
     return run
 
 
-class CUDA(Products, Convolutions, Losses, Random):
+class CUDA(Products, Convolutions, Losses, Random, Indexing):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"
@@ -107,8 +107,7 @@ class CUDA(Products, Convolutions, Losses, Random):
     unfold, fold, resample2d = map(_by_cpu, ("unfold", "fold", "resample2d"))
     max_pool2d, max_pool2d_back = map(_by_cpu, ("max_pool2d", "max_pool2d_back"))
     max_pool2d_at, max_pool2d_index = map(_by_cpu, ("max_pool2d_at", "max_pool2d_index"))
-    adaptive_max_index, pixels, pixels_back = map(_by_cpu, ("adaptive_max_index", "pixels", "pixels_back"))
-    gather_back = _by_cpu("gather_back")
+    adaptive_max_index = _by_cpu("adaptive_max_index")
 
 
 def _expanded(x: Any) -> bool:

@@ -46,6 +46,11 @@ class Parameter:
         return self.type.startswith("const ")
 
     @property
+    def writes_only(self) -> bool:
+        """What it holds when the kernel starts means nothing; changed in place are those whose name ends in _."""
+        return not self.reads_only and not self.name.endswith("_")
+
+    @property
     def target(self) -> str:
         """What a pointer points to."""
         return self.type.removeprefix("const ").removesuffix("*").strip()

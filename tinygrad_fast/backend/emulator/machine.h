@@ -48,6 +48,7 @@ extern Fault emulator_fault;
 void emulator_barrier(Where);
 void emulator_meet(Meeting, unsigned mask, const void* give, void* take, int from, int size, Where);
 void emulator_atomic(void* p, int size);  // before an atomic operation
+void emulator_copy(void* to, const void* from, int size);  // the memory of one: in no unit that is watched
 void emulator_launch(void (*kernel)(void*), void* arguments, dim3 grid, dim3 block, int shared);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .convolutions import Convolutions as Convolutions
+from .indexing import Indexing as Indexing
 from .losses import Losses as Losses
 from .products import Products as Products
 from .random import Random as Random

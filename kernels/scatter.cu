@@ -1,0 +1,117 @@
+// Adding rows where they were read from: the gradients of indexing, tables, pixels and `gather`, in a fixed order.
+//
+// MATH      d[r] = sum over the i with row[i] = r of s[i] g[i]      rows of `width` numbers; s weighs, or is left out
+// BACKWARD  of each: reading, dg[i] = s[i] h[row[i]].
+// TILING    The launcher sorts the indices, and keeps equal ones in their order: each row of d is the sum of a run. A
+//           chunk is 32 entries of the sorted list; a thread walks along one chunk for one number of the row, and
+//           threads side by side read g in lines. A run inside a chunk is written to d. One that a border cuts leaves a
+//           part behind, on each side of the border: a chunk has two places for such parts, front and back.
+//
+//               row    0 0 2 2 2 2 | 2 2 2 2 2 2 | 2 5 5 7 7 7 | 7       run of 0, 5: written
+//               parts      . [2] | [2]     [2]0 | [2]    [7] | [7] .     what is left is a sorted list again
+//
+//           The parts are the entries of the next launch, a sixteenth as many, until one chunk holds them all. So
+//           a hundred thousand equal indices are a tree of four levels, and how many launches there are depends on n
+//           alone. A chunk that a run passes through leaves a zero in its back, so that equal rows stay neighbours.
+// COST      g read once, d written once, 16 bytes an index for each 128 numbers of a row; parts: a sixteenth of g, at
+//           most. Bound by memory; but for rows of a few numbers by the sort.
+// EDGES     any n and width. Entries with a row outside 0 .. rows - 1 add nothing; rows without an entry keep what d
+//           holds. Sums are float32 (float64 for float64) until the last.
+// MEASURED  not yet on a GPU. Expected: 0.6 of the memory's bandwidth for rows of 128 numbers or more.
+// SOURCE    the partial segments of PyTorch's EmbeddingBackwardKernel.cu (two levels there).
+// SPEC      CPU.getitem_back, gather_back, pixels_back (tinygrad_fast/backend/cpu.py), Composed.embedding_back.
+#include "common.cuh"
+
+constexpr int CHUNK = 32, AHEAD = 4;  // entries of a chunk; those read before they are added: their waits overlap
+constexpr i64 NOWHERE = -1, NOBODY = -(1LL << 62);  // the row of what adds nothing; what stands behind the last entry
+
+// One chunk for numbers f, f + .. of a row; value(i, f) is number f of entry i.
+template <class Value> __device__ __forceinline__ void walk(
+    Value value, const i64* row, T* d, i64* part_row, A* part, i64 n, int width, i64 rows) {
+  i64 chunk = blockIdx.x * (i64)blockDim.y + threadIdx.y, first = chunk * CHUNK;
+  i64 last = first + CHUNK < n ? first + CHUNK : n;
+  if (first >= n) return;
+  i64 front = NOWHERE, back = NOWHERE;
+  for (int f = blockIdx.y * blockDim.x + threadIdx.x; f < width; f += gridDim.y * blockDim.x) {
+    bool cut = first && row[first - 1] == row[first];  // the run began in an earlier chunk
+    A sum = 0;
+    for (i64 i = first; i < last; i += AHEAD) {
+      i64 at[AHEAD + 1];
+      A v[AHEAD];
+#pragma unroll
+      for (int j = 0; j <= AHEAD; j++) at[j] = i + j < n ? row[i + j] : NOBODY;
+#pragma unroll
+      for (int j = 0; j < AHEAD; j++) v[j] = i + j < last && at[j] >= 0 ? value(i + j, f) : A(0);
+#pragma unroll
+      for (int j = 0; j < AHEAD; j++) {
+        if (i + j >= last) break;
+        sum += v[j];
+        bool goes_on = at[j + 1] == at[j];
+        if (goes_on && i + j + 1 < last) continue;
+        if (cut) {
+          front = at[j];
+          part[2 * chunk * width + f] = sum;
+          sum = 0;
+        }
+        if (goes_on) {
+          back = at[j];
+          part[(2 * chunk + 1) * width + f] = sum;
+        } else if (!cut && at[j] >= 0 && at[j] < rows) {
+          narrow(sum, d[at[j] * width + f]);
+        }
+        sum = 0, cut = false;
+      }
+    }
+  }
+  if (part_row && blockIdx.y == 0 && threadIdx.x == 0) {
+    part_row[2 * chunk] = front;
+    part_row[2 * chunk + 1] = back;
+  }
+}
+
+// Entry i is row order[i] >> shift of g, times s[order[i]] if there is an s.
+__device__ __forceinline__ A entry(const T* g, const A* s, i64 from, int f, int width, int shift) {
+  A v = wide(g[(from >> shift) * width + f]);
+  return s ? v * s[from] : v;
+}
+
+extern "C" __global__ void scatter(
+    const T* __restrict__ g, const A* __restrict__ s, const i64* __restrict__ order, const i64* __restrict__ row,
+    T* __restrict__ d, i64* __restrict__ part_row, A* __restrict__ part, i64 n, int width, i64 rows, int shift) {
+  walk([&](i64 i, int f) { return entry(g, s, order[i], f, width, shift); }, row, d, part_row, part, n, width, rows);
+}
+
+// The parts that a launch left behind are the entries of the next.
+extern "C" __global__ void scatter_parts(
+    const A* __restrict__ g, const i64* __restrict__ row, T* __restrict__ d, i64* __restrict__ part_row,
+    A* __restrict__ part, i64 n, int width, i64 rows) {
+  walk([&](i64 i, int f) { return g[i * width + f]; }, row, d, part_row, part, n, width, rows);
+}
+
+// The same without a sort, in whatever order the additions happen to come: tf.use_deterministic_algorithms(False).
+// d_ arrives with what is to be added to.
+extern "C" __global__ void scatter_atomic(
+    const T* __restrict__ g, const A* __restrict__ s, const i64* __restrict__ row, A* __restrict__ d_,
+    i64 n, int width, i64 rows, int shift) {
+  i64 i = blockIdx.x * (i64)blockDim.y + threadIdx.y;
+  if (i >= n || row[i] < 0 || row[i] >= rows) return;
+  for (int f = blockIdx.y * blockDim.x + threadIdx.x; f < width; f += gridDim.y * blockDim.x)
+    atomicAdd(&d_[row[i] * width + f], entry(g, s, i, f, width, shift));
+}
+
+// Few entries a column: x (O, K, I), g and index (O, M, I). A thread for each entry; the first of equal ones in a column
+// adds them all, in their order, so nothing is sorted and nobody waits. M reads of the index a thread.
+extern "C" __global__ void gather_back(
+    const T* __restrict__ g, const i64* __restrict__ index, T* __restrict__ d, i64 O, int M, int K, i64 I) {
+  i64 e = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+  if (e >= O * M * I) return;
+  i64 o = e / I / M, column = o * M * I + e % I;
+  int m = (int)(e / I % M);
+  i64 k = index[e];
+  for (int j = 0; j < m; j++)
+    if (index[column + j * I] == k) return;
+  A sum = wide(g[e]);
+  for (int j = m + 1; j < M; j++)
+    if (index[column + j * I] == k) sum += wide(g[column + j * I]);
+  if (k >= 0 && k < K) narrow(sum, d[(o * K + k) * I + e % I]);
+}
