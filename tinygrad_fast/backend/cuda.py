@@ -19,7 +19,7 @@ from . import special
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
-from .launchers import Convolutions, Indexing, Losses, Products, Random
+from .launchers import Convolutions, Losses, Products, Random, Sampling
 from .wide import wide
 
 
@@ -53,7 +53,7 @@ def _by_cpu(name: str) -> Callable:
     return run
 
 
-class CUDA(Products, Convolutions, Losses, Random, Indexing):
+class CUDA(Products, Convolutions, Losses, Random, Sampling):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"

@@ -7,3 +7,4 @@ from .indexing import Indexing as Indexing
 from .losses import Losses as Losses
 from .products import Products as Products
 from .random import Random as Random
+from .sampling import Sampling as Sampling

@@ -1,0 +1,73 @@
+"""Launchers of kernels/grid_sample.cu. The gradient of the image is a sum over equal pixels: `Indexing`'s."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from ...dtypes import int64
+from .. import windows
+from ..launch import Strided
+from ..wide import wide_type
+from .indexing import Indexing
+
+
+class Sampling(Indexing):
+    """Reading an image at computed places; the results lie as the image does."""
+
+    def grid_sample(self, x, grid, mode, padding_mode, align_corners):
+        n, c, (oh, ow) = *x.shape[:2], grid.shape[1:3]
+        last = _channels_last(x)
+        y = self.empty((n, oh, ow, c) if last else (n, c, oh, ow), x.dtype)
+        y = y.transpose(windows.NCHW) if last else y
+        self._by_places("grid_sample", last, grid, _rule(mode, padding_mode, align_corners), x=x, y=y)
+        return y
+
+    def grid_sample_dgrid(self, g, x, grid, mode, padding_mode, align_corners):
+        if mode == "nearest":
+            return super().grid_sample_dgrid(g, x, grid, mode, padding_mode, align_corners)
+        last, dgrid = _channels_last(x), self.empty(grid.shape, grid.dtype)
+        g = self._lines(g).transpose(windows.NCHW) if last else self.np.ascontiguousarray(g)
+        rule = _rule(mode, padding_mode, align_corners)
+        self._by_places("grid_sample_dgrid", last, grid, rule, x=x, g=g, dgrid=dgrid)
+        return dgrid
+
+    def grid_sample_dx(self, g, grid, mode, padding_mode, align_corners, hw):
+        n, c, places = *g.shape[:2], prod(grid.shape[:3])
+        corners = 1 if mode == "nearest" else 4
+        pixel, weight = (self.empty(corners * places, kind) for kind in (int64, wide_type(g.dtype)))
+        given = dict(at=self.np.ascontiguousarray(grid), pixel=pixel, weight=weight, places=places)
+        given |= dict(P=prod(grid.shape[1:3]), H=hw[0], W=hw[1], rule=_rule(mode, padding_mode, align_corners))
+        defines = {"DTYPE": g.dtype.name}
+        self.launch("grid_sample_corners", grid=(-(-places // 256),), block=(256,), defines=defines, **given)
+        lines = self._lines(g).reshape(places, c)
+        d = self._scatter(lines, pixel, n * prod(hw), weight, shift=corners // 2)
+        return d.reshape(n, *hw, c).transpose(windows.NCHW)
+
+    def _lines(self, g):
+        """g (N, C, H, W) as (N, H, W, C) in order C"""
+        return self.np.ascontiguousarray(g.transpose(windows.NHWC))
+
+    def _by_places(self, kernel, last, grid, rule, x, **arrays):
+        """A thread a place; with the channels last, up to 32 threads along them."""
+        n, c, h, w = x.shape
+        p = prod(grid.shape[1:3])
+        lanes = min(32, 1 << max(c - 1, 0).bit_length()) if last else 1
+        given: dict[str, Any] = dict(at=self.np.ascontiguousarray(grid), N=n, C=c, H=h, W=w, P=p, rule=rule)
+        for name, a in {"x": x, **arrays}.items():
+            given[name] = a
+            if name != "dgrid":
+                given[name] = Strided(a)
+                given[name + "s"] = dict(zip("nchw", given[name].strides))
+        size = dict(grid=(-(-p // (256 // lanes)), min(n, 65535)), block=(lanes, 256 // lanes))
+        self.launch(kernel, defines={"DTYPE": x.dtype.name}, **size, **given)
+
+
+def _channels_last(x: Any) -> bool:
+    return windows.memory_order(x) == list(windows.NHWC)
+
+
+def _rule(mode: str, padding_mode: str, align_corners: bool) -> dict[str, bool]:
+    """`struct Rule`: what lies outside is nothing ("zeros"), the border, or the image mirrored at its border."""
+    reflects, clips = padding_mode == "reflection", padding_mode != "zeros"
+    return dict(nearest=mode == "nearest", reflects=reflects, clips=clips, align=align_corners)
