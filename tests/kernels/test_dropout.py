@@ -76,6 +76,12 @@ def test_dropout_and_its_gradient(machine, dtype, tally):
         tally(kernel=kernel, launches=n)
 
 
+def test_a_number_that_equals_p_is_kept(machine):
+    u = rng.uniform(KEY, 8)
+    _, kept = machine.dropout(np.ones(8, np.float32), KEY, float(u[3]))
+    assert kept[3] and kept.tolist() == (u >= u[3]).tolist()
+
+
 def test_the_mask_of_a_seed_is_the_same_on_every_machine():
     counts, found = backend.get("emulated").launch.counts, []
     counts.clear()
