@@ -6,6 +6,8 @@ classes. 16-bit x is computed wide. No size depends on a value: where t is ignor
 
 from __future__ import annotations
 
+from math import prod
+
 from ..shapes import Slot
 from .wide import wide, wide_type
 
@@ -39,6 +41,46 @@ class Losses:
         d = self.mul(self.exp(logp), total)
         d = d if spread is None else self.sub(d, spread)
         return self.cast(self.sub(d, self.mul(self._onehot(t, ignore_index, logp), a)), dtype=g.dtype)
+
+    def soft_cross_entropy(self, x, t, w, label_smoothing, reduction):
+        """-sum over the classes of w q logp, q = (1 - e) t + e / C for probabilities t, shaped as x -> loss, logp
+
+        The mean is over positions, whatever they weigh.
+        """
+        logp = self.log_softmax(self.cast(x, dtype=wide_type(x.dtype)), axis=1)
+        loss = self.neg(self.sum(self.mul(logp, self._wanted(t, w, logp, label_smoothing)), axis=(1,)))
+        return self.cast(self._gathered(loss, reduction), dtype=x.dtype), logp
+
+    def soft_cross_entropy_back(self, g, logp, t, w, label_smoothing, reduction):
+        """p sum(a w q) - a w q, with p = exp(logp), a each position's part of g"""
+        d = self.mul(self._wanted(t, w, logp, label_smoothing), self._part(g, logp, reduction))
+        total = self.sum(d, axis=(1,), keepdims=True)
+        return self.cast(self.sub(self.mul(self.exp(logp), total), d), dtype=g.dtype)
+
+    def soft_cross_entropy_dt(self, g, logp, w, label_smoothing, reduction):
+        """-(1 - e) a w logp"""
+        d = self.mul(logp, self.mul(self._part(g, logp, reduction), label_smoothing - 1))
+        return self.cast(d if w is None else self.mul(d, self._by_class(w, d)), dtype=g.dtype)
+
+    def _wanted(self, t, w, logp, e):
+        """w ((1 - e) t + e / C), in logp's type"""
+        q = self.cast(t, dtype=logp.dtype)
+        q = self.add(self.mul(q, 1 - e), e / logp.shape[1]) if e else q
+        return q if w is None else self.mul(q, self._by_class(w, q))
+
+    def _gathered(self, loss, reduction):
+        """(N, ...) reduced"""
+        if reduction == "none":
+            return loss
+        total = self.sum(loss, axis=tuple(range(loss.ndim)))
+        return total if reduction == "sum" else self.div(total, float(prod(loss.shape)))
+
+    def _part(self, g, logp, reduction):
+        """`_gathered` in reverse: each position's part of g, as (N, 1, ...) or one number, in logp's type"""
+        g = self.cast(g, dtype=logp.dtype)
+        if reduction == "none":
+            return self._column(g)
+        return self.div(g, float(prod(logp.shape) // logp.shape[1])) if reduction == "mean" else g
 
     def nll_loss(self, logp, t, w, ignore_index, reduction):
         """-w[t] logp[t] -> loss, weight"""

@@ -83,6 +83,7 @@ from .loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     nll_loss,
+    soft_cross_entropy,
 )
 from .movement import (
     cat,

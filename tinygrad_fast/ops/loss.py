@@ -21,6 +21,20 @@ def cross_entropy(xp, x, t, w=None, *, ignore_index, label_smoothing, reduction)
     return y, (lambda g: xp.cross_entropy_back(g, logp, t, w, weight, **static), None, None)
 
 
+def soft_cross_entropy(xp, x, t, w=None, *, label_smoothing, reduction):
+    """-sum of w t log softmax(x) over the classes, reduced; x and t (N, C, ...), t holds probabilities.
+
+    dx = g (softmax(x) sum(w t) - w t)     dt = -g w log softmax(x)     label_smoothing e: (1 - e) t + e / C for t
+    """
+    static = {"label_smoothing": label_smoothing, "reduction": reduction}
+    y, logp = xp.soft_cross_entropy(x, t, w, **static)
+    return y, (
+        lambda g: xp.soft_cross_entropy_back(g, logp, t, w, **static),
+        lambda g: xp.soft_cross_entropy_dt(g, logp, w, **static),
+        None,
+    )
+
+
 def nll_loss(xp, x, t, w=None, *, ignore_index, reduction):
     """-w[t] x[t], reduced; x (N, C, ...) holds log-probabilities.     dx = -g w[t] onehot(t)"""
     shapes.classes("nll_loss", x.shape, t.shape, shapes.of(w))

@@ -83,20 +83,16 @@ def _classes(
 def _soft_cross_entropy(
     x: Tensor, target: Tensor, w: Tensor | None, reduction: str, label_smoothing: float, ignore_index: int
 ) -> Tensor:
-    """-sum over the classes of w target log softmax(x); target may want a gradient too."""
+    """With probabilities; target may want a gradient too."""
     shapes.equal("cross_entropy with probabilities", x.shape, target.shape)
     if ignore_index >= 0:
         raise ValueError(f"cross_entropy: probabilities have no index to ignore; got ignore_index={ignore_index}")
-    narrow, axis = dtypes.result_type(x, target), 1 if x.ndim > 1 else 0
-    x, p = _wide(x), _wide(target)
-    if label_smoothing:
-        p = p * (1 - label_smoothing) + label_smoothing / x.shape[axis]
-    each = -(x.log_softmax(axis) * p)
-    if w is not None:
-        if w.shape != (x.shape[axis],):
-            raise ValueError(f"cross_entropy: weight must have one element for each of the classes; got {w.shape}")
-        each = each * w.reshape((x.shape[axis],) + (1,) * (x.ndim - axis - 1))
-    return _reduced(each.sum(axis), reduction, narrow)
+    single, dtype = x.ndim == 1, dtypes.result_type(x, target)
+    x, p = (a.unsqueeze(0) if single else a for a in (x.to(dtype), target.to(dtype)))
+    if w is not None and w.shape != x.shape[1:2]:
+        raise ValueError(f"cross_entropy: weight must have one element for each of the classes; got {w.shape}")
+    y = apply(ops.soft_cross_entropy, x, p, w, label_smoothing=label_smoothing, reduction=reduction)
+    return y.squeeze(0) if single and reduction == "none" else y
 
 
 def binary_cross_entropy(
