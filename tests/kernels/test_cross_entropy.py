@@ -91,3 +91,85 @@ def test_a_step_of_training_runs_its_kernels():
     F.cross_entropy(F.linear(x, w), tf.tensor([0, 2, 1, 0]).to("emulated")).backward()
     assert counts == {"matmul_tiles": 2, "cross_entropy": 1, "cross_entropy_back": 1}
     assert w.grad.isfinite().all()
+
+
+# Probabilities
+
+
+def soft(machine, x, t, w, g, **static):
+    """Loss, its gradient in x and in t: of the kernels, and of the definition in float64."""
+    plain, found = backend.CPU(), []
+    for xp, dtype in ((machine, x.dtype), (plain, np.dtype("float64"))):
+        x, t, w, g = (None if a is None else a.astype(dtype) for a in (x, t, w, g))
+        loss, kept = xp.soft_cross_entropy(x, t, w, **static)
+        found += [loss, xp.soft_cross_entropy_back(g, kept, t, w, **static)]
+        found += [xp.soft_cross_entropy_dt(g, kept, w, **static)]
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_probabilities(machine, dtype, tally):
+    before = machine.launch.counts.copy()
+    eps = EPS[np.dtype(dtype).name]
+    wide = max(EPS["float32"], eps) if dtype is not np.float64 else eps
+
+    @given(st.data())
+    def any_loss(data):
+        n, c = data.draw(st.integers(0, 3)), data.draw(st.sampled_from([1, 2, 10, 33, 130, 700, 1200]))
+        rest, last = data.draw(st.sampled_from([(), (2,), (2, 3)])), data.draw(st.booleans())
+        rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+        static = dict(
+            label_smoothing=data.draw(st.sampled_from([0.0, 0.1])),
+            reduction=data.draw(st.sampled_from(["none", "sum", "mean"])),
+        )
+        x = (rng.standard_normal((n, *rest, c)) * data.draw(st.sampled_from([1, 30]))).astype(dtype)
+        t = rng.dirichlet(np.ones(c), (n, *rest)).astype(dtype)
+        x, t = (np.moveaxis(a, -1, 1) for a in (x, t))
+        x = x if last else np.ascontiguousarray(x)
+        w = rng.uniform(0.5, 2, c).astype(dtype) if data.draw(st.booleans()) else None
+        g = rng.standard_normal((n, *rest) if static["reduction"] == "none" else ()).astype(dtype)
+        loss, dx, dt, *want = soft(machine, x, t, w, g, **static)
+        size = abs(x.astype(np.float64)).max(initial=0) + np.log(c) + 1
+        for got, right, terms in zip((loss, dx, dt), want, (2 * max(t.size // c, 1), 4, 4), strict=True):
+            assert got.dtype == dtype and got.shape == right.shape
+            allowed = 4 * wide * (size * terms * (1 + abs(g).max(initial=0)) + abs(right)) + 2.0**-24
+            assert not (~(abs(got - right) <= allowed) & ~(np.isnan(got) & np.isnan(right))).any()
+
+    any_loss()
+    for kernel, n in (machine.launch.counts - before).items():
+        tally(kernel=kernel, launches=n)
+
+
+def test_probabilities_at_any_height(machine):
+    """A row with one class far above another, one where nobody wants it; in float32 as in float64."""
+    x = np.array([[1e4, 1e4 - 1, -1e4], [-1e4, -1e4 + 2, -1e4], [3e38, -3e37, 0]], np.float32)
+    t = np.array([[0.5, 0.5, 0], [0.2, 0.7, 0.1], [1, 0, 0]], np.float32)
+    static = dict(label_smoothing=0.0, reduction="none")
+    loss, dx, dt, *want = soft(machine, x, t, None, np.ones(3), **static)
+    np.testing.assert_allclose(loss, want[0], rtol=1e-6)
+    np.testing.assert_allclose(dx, want[1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(dt, want[2], rtol=1e-6)
+
+
+def test_rows_of_probabilities_that_mean_nothing(machine):
+    x = np.array([[-np.inf] * 2, [np.nan, 1], [np.inf, 1], [-np.inf, 0], [-np.inf, 0]], np.float32)
+    t = np.array([[0.5, 0.5], [0.5, 0.5], [0, 1], [0.5, 0.5], [0, 1]], np.float32)
+    loss, *_, want, _, _ = soft(machine, x, t, None, np.ones(5), label_smoothing=0.0, reduction="none")
+    np.testing.assert_array_equal(loss, want)  # NaN, NaN, NaN, inf, and NaN: 0 times -inf
+
+
+def test_probabilities_of_a_hundred_thousand_classes():
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((2, 100_000)).astype(np.float32), rng.dirichlet(np.ones(100_000), 2).astype(np.float32)
+    loss, dx, _, *want = soft(Emulated(), x, t, None, np.ones(()), label_smoothing=0.1, reduction="mean")
+    np.testing.assert_allclose(loss, want[0], rtol=1e-6)
+    np.testing.assert_allclose(dx, want[1], rtol=1e-4, atol=1e-10)
+
+
+def test_mixed_targets_run_their_kernels():
+    counts = backend.get("emulated").launch.counts
+    counts.clear()
+    x, t = tf.rand(4, 3).to("emulated").requires_grad_(), tf.rand(4, 3).softmax(1).to("emulated")
+    F.cross_entropy(x, t, label_smoothing=0.1).backward()
+    assert counts == {"soft_cross_entropy": 1, "soft_cross_entropy_back": 1}
+    assert F.cross_entropy(x[0], t[0]).isfinite().item()

@@ -42,6 +42,36 @@ class Losses(Machine):
         self._by_rows("cross_entropy_back", {"x": rows, "dx": dx}, kept=kept, t=self._indices(t), w=w, **given)
         return dx.reshape(x.shape)
 
+    def soft_cross_entropy(self, x, t, w, label_smoothing, reduction):
+        """As defined; kept for the way back are x, and of each position the maximum, log(sum of exp), and sum of q."""
+        positions = (*x.shape[:1], *x.shape[2:])
+        loss, kept = (self.empty(shape, wide_type(x.dtype)) for shape in (positions, (*positions, 3)))
+        given = self._target(w, x, label_smoothing)
+        self._by_rows("soft_cross_entropy", {"x": _rows(x), "t": _rows(t)}, loss=loss, kept=kept, **given)
+        return self.cast(self._gathered(loss, reduction), dtype=x.dtype), (x, kept)
+
+    def soft_cross_entropy_back(self, g, logp, t, w, label_smoothing, reduction):
+        x, kept = logp
+        part, positions = self.cast(g, dtype=kept.dtype), kept.shape[:-1]
+        if reduction == "mean":
+            part = self.div(part, float(prod(positions)))
+        part = self.np.ascontiguousarray(self.expand(part, positions))
+        rows = _rows(x)
+        dx = windows.empty_like(rows, list(rows.shape))
+        given = self._target(w, x, label_smoothing)
+        self._by_rows("soft_cross_entropy_back", {"x": rows, "t": _rows(t), "dx": dx}, kept=kept, a=part, **given)
+        return dx.reshape(x.shape)
+
+    def soft_cross_entropy_dt(self, g, logp, w, label_smoothing, reduction):
+        x, kept = logp
+        top, log_sum = (self._column(kept[..., i]) for i in range(2))
+        logp = self.sub(self.sub(self.cast(x, dtype=kept.dtype), top), log_sum)
+        return super().soft_cross_entropy_dt(g, logp, w, label_smoothing, reduction)
+
+    def _target(self, w, x, e):
+        """How probabilities become what is wanted: w ((1 - e) t + e / C)"""
+        return dict(w=None if w is None else self.cast(w, dtype=wide_type(x.dtype)), keep=1 - e, smooth=e / x.shape[1])
+
     def _indices(self, t):
         return self.np.ascontiguousarray(t, int64)
 
