@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
+import tinygrad_fast.nn.functional as F
 from tests.laws.table import TABLE
 from tinygrad_fast import backend
 from tinygrad_fast.backend import cuda, doctor
@@ -48,6 +49,30 @@ def test_products_are_kernels(stand_in):
     y = stand_in.linear(x, stand_in.full((2, 4), 1.0, np.dtype("float32")), stand_in.asarray(np.float32([1, -9])), True)
     assert stand_in.to_numpy(y).tolist() == [[5, 0]] * 3
     assert (stand_in.launch.counts - before) == {"matmul_tiles": 1}
+
+
+def test_no_step_waits_for_the_gpu(stand_in, monkeypatch):
+    """Reading by index, random numbers and losses, there and back: no array comes to the computer's memory."""
+    rng = np.random.default_rng(0)
+    x, w = (tf.tensor(rng.random(shape, np.float32)).to("like cupy").requires_grad_() for shape in ((2, 3, 4, 5), (6, 3)))
+    grid = tf.tensor(rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32)).to("like cupy").requires_grad_()
+    index = tf.tensor([[0, 3, 3], [1, 5, 0]]).to("like cupy")
+    t = tf.tensor(np.full((6, 3), 1 / 3, np.float32)).to("like cupy")
+
+    def waits(*given, **named):
+        raise AssertionError("a step waits for the GPU")
+
+    monkeypatch.setattr(like_cupy, "asnumpy", waits)
+    for name in ("__bool__", "__index__", "tolist"):
+        monkeypatch.setattr(like_cupy.ndarray, name, waits)
+    before = stand_in.launch.counts.copy()
+    read = (w[index], w[:, index[0] - 1], w.gather(0, index), w.max(dim=0).values, F.embedding(index, w, padding_idx=3))
+    for y in (*read, F.dropout(x, 0.5), F.grid_sample(x, grid, align_corners=True), F.cross_entropy(w, t)):
+        y.sum().backward()
+    assert {
+        *("scatter", "gather_back", "dropout", "dropout_back", "grid_sample", "grid_sample_dgrid"),
+        *("grid_sample_corners", "soft_cross_entropy", "soft_cross_entropy_back"),
+    } <= set(stand_in.launch.counts - before)
 
 
 def test_no_array_is_an_array_of_numpy(stand_in):

@@ -28,9 +28,9 @@ class Indexing(Machine):
         read = [i for i, (_, index) in enumerate(axes) if index is not None]
         kept = [i for i in range(len(axes)) if i not in read]
         sizes = [axes[i][0] for i in read]
-        places: Any = 0
-        for n, i in zip(sizes, read, strict=True):
-            places = places * n + self._from_end(axes[i][1], n)
+        places, *more = (self._from_end(axes[i][1], axes[i][0]) for i in read)
+        for n, index in zip(sizes[1:], more, strict=True):
+            places = places * n + index
         lead = read[0] if read == list(range(read[0], read[-1] + 1)) else 0  # where the places' axes stand in g
         there = range(lead, lead + places.ndim)
         others = [i for i in range(g.ndim) if i not in there]
