@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tinygrad_fast"
 FLOORS = [  # lowest first; those of one floor may use one another, but never in a circle
-    ["dtypes", "shapes", "geometry", "tables", "tape", "rng", "schedule"],
+    ["dtypes", "shapes", "geometry", "tables", "tape", "rng", "determinism", "schedule"],
     ["backend"],
     ["ops"],
     ["display", "tensor"],

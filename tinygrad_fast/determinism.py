@@ -8,9 +8,9 @@ _required = True
 def use_deterministic_algorithms(mode: bool) -> None:
     """True (here the default; PyTorch's is False): the same inputs give the same bits, every time.
 
-    False: a kernel may use float atomics where they are faster, and its sums come out in another order each time. On the
-    GPU that concerns the gradients of reading by index: `embedding`, x[index], `gather`, `grid_sample`, which are
-    otherwise sorted and summed in runs. No machine but the GPU's and the emulated one asks.
+    False: a kernel may use float atomics where they are faster, and its sums come out in another order each time. That
+    concerns the gradients of reading by index on the GPU, which are sorted and summed in runs otherwise: `embedding`,
+    x[index], `gather`, `grid_sample`.
     """
     global _required
     if not isinstance(mode, bool):

@@ -54,8 +54,8 @@ def test_products_are_kernels(stand_in):
 def test_no_step_waits_for_the_gpu(stand_in, monkeypatch):
     """Reading by index, random numbers and losses, there and back: no array comes to the computer's memory."""
     rng = np.random.default_rng(0)
-    x, w = (tf.tensor(rng.random(shape, np.float32)).to("like cupy").requires_grad_() for shape in ((2, 3, 4, 5), (6, 3)))
-    grid = tf.tensor(rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32)).to("like cupy").requires_grad_()
+    shapes = ((2, 3, 4, 5), (6, 3), (2, 4, 4, 2))
+    x, w, grid = (tf.tensor(rng.random(s, np.float32)).to("like cupy").requires_grad_() for s in shapes)
     index = tf.tensor([[0, 3, 3], [1, 5, 0]]).to("like cupy")
     t = tf.tensor(np.full((6, 3), 1 / 3, np.float32)).to("like cupy")
 

@@ -12,14 +12,14 @@ from ...dtypes import int32, int64
 from ...shapes import Slot
 from .. import windows
 from ..wide import wide_type
-from .machine import Machine
+from .machine import Machine, lanes
 
 CHUNK, NOWHERE = 32, -1  # of scatter.cu
 FEW = 64  # entries of a column, up to which each of them looks for its equals
 
 
 class Indexing(Machine):
-    """Sums over equal indices, in a fixed order unless `determinism` says otherwise. What is negative counts from the end."""
+    """Sums over equal indices, in a fixed order unless `determinism` allows any. An index may count from the end."""
 
     def getitem_back(self, g, *indices, key, shape):
         if not indices:
@@ -60,8 +60,8 @@ class Indexing(Machine):
         g, index = (self._contiguous(a.transpose(order), (o, m, i)) for a in (g, self._from_end(index, k)))
         if m <= FEW:
             d = self.full((o, k, i), 0, g.dtype)
-            grid, defines = (-(-g.size // 256),), {"DTYPE": g.dtype.name}
-            self.launch("gather_back", grid=grid, block=(256,), defines=defines, g=g, index=index, d=d, O=o, M=m, K=k, I=i)
+            given, defines = dict(g=g, index=index, d=d, O=o, M=m, K=k, I=i), {"DTYPE": g.dtype.name}
+            self.launch("gather_back", grid=(-(-g.size // 256),), block=(256,), defines=defines, **given)
         else:
             column, line = self.np.arange(o)[:, None, None], self.np.arange(i)
             d = self._scatter(g.reshape(-1, 1), ((column * k + index) * i + line).reshape(-1), o * k * i)
@@ -74,7 +74,7 @@ class Indexing(Machine):
         return whole
 
     def pixels(self, x, index):
-        n, c, h, w = x.shape
+        _, c, h, w = x.shape
         lines = x.transpose(windows.NHWC).reshape(-1, c).take(self._pixels(index, h * w), axis=0)
         return lines.reshape(*index.shape, c).transpose(windows.NCHW)
 
@@ -101,7 +101,7 @@ class Indexing(Machine):
     def _scatter(self, g, at, rows, s=None, shift=0):
         """(rows, width): row i >> shift of g (n, width), times s[i], added at row at[i]; nowhere, if that is -1."""
         n, width, wide = at.size, g.shape[1], wide_type(g.dtype)
-        x = min(128, 1 << max(width - 1, 0).bit_length())  # threads along a row; the others take the next entries
+        x = lanes(width, 128)  # threads along a row; the others take the next entries
         shared = dict(block=(x, 128 // x), defines={"DTYPE": g.dtype.name}, width=width, rows=rows)
         across = min(-(-width // x), 65535)
         if not determinism.are_deterministic_algorithms_enabled():
@@ -123,7 +123,7 @@ class Indexing(Machine):
 
 
 def _axes(key: tuple, indices: tuple, shape: tuple[int, ...]) -> tuple[tuple, list[tuple[int, Any]]]:
-    """The part of x that a key with index arrays reads from, as slices; and the axes of that part: (size, index or None).
+    """The part of x that a key with index arrays reads from, as slices; and that part's axes: (size, index or None).
 
     A number beside index arrays is an index, too.
     """

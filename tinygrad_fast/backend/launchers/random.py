@@ -7,7 +7,7 @@ from typing import Any
 
 from ...dtypes import bool_, float32
 from .. import windows
-from .machine import Machine
+from .machine import Machine, lanes
 
 Axes = tuple[int, ...]
 
@@ -45,12 +45,10 @@ class Random(Machine):
     def _by_quarters(self, kernel, planes, dtype, **given):
         """A thread for four numbers of a plane (N, C, P); where there are channels, neighbours are channels."""
         n, c, p = planes
-        lanes = 1 if c == 1 else 32
+        x = lanes(c)
         quarters = -(-p // 4) if n * c == 1 else (p + 6) // 4  # a plane may begin and end inside one
-        grid = (-(-quarters // (256 // lanes)), min(n, 65535))
-        self.launch(
-            kernel, grid=grid, block=(lanes, 256 // lanes), defines={"DTYPE": dtype}, N=n, C=c, P=p, **given
-        )
+        grid = (-(-quarters // (256 // x)), min(n, 65535))
+        self.launch(kernel, grid=grid, block=(x, 256 // x), defines={"DTYPE": dtype}, N=n, C=c, P=p, **given)
 
 
 def _scale(p: float) -> float:
@@ -58,7 +56,7 @@ def _scale(p: float) -> float:
 
 
 def _lies(x: Any) -> tuple[Axes, Axes, tuple[int, int, int]]:
-    """The axes in the order to work in, the way back, and (N, C, P): images channels-last if x lies so, else one plane."""
+    """The axes in the order to work in, the way back, and (N, C, P): images that lie channels-last, else one plane."""
     if x.ndim == 4 and windows.memory_order(x) == list(windows.NHWC):
         return windows.NHWC, windows.NCHW, (*x.shape[:2], prod(x.shape[2:]))
     axes = tuple(range(x.ndim))

@@ -10,14 +10,14 @@ from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
 from .indexing import Indexing
+from .machine import lanes
 
 
 class Sampling(Indexing):
     """Reading an image at computed places; the results lie as the image does."""
 
     def grid_sample(self, x, grid, mode, padding_mode, align_corners):
-        n, c, (oh, ow) = *x.shape[:2], grid.shape[1:3]
-        last = _channels_last(x)
+        (n, c), (oh, ow), last = x.shape[:2], grid.shape[1:3], _channels_last(x)
         y = self.empty((n, oh, ow, c) if last else (n, c, oh, ow), x.dtype)
         y = y.transpose(windows.NCHW) if last else y
         self._by_places("grid_sample", last, grid, _rule(mode, padding_mode, align_corners), x=x, y=y)
@@ -33,8 +33,7 @@ class Sampling(Indexing):
         return dgrid
 
     def grid_sample_dx(self, g, grid, mode, padding_mode, align_corners, hw):
-        n, c, places = *g.shape[:2], prod(grid.shape[:3])
-        corners = 1 if mode == "nearest" else 4
+        (n, c), places, corners = g.shape[:2], prod(grid.shape[:3]), 1 if mode == "nearest" else 4
         pixel, weight = (self.empty(corners * places, kind) for kind in (int64, wide_type(g.dtype)))
         given = dict(at=self.np.ascontiguousarray(grid), pixel=pixel, weight=weight, places=places)
         given |= dict(P=prod(grid.shape[1:3]), H=hw[0], W=hw[1], rule=_rule(mode, padding_mode, align_corners))
@@ -52,14 +51,14 @@ class Sampling(Indexing):
         """A thread a place; with the channels last, up to 32 threads along them."""
         n, c, h, w = x.shape
         p = prod(grid.shape[1:3])
-        lanes = min(32, 1 << max(c - 1, 0).bit_length()) if last else 1
+        along = lanes(c) if last else 1
         given: dict[str, Any] = dict(at=self.np.ascontiguousarray(grid), N=n, C=c, H=h, W=w, P=p, rule=rule)
         for name, a in {"x": x, **arrays}.items():
             given[name] = a
             if name != "dgrid":
                 given[name] = Strided(a)
                 given[name + "s"] = dict(zip("nchw", given[name].strides))
-        size = dict(grid=(-(-p // (256 // lanes)), min(n, 65535)), block=(lanes, 256 // lanes))
+        size = dict(grid=(-(-p // (256 // along)), min(n, 65535)), block=(along, 256 // along))
         self.launch(kernel, defines={"DTYPE": x.dtype.name}, **size, **given)
 
 
