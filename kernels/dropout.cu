@@ -38,24 +38,28 @@ __device__ __forceinline__ Quarter quarter(int n, int c, i64 k, int C, i64 P) {
   return {block, (n * P + p) * C + c, p < 0 ? (int)-p : 0, P - p < 4 ? (int)(P - p) : 4};
 }
 
-// A block is blockDim.x channels by blockDim.y quarters; gridDim.y images at a time.
-#define EVERY_QUARTER(q)                                                                              \
-  for (int n = blockIdx.y; n < N; n += gridDim.y)                                                     \
-    for (int c = threadIdx.x; c < C; c += blockDim.x)                                                 \
-      if (Quarter q = quarter(n, c, blockIdx.x * (i64)blockDim.y + threadIdx.y, C, P); q.last > q.first)
+// What a thread does: `work` on quarter k of the planes (n, c) that are its own.
+template <class Work> __device__ __forceinline__ void every_quarter(int N, int C, i64 P, Work work) {
+  i64 k = blockIdx.x * (i64)blockDim.y + threadIdx.y;
+  for (int n = blockIdx.y; n < N; n += gridDim.y)
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+      Quarter q = quarter(n, c, k, C, P);
+      if (q.last > q.first) work(q);
+    }
+}
 
 extern "C" __global__ void uniform(const u32* __restrict__ key, float* __restrict__ y, int N, int C, i64 P) {
-  EVERY_QUARTER(q) {
+  every_quarter(N, C, P, [&](Quarter q) {
     Words u = philox(key, q.block);
     if (C == 1 && q.whole() && aligned(y + q.at)) {
       *(Four<float>*)(y + q.at) = {uniform_of(u.word[0]), uniform_of(u.word[1]), uniform_of(u.word[2]),
                                    uniform_of(u.word[3])};
-      continue;
+      return;
     }
 #pragma unroll
     for (int j = 0; j < 4; j++)
       if (j >= q.first && j < q.last) y[q.at + (i64)j * C] = uniform_of(u.word[j]);
-  }
+  });
 }
 
 __device__ __forceinline__ void drop(T x, bool kept, A scale, T& y) { narrow(kept ? wide(x) * scale : A(0), y); }
@@ -63,7 +67,7 @@ __device__ __forceinline__ void drop(T x, bool kept, A scale, T& y) { narrow(kep
 extern "C" __global__ void dropout(
     const T* __restrict__ x, const u32* __restrict__ key, T* __restrict__ y, bool* __restrict__ kept,
     float p, A scale, int N, int C, i64 P) {
-  EVERY_QUARTER(q) {
+  every_quarter(N, C, P, [&](Quarter q) {
     Words u = philox(key, q.block);
     if (C == 1 && q.whole() && aligned(x + q.at) && aligned(y + q.at) && aligned(kept + q.at)) {
       Four<T> from = *(const Four<T>*)(x + q.at), to;
@@ -75,7 +79,7 @@ extern "C" __global__ void dropout(
       }
       *(Four<T>*)(y + q.at) = to;
       *(Four<bool>*)(kept + q.at) = mask;
-      continue;
+      return;
     }
 #pragma unroll
     for (int j = 0; j < 4; j++)
@@ -84,7 +88,7 @@ extern "C" __global__ void dropout(
         kept[i] = uniform_of(u.word[j]) >= p;
         drop(x[i], kept[i], scale, y[i]);
       }
-  }
+  });
 }
 
 // A thread for four elements, in the order of memory.

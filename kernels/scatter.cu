@@ -17,7 +17,7 @@
 //           most. Bound by memory; but for rows of a few numbers by the sort.
 // EDGES     any n and width. Entries with a row outside 0 .. rows - 1 add nothing; rows without an entry keep what d
 //           holds. Sums are float32 (float64 for float64) until the last.
-// MEASURED  not yet on a GPU. Expected: 0.6 of the memory's bandwidth for rows of 128 numbers or more.
+// MEASURED  not yet on a GPU. Expected: 0.5 of the memory's bandwidth for rows of 128 numbers or more.
 // SOURCE    the partial segments of PyTorch's EmbeddingBackwardKernel.cu (two levels there).
 // SPEC      CPU.getitem_back, gather_back, pixels_back (tinygrad_fast/backend/cpu.py), Composed.embedding_back.
 #include "common.cuh"

@@ -5,12 +5,12 @@ from __future__ import annotations
 _required = True
 
 
-def use_deterministic_algorithms(mode: bool) -> None:
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """True (here the default; PyTorch's is False): the same inputs give the same bits, every time.
 
     False: a kernel may use float atomics where they are faster, and its sums come out in another order each time. That
     concerns the gradients of reading by index on the GPU, which are sorted and summed in runs otherwise: `embedding`,
-    x[index], `gather`, `grid_sample`.
+    x[index], `gather`, `grid_sample`. `warn_only` is PyTorch's for what has no such form; here everything has one.
     """
     global _required
     if not isinstance(mode, bool):

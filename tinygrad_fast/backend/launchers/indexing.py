@@ -92,7 +92,7 @@ class Indexing(Machine):
         """Indices 0 .. n - 1, int64"""
         if isinstance(index, int):
             return index % n
-        index = index.astype(int64)
+        index = index.astype(int64, copy=False)
         return self.np.where(index < 0, index + n, index)
 
     def _contiguous(self, a, shape):
