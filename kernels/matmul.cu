@@ -1,34 +1,12 @@
 // Matrix products, a ladder: each rung computes the same and is introduced by its difference from the one before.
 //
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
-//           1. matmul_naive -> 2. matmul_tiles -> 3. matmul_registers
+//           1. matmul_naive -> 2. matmul_tiles -> 3. matmul_registers -> 4. matmul_tensor (matmul_tensor.cu)
 // BACKWARD  dx = g w^T, dw = x^T g: the same kernels on the same memory, with the strides of w and x swapped.
 // EDGES     any M, N, K; any strides, so that a transposed or expanded operand is read where it lies; batch axes
 //           that broadcast have stride 0; K = 0 gives relu?(bias). y is written in order C.
 // SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). Sums are in A (common.cuh), rounded once.
-#include "common.cuh"
-
-struct Batch {         // up to four batch axes, the last the fastest; strides in elements, 0 where broadcast
-  int size[4];
-  long long x[4], w[4];
-};
-
-// Where matrix b starts: b written in digits of base size[], each times its stride.
-__device__ __forceinline__ i64 start(const Batch& batch, const long long (&strides)[4], int b) {
-  i64 at = 0;
-#pragma unroll
-  for (int i = 3; i >= 0; i--) {
-    at += b % batch.size[i] * strides[i];
-    b /= batch.size[i];
-  }
-  return at;
-}
-
-// The epilogue: what is left to do while the sum is in a register.
-__device__ __forceinline__ void finish(A sum, const T* bias, int n, int relu, T& y) {
-  if (bias) sum += wide(bias[n]);
-  narrow(relu && sum < 0 ? A(0) : sum, y);
-}
+#include "matmul.cuh"
 
 // 1. matmul_naive: a thread for every element of y.
 //

@@ -20,6 +20,7 @@ from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
 from .launchers import Convolutions, Losses, Products
+from .launchers.tiles import Hardware
 from .wide import wide
 
 
@@ -69,6 +70,8 @@ class CUDA(Products, Convolutions, Losses):
 
         self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
         self._erf = erf
+        device = cupy.cuda.Device()
+        self.hardware = Hardware(int(device.compute_capability), device.attributes["MultiProcessorCount"])
 
     # In and out
 
@@ -77,6 +80,9 @@ class CUDA(Products, Convolutions, Losses):
 
     def to_numpy(self, a):
         return self.np.asnumpy(a)
+
+    def address(self, a):
+        return a.data.ptr
 
     def full(self, shape, value, dtype):
         return self.np.full(shape, value, dtype)
@@ -127,6 +133,7 @@ class Emulated(CUDA):
     def __init__(self, check: bool = False) -> None:
         self.np, self.array, self.launch = np, np.ndarray, Launcher(Emulator(check))
         self._erf = special.erf
+        self.hardware = Hardware(90, 132)  # of an H100
 
     # Copied, as between a computer and its GPU: no tensor here shares its memory with one on "cpu"
     def asarray(self, a, dtype=None):
@@ -134,3 +141,6 @@ class Emulated(CUDA):
 
     def to_numpy(self, a):
         return np.array(a)
+
+    def address(self, a):
+        return a.ctypes.data

@@ -101,7 +101,8 @@ def _pasted(path: Path, seen: set[str]) -> str:
         if include := re.match(r'#include "(\w+\.cuh)"', line):
             if include[1] not in seen:
                 seen.add(include[1])
-                lines += [_pasted(folder() / include[1], seen), f'#line {number + 1} "{path.name}"']
+                place = path.parent if (path.parent / include[1]).exists() else folder()
+                lines += [_pasted(place / include[1], seen), f'#line {number + 1} "{path.name}"']
         else:
             lines.append(line)
     return "\n".join(lines) + "\n"

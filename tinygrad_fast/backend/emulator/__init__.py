@@ -45,7 +45,7 @@ class _Fault(C.Structure):
     _fields_ = [
         *(("what", C.c_char_p), ("file", C.c_char_p), ("line", C.c_int), ("code", C.c_longlong)),
         *(("block", _Three), ("thread", _Three), ("space", C.c_int), ("offset", C.c_longlong), ("bytes", C.c_int)),
-        ("other", _Three),
+        *(("other", _Three), ("copy_file", C.c_char_p), ("copy_line", C.c_int)),
     ]
 
 
@@ -166,7 +166,8 @@ def _told(library: Library, arrays: list[_Span]) -> str:
         text += f": {fault.bytes} bytes at byte {fault.offset} of shared memory"
     if fault.file:
         text += f"\n  at {fault.file.decode()}:{fault.line}"
-    return text + "".join(f"\n  at {place}" for place in _places(library, fault.code))
+    text += "".join(f"\n  at {place}" for place in _places(library, fault.code))
+    return text + (f"\n  the copy at {fault.copy_file.decode()}:{fault.copy_line}" if fault.copy_file else "")
 
 
 def _places(library: Library, code: int) -> list[str]:

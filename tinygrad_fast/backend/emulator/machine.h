@@ -1,6 +1,7 @@
 // What the parts of the emulated machine share: its threads, and what a kernel may ask of it.
 //     cuda.h         CUDA's words, as a kernel sees them
 //     machine.cpp    blocks, threads, barriers, warps
+//     matrices.cpp   what a warp does with matrices: ldmatrix, mma
 //     checker.cpp    the checking mode: which thread touched which byte, and when
 #pragma once
 #include <stddef.h>
@@ -13,7 +14,7 @@ struct Where { const char* file; int line; };
 enum State { READY, AT_WARP, AT_BARRIER, DONE };
 
 // What a warp can do together. A lane that meets one of these leaves pointers to its registers and gives way.
-enum Meeting { SYNC, SHUFFLE, VOTE };
+enum Meeting { SYNC, SHUFFLE, VOTE, LDMATRIX, LDMATRIX_TRANS, MMA_F16, MMA_BF16, MMA_TF32 };
 
 struct Thread {
   void* stack;         // where it left off
@@ -22,8 +23,8 @@ struct Thread {
   Where where;         // what it waits in
   Meeting meeting;     // with whom, and for what
   unsigned mask;
-  const void* give;    // the register that others may read
-  void* take;          // the register that is written for it
+  const void* give;    // the registers that others may read; LDMATRIX: a row in shared memory
+  void* take;          // the registers that are written for it
   int from, size;      // SHUFFLE: the lane to read, and bytes
 };
 
@@ -37,6 +38,7 @@ struct Fault {
   long long offset;    // from the start of that memory
   int bytes;
   dim3 other;          // the thread on the other side of a race
+  Where copy;          // and its copy, if that is what it did
 };
 
 extern "C" {
@@ -48,10 +50,25 @@ extern Fault emulator_fault;
 void emulator_barrier(Where);
 void emulator_meet(Meeting, unsigned mask, const void* give, void* take, int from, int size, Where);
 void emulator_atomic(void* p, int size);  // before an atomic operation
+void emulator_read(const void* p, int size);  // before a read that the compiler does not see
+void emulator_copy(void* to, const void* from, int size, bool inside, Where);  // cp.async, its groups, and their end
+void emulator_commit();
+void emulator_wait(int groups);
 void emulator_launch(void (*kernel)(void*), void* arguments, dim3 grid, dim3 block, int shared);
 }
 
-// Between machine.cpp and checker.cpp
+// A copy on its way: asked for, not yet done.
+struct Copy {
+  void* to;
+  const void* from;
+  int size;
+  bool inside;     // else zeros
+  unsigned group;  // commits before it
+  Where where;
+  const void* code;  // the instruction that asked
+};
+
+// Between machine.cpp and the others
 const int MOST_SHARED = 228 << 10;  // bytes behind emulator_shared; a launch may ask for 227 KB
 int thread_number();              // of the running thread in its block
 [[noreturn]] void stop(Fault);    // end the launch; names block and thread
@@ -59,3 +76,7 @@ void check_launch(int shared);    // a launch, a block, a barrier, __syncwarp: w
 void check_block();
 void check_barrier();
 void check_warp(int warp);
+void check_departure(const Copy&);  // the bytes of a copy are nobody's until it has landed
+void check_landing(const Copy&);
+Where where_copied(int thread, uintptr_t at);  // the copy on its way that will write a byte
+void matrices(Meeting, Thread* lanes);  // ldmatrix and mma, by the 32 lanes of a warp

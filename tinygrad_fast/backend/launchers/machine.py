@@ -6,6 +6,7 @@ from typing import Any
 
 from ..cpu import CPU
 from ..launch import Launcher
+from .tiles import Hardware
 
 
 class Machine(CPU):
@@ -13,7 +14,12 @@ class Machine(CPU):
 
     np: Any
     launch: Launcher
+    hardware: Hardware
 
     def empty(self, shape, dtype):
         """An array of any values."""
         return self.np.empty(shape, dtype)
+
+    def address(self, a):
+        """Where the first element of an array lies, in bytes."""
+        raise NotImplementedError

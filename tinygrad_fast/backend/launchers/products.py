@@ -1,4 +1,4 @@
-"""Launchers of kernels/matmul.cu."""
+"""Launchers of kernels/matmul.cu and matmul_tensor.cu."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from ...dtypes import is_float
 from ..launch import Strided
+from ..precision import get_float32_matmul_precision
+from . import tiles
 from .machine import Machine
 
 AXES = 4  # of `struct Batch`
@@ -29,6 +31,7 @@ RUNGS = {
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
     "matmul_registers": Rung((16, 16), 128, 128),
 }
+TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
 
 
 class Products(Machine):
@@ -54,17 +57,38 @@ class Products(Machine):
             x, w = (self.expand(a, (*shape, *a.shape[-2:])).reshape(batches, *a.shape[-2:]) for a in (x, w))
             axes = _merged((batches,), Strided(x), Strided(w))
         size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes)
-        kernel = self.rung or ("matmul_registers" if min(m, n) >= 64 else "matmul_tiles")  # a guess, not yet measured
-        xs, ws, rung = Strided(x), Strided(w), RUNGS[kernel]
+        kernel = self.rung or self._rung(m, n, x.dtype.name)
+        xs, ws = Strided(x), Strided(w)
+        (xm, xk), (wk, wn) = xs.strides[-2:], ws.strides[-2:]
+        if kernel == "matmul_tensor":
+            itemsize = x.dtype.itemsize
+            x_order = tiles.order(itemsize, (m, xm), (k, xk), (*xb, self.address(x) // itemsize))
+            w_order = tiles.order(itemsize, (n, wn), (k, wk), (*wb, self.address(w) // itemsize))
+            pieces = min(x_order[1], w_order[1]) * itemsize < 16
+            tile = tiles.choose(m, n, batches, itemsize, pieces, self.hardware)
+            blocks, block, shared = (tile.blocks(m, n),), (tile.threads,), tile.shared(itemsize)
+            defines = tile.defines() | dict(zip(("XK", "XV", "WK", "WV"), x_order + w_order))
+        else:
+            rung = RUNGS[kernel]
+            blocks, block, shared = (-(-m // rung.rows), -(-n // rung.columns)), rung.block, 0
+            defines = {"TILE": TILE}
         self.launch(
             kernel,
-            grid=(-(-m // rung.rows), -(-n // rung.columns), min(batches, 65535)),
-            block=rung.block,
-            defines={"DTYPE": x.dtype.name, "TILE": TILE},
-            **dict(x=xs, xm=xs.strides[-2], xk=xs.strides[-1], w=ws, wk=ws.strides[-2], wn=ws.strides[-1]),
-            **dict(bias=bias, y=y, M=m, N=n, K=k, batches=batches, batch=dict(size=size, x=xb, w=wb), relu=relu),
+            grid=(*blocks, *(1,) * (2 - len(blocks)), min(batches, 65535)),
+            block=block,
+            defines={"DTYPE": x.dtype.name} | defines,
+            shared=shared,
+            **dict(x=xs, xm=xm, xk=xk, w=ws, wk=wk, wn=wn, bias=bias, y=y, M=m, N=n, K=k, relu=relu),
+            **dict(batches=batches, batch=dict(size=size, x=xb, w=wb)),
         )
         return y
+
+    def _rung(self, m, n, dtype):
+        """The highest that pays. Guesses, not yet measured."""
+        exact = dtype == "float32" and get_float32_matmul_precision() == "highest"
+        if min(m, n) >= 16 and not exact and self.hardware.capability >= TENSOR_CORES.get(dtype, 1000):
+            return "matmul_tensor"
+        return "matmul_registers" if min(m, n) >= 64 else "matmul_tiles"
 
 
 def _merged(shape: tuple[int, ...], x: Strided, w: Strided) -> list[tuple[int, int, int]]:
