@@ -22,46 +22,17 @@
 //           a warp reads (WM + WN) 32 bytes of shared memory for 32 WM WN flop, for 64 x 64 a byte for 32.
 // EDGES     any M, N, K, strides, batches, as matmul.cu. Where neighbours lie decides the form of the tiles in shared
 //           memory (-DXK=1: along k), and what all of them allow decides the copies (-DXV=8: elements a copy); neither
-//           changes a value. y is written in order C, two elements at a time where N is even.
+//           changes a value. y is written in order C, 16 bytes at a time where that divides its rows.
 // MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: mma.sync reaches some 0.63 of the peak of
 //           989 Tflop/s; 128 x 256 tiles from L2 take 268 us at 6 TB/s beside the 220 us that allows: 0.45 to 0.55 of
 //           peak. The main loop has 3.5 instructions for each mma (kernels/README.md), which one scheduler issues in
 //           half the time that the mma takes.
 // SOURCE    NVIDIA/cutlass, "Efficient GEMM in CUDA"; PTX ISA, "Matrix fragments for mma.m16n8k16".
-#include "matmul.cuh"
-#include "tile_loop.cuh"
-
-// The rows of y in order C.
-struct Rows {
-  T* y;
-  const T* bias;
-  int M, N, relu;
-  __device__ __forceinline__ T* row(int m) const { return m < M ? y + (i64)m * N : nullptr; }
-  template <int COUNT> __device__ __forceinline__ void put(T* row, int n, const A (&sums)[COUNT]) const {
-    if (!row || n >= N) return;
-    struct __align__(COUNT * sizeof(T)) { T at[COUNT]; } out;
-#pragma unroll
-    for (int i = 0; i < COUNT; i++)
-      if (n + i < N) finish(sums[i], bias, n + i, relu, out.at[i]);
-    if (N % COUNT == 0) {  // then every row of y begins aligned, and nothing is left over
-      *(decltype(out)*)(row + n) = out;
-    } else {
-      for (int i = 0; i < COUNT; i++)
-        if (n + i < N) row[n + i] = out.at[i];
-    }
-  }
-};
+#include "matmul_loop.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS) matmul_tensor(
     const T* __restrict__ x, long long xm, long long xk,
     const T* __restrict__ w, long long wk, long long wn,
     const T* __restrict__ bias, T* __restrict__ y, int M, int N, int K, int batches, Batch batch, int relu) {
-  Place at = place(blockIdx.x, M, N);
-  for (int b = blockIdx.z; b < batches; b += gridDim.z) {
-    Matrix<XK, XV> left = {x + start(batch, batch.x, b), xm, xk, M};
-    Matrix<WK, WV> right = {w + start(batch, batch.w, b), wn, wk, N};
-    Rows out = {y + (i64)b * M * N, bias, M, N, relu};
-    tile_loop<TensorCores>(left, right, out, at.m, at.n, 0, K);
-    __syncthreads();  // nobody reads the last tiles any more
-  }
+  product<TensorCores>(x, xm, xk, w, wk, wn, bias, y, M, N, K, batches, batch, relu);
 }

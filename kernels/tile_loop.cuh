@@ -35,22 +35,26 @@ template <bool K_MAJOR_, int V_> struct Matrix {
 
 const int E = 16 / sizeof(T);                      // elements of a chunk: what one copy brings
 const int THREADS = BM / WM * (BN / WN) * 32;
+const int PITCH = WN + 8;                          // of sums on their way out: eight rows begin in different banks
+
+struct __align__(16) Chunk { T at[E]; };
 
 // A tile of SIDE m (or n) by BK k in shared memory: rows of chunks. Chunk c of row r stands at c ^ turn(r), so that the
-// eight chunks which are read together, one c of eight rows, lie in different banks:
+// eight chunks which are read together, one c of eight rows, lie in different banks. Eight rows further down the same
+// turns come again, which makes the address there a sum, known to the compiler:
 //
 //             row 0    0 1 2 3    row 4    2 3 0 1          CHUNKS = 4: two rows fill the 32 banks once
 //             row 1    0 1 2 3    row 5    2 3 0 1
 //             row 2    1 0 3 2    row 6    3 2 1 0
 //             row 3    1 0 3 2    row 7    3 2 1 0
-template <int SIDE, bool K_MAJOR_> struct Tile {
+template <int SIDE, bool K_MAJOR_, int TURN> struct Tile {  // TURN: of rows of k, as the engine reads them
   static const bool K_MAJOR = K_MAJOR_;
-  static const int ROWS = K_MAJOR ? SIDE : BK, CHUNKS = (K_MAJOR ? BK : SIDE) / E, SIZE = ROWS * CHUNKS * E;
+  static const int ROWS = K_MAJOR ? SIDE : BK, CHUNKS = (K_MAJOR ? BK : SIDE) / E, PITCH = CHUNKS * E, SIZE = ROWS * PITCH;
   static const int TURNS = CHUNKS < 8 ? CHUNKS : 8;
 
   __device__ static __forceinline__ T* chunk(T* tile, int r, int c) {
-    int turn = !K_MAJOR && sizeof(T) == 4 ? 2 * r : r / (8 / TURNS);  // 4 bytes along m: read one by one, see fragment
-    return tile + (r * CHUNKS + (c ^ (turn & (TURNS - 1)))) * E;
+    int turn = (K_MAJOR ? 1 : TURN) * r / (8 / TURNS);
+    return tile + r * PITCH + (c ^ (turn & (TURNS - 1))) * E;
   }
 };
 
@@ -81,7 +85,7 @@ template <class Tile, class Loader> struct Filler {
       for (int i = 0; i < PER; i++) {
         if (!Tile::K_MAJOR && i) step = loader.step(k += DOWN);
         Found found = loader.at(fix[Tile::K_MAJOR ? i : 0], step);
-        copy_async<16>(Tile::chunk(tile, row + i * DOWN, column), found.p, found.inside & (k < k_end));
+        copy_async<16>(at(tile, i), found.p, found.inside & (k < k_end));
       }
     } else {  // a chunk in pieces, each looked up by itself
 #pragma unroll
@@ -90,10 +94,15 @@ template <class Tile, class Loader> struct Filler {
         for (int e = 0; e < E; e += V) {
           int r = row + i * DOWN, c = column * E + e, k = k0 + (Tile::K_MAJOR ? c : r);
           Found found = loader.at(loader.fix(first + (Tile::K_MAJOR ? r : c)), loader.step(k));
-          piece(Tile::chunk(tile, r, column) + e, found.p, found.inside & (k < k_end));
+          piece(at(tile, i) + e, found.p, found.inside & (k < k_end));
         }
       }
     }
+  }
+
+  __device__ __forceinline__ T* at(T* tile, int i) const {
+    if constexpr (DOWN % 8 == 0) return Tile::chunk(tile, row, column) + i * DOWN * Tile::PITCH;
+    else return Tile::chunk(tile, row + i * DOWN, column);
   }
 
   __device__ static __forceinline__ void piece(T* to, const T* from, bool inside) {
@@ -103,79 +112,160 @@ template <class Tile, class Loader> struct Filler {
   }
 };
 
-// The tensor cores: a warp multiplies 16 x 32 bytes by 32 bytes x 8 with one instruction.
-template <class TileA, class TileB> struct TensorCores {
-  static const int ROWS = WM / 16, COLUMNS = WN / 16, STEPS = BK * sizeof(T) / 32;
-  float sums[ROWS][2 * COLUMNS][4] = {};
+// An engine multiplies what is in shared memory. The first: every thread by itself, RM x RN sums of its own. Lanes stand
+// 8 x 4. Where neighbours lie along m, a lane takes them in groups of G, beside those of the next lane; where they lie
+// along k, it takes single rows, and G of k at once. Either way no two lanes meet in a bank, and G RM RN multiply-adds
+// need RM + RN reads, of G numbers each.
+struct MultiplyAdds {
+  static const int TURN = 0;  // rows of k are read as they lie
 
-  // 16 of m (or n) from `side` on, and 32 bytes of k: four matrices of 8 x 16 bytes, in the order that `mma` wants its
-  // registers in. r[j] of a: rows 8 (j % 2), half j / 2 of k. Of b: columns 8 (j / 2), half j % 2 of k, so that the two
-  // registers of each mma are neighbours: any other order costs two moves for every mma.
-  template <class Tile, bool IS_B> __device__ static __forceinline__ void fragment(u32 (&r)[4], T* tile, int side, int step) {
-    int lane = threadIdx.x % 32, j = lane / 8;
-    int s = side + 8 * (IS_B ? j / 2 : j % 2), half = IS_B ? j % 2 : j / 2;
-    if constexpr (Tile::K_MAJOR) {
-      ldmatrix<false>(r, Tile::chunk(tile, s + lane % 8, 2 * step + half));
-    } else if constexpr (sizeof(T) == 2) {
-      ldmatrix<true>(r, Tile::chunk(tile, 16 * step + 8 * half + lane % 8, s / 8));
-    } else {  // ldmatrix cannot transpose elements of 4 bytes
+  template <class TileA, class TileB> struct Engine {
+    static const int G = E < 4 ? E : 4, RM = WM / 8, RN = WN / 4, BAND = 8 * G;
+    struct __align__(G * sizeof(T)) Group { T at[G]; };
+    A sums[RM][RN] = {};
+
+    // Number i of a lane, one of LANES, in the warp's part.
+    template <class Tile, int LANES> __device__ static __forceinline__ int place(int lane, int i) {
+      return Tile::K_MAJOR ? LANES * i + lane : i / G * G * LANES + G * lane + i % G;
+    }
+
+    template <class Tile, int LANES, int COUNT>
+    __device__ static __forceinline__ void read(A (&r)[G][COUNT], T* tile, int side, int lane, int k) {
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        int s = side + lane / 4 + 8 * (IS_B ? j / 2 : j % 2), k = 8 * step + lane % 4 + 4 * (IS_B ? j % 2 : j / 2);
-        r[j] = ((u32*)Tile::chunk(tile, k, s / 4))[s % 4];
+      for (int i = 0; i < COUNT; i++) {  // K_MAJOR: a row and G of k; else G rows, in COUNT / G groups, for each of G k
+        T* from;
+        if constexpr (Tile::K_MAJOR)
+          from = Tile::chunk(tile, lane + LANES * i % 8, k / E) + (side + LANES * i / 8 * 8) * Tile::PITCH + k % E;
+        else from = tile + (k + i % G) * Tile::PITCH + side + place<Tile, LANES>(lane, i / G * G);
+        Group group = *(const Group*)from;
+#pragma unroll
+        for (int e = 0; e < G; e++) {
+          if constexpr (Tile::K_MAJOR) r[e][i] = wide(group.at[e]);
+          else r[i % G][i / G * G + e] = wide(group.at[e]);
+        }
       }
     }
-    if constexpr (sizeof(T) == 4) {  // TF32: rounded here, for the tensor core would cut the bits off
-#pragma unroll
-      for (int j = 0; j < 4; j++) r[j] = round_tf32(r[j]);
-    }
-  }
 
-  __device__ __forceinline__ void multiply(T* a, T* b, int wm, int wn) {
+    __device__ __forceinline__ void multiply(T* a, T* b, int wm, int wn) {
+      int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int step = 0; step < STEPS; step++) {
-      u32 left[ROWS][4], right[COLUMNS][4];
+      for (int k = 0; k < BK; k += G) {
+        A left[G][RM], right[G][RN];
+        read<TileA, 8>(left, a, wm, lane / 4, k);
+        read<TileB, 4>(right, b, wn, lane % 4, k);
 #pragma unroll
-      for (int i = 0; i < ROWS; i++) fragment<TileA, false>(left[i], a, wm + 16 * i, step);
+        for (int g = 0; g < G; g++) {
 #pragma unroll
-      for (int j = 0; j < COLUMNS; j++) fragment<TileB, true>(right[j], b, wn + 16 * j, step);
-#pragma unroll
-      for (int i = 0; i < ROWS; i++) {
-#pragma unroll
-        for (int j = 0; j < 2 * COLUMNS; j++) mma(T(), sums[i][j], left[i], &right[j / 2][j % 2 * 2]);
+          for (int i = 0; i < RM * RN; i++) sums[i / RN][i % RN] += left[g][i / RN] * right[g][i % RN];
+        }
       }
     }
-  }
 
-  // Hands out the sums, two neighbours along n at a time.
-  template <class Out> __device__ __forceinline__ void finish(const Out& out, int m, int n) const {
-    int lane = threadIdx.x % 32;
+    // The sums of rows BAND i and on of the warp's part, to rows of PITCH.
+    __device__ __forceinline__ void lay_down(int i, A* to) const {
+      int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int i = 0; i < 2 * ROWS; i++) {
-      auto row = out.row(m + 8 * i + lane / 4);
-#pragma unroll
-      for (int j = 0; j < 2 * COLUMNS; j++) {
-        float pair[2] = {sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]};
-        out.put(row, n + 8 * j + lane % 4 * 2, pair);
-      }
+      for (int j = 0; j < G * RN; j++)
+        to[place<TileA, 8>(lane / 4, j / RN) * PITCH + place<TileB, 4>(lane % 4, j % RN)] = sums[G * i + j / RN][j % RN];
     }
-  }
+  };
 };
 
-// The tile of y from (m0, n0) on, summed over k_begin <= k < k_end, handed to `out`: out.row(m) is what it wants to
-// keep of m, out.put(row, n, sums) takes neighbours along n.
-template <template <class, class> class Engine, class LoaderA, class LoaderB, class Out>
+// The second: the tensor cores. A warp multiplies 16 x 32 bytes by 32 bytes x 8 with one instruction.
+struct TensorCores {
+  static const int TURN = sizeof(T) == 2 ? 1 : 2;  // rows of k are read eight at once, or one by one and four at once
+
+  template <class TileA, class TileB> struct Engine {
+    static const int ROWS = WM / 16, COLUMNS = WN / 16, STEPS = BK * sizeof(T) / 32, BAND = 16;
+    float sums[ROWS][2 * COLUMNS][4] = {};
+
+    // 16 of m (or n) from `side` on, and 32 bytes of k: four matrices of 8 x 16 bytes, in the order that `mma` wants its
+    // registers in. r[j] of a: rows 8 (j % 2), half j / 2 of k. Of b: columns 8 (j / 2), half j % 2 of k, so that the two
+    // registers of each mma are neighbours: any other order costs two moves for every mma.
+    template <class Tile, bool IS_B> __device__ static __forceinline__ void fragment(u32 (&r)[4], T* tile, int side, int step) {
+      int lane = threadIdx.x % 32, j = lane / 8;
+      int s = side + 8 * (IS_B ? j / 2 : j % 2), half = IS_B ? j % 2 : j / 2;
+      if constexpr (Tile::K_MAJOR) {
+        ldmatrix<false>(r, Tile::chunk(tile, lane % 8, 2 * step + half) + s * Tile::PITCH);
+      } else if constexpr (sizeof(T) == 2) {
+        ldmatrix<true>(r, Tile::chunk(tile, lane % 8, s / 8) + (16 * step + 8 * half) * Tile::PITCH);
+      } else {  // ldmatrix cannot transpose elements of 4 bytes
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          int s = side + lane / 4 + 8 * (IS_B ? j / 2 : j % 2), k = lane % 4 + 4 * (IS_B ? j % 2 : j / 2);
+          r[j] = ((u32*)Tile::chunk(tile, k, s / 4))[8 * step * Tile::PITCH + s % 4];
+        }
+      }
+      if constexpr (sizeof(T) == 4) {  // TF32: rounded here, for the tensor core would cut the bits off
+#pragma unroll
+        for (int j = 0; j < 4; j++) r[j] = round_tf32(r[j]);
+      }
+    }
+
+    __device__ __forceinline__ void multiply(T* a, T* b, int wm, int wn) {
+#pragma unroll
+      for (int step = 0; step < STEPS; step++) {
+        u32 left[ROWS][4], right[COLUMNS][4];
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) fragment<TileA, false>(left[i], a, wm + 16 * i, step);
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) fragment<TileB, true>(right[j], b, wn + 16 * j, step);
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+          for (int j = 0; j < 2 * COLUMNS; j++) mma(T(), sums[i][j], left[i], &right[j / 2][j % 2 * 2]);
+        }
+      }
+    }
+
+    // The sums of 16 rows, from row 16 i of the warp's part on, to rows of PITCH.
+    __device__ __forceinline__ void lay_down(int i, A* to) const {
+      int lane = threadIdx.x % 32;
+#pragma unroll
+      for (int j = 0; j < 2 * COLUMNS; j++) {
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+          *(float2*)(to + (8 * h + lane / 4) * PITCH + 8 * j + 2 * (lane % 4)) = {sums[i][j][2 * h], sums[i][j][2 * h + 1]};
+      }
+    }
+  };
+};
+
+// From registers to `out`, by way of shared memory: a thread has sums of few neighbours, and memory wants whole lines.
+// out.row(m) is what `out` wants to know of m; out.put(row, n, sums) takes E neighbours, as many as may be stored at once.
+template <class Engine, class Out>
+__device__ __forceinline__ void hand_out(const Engine& engine, const Out& out, A* staged, int m0, int n0) {
+  const int BAND = Engine::BAND, ACROSS = WN / E, DOWN = 32 / ACROSS;  // lanes across a row, rows at once
+  int lane = threadIdx.x % 32, n = lane % ACROSS * E;
+  staged += threadIdx.x / 32 * BAND * PITCH;  // each warp by itself
+#pragma unroll
+  for (int i = 0; i < WM / BAND; i++) {
+    engine.lay_down(i, staged);
+    __syncwarp();
+#pragma unroll
+    for (int m = lane / ACROSS; m < BAND; m += DOWN) {
+      A sums[E];
+#pragma unroll
+      for (int e = 0; e < E; e++) sums[e] = staged[m * PITCH + n + e];
+      out.put(out.row(m0 + i * BAND + m), n0 + n, sums);
+    }
+    __syncwarp();
+  }
+}
+
+// The tile of y from (m0, n0) on, summed over k_begin <= k < k_end.
+template <class Engine, class LoaderA, class LoaderB, class Out>
 __device__ __forceinline__ void tile_loop(const LoaderA& a, const LoaderB& b, const Out& out, int m0, int n0, int k_begin,
                                           int k_end) {
-  typedef Tile<BM, LoaderA::K_MAJOR> TileA;
-  typedef Tile<BN, LoaderB::K_MAJOR> TileB;
+  typedef Tile<BM, LoaderA::K_MAJOR, Engine::TURN> TileA;
+  typedef Tile<BN, LoaderB::K_MAJOR, Engine::TURN> TileB;
   DYNAMIC_SHARED(T, shared);  // STAGES times a tile of a and a tile of b
   const int stage = TileA::SIZE + TileB::SIZE;
   int warp = threadIdx.x / 32, wm = warp / (BN / WN) * WM, wn = warp % (BN / WN) * WN;
   int tiles = (k_end - k_begin + BK - 1) / BK;
   Filler<TileA, LoaderA> fill_a(a, m0);
   Filler<TileB, LoaderB> fill_b(b, n0);
-  Engine<TileA, TileB> engine;
+  typename Engine::template Engine<TileA, TileB> engine;
   auto fill = [&](int t, int s) {  // k-tile t to stage s: a group of copies, empty behind the last tile
     if (t < tiles) {
       fill_a(shared + s * stage, k_begin + t * BK, k_end);
@@ -193,7 +283,8 @@ __device__ __forceinline__ void tile_loop(const LoaderA& a, const LoaderB& b, co
     here = here + 1 == STAGES ? 0 : here + 1;
     ahead = ahead + 1 == STAGES ? 0 : ahead + 1;
   }
-  engine.finish(out, m0 + wm, n0 + wn);
+  __syncthreads();  // nobody reads the last tile any more
+  hand_out(engine, out, (A*)shared, m0 + wm, n0 + wn);
 }
 
 // Which tile a block takes: columns of GROUP row tiles, one after another, so that blocks which run at the same time

@@ -29,8 +29,8 @@ TILE = 16
 RUNGS = {
     "matmul_naive": Rung((32, 8), 8, 32),
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
-    "matmul_registers": Rung((16, 16), 128, 128),
 }
+LOOPS = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR}  # on kernels/tile_loop.cuh
 TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
 
 
@@ -60,12 +60,12 @@ class Products(Machine):
         kernel = self.rung or self._rung(m, n, x.dtype.name)
         xs, ws = Strided(x), Strided(w)
         (xm, xk), (wk, wn) = xs.strides[-2:], ws.strides[-2:]
-        if kernel == "matmul_tensor":
+        if kernel in LOOPS:
             itemsize = x.dtype.itemsize
             x_order = tiles.order(itemsize, (m, xm), (k, xk), (*xb, self.address(x) // itemsize))
             w_order = tiles.order(itemsize, (n, wn), (k, wk), (*wb, self.address(w) // itemsize))
             pieces = min(x_order[1], w_order[1]) * itemsize < 16
-            tile = tiles.choose(m, n, batches, itemsize, pieces, self.hardware)
+            tile = tiles.choose(LOOPS[kernel][itemsize], m, n, batches, pieces, self.hardware)
             blocks, block, shared = (tile.blocks(m, n),), (tile.threads,), tile.shared(itemsize)
             defines = tile.defines() | dict(zip(("XK", "XV", "WK", "WV"), x_order + w_order))
         else:

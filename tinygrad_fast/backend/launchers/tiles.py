@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import gcd
 
 
@@ -31,8 +31,8 @@ class Tile:
         return self.BM // self.WM * (self.BN // self.WN) * 32
 
     def shared(self, itemsize: int) -> int:
-        """Bytes of shared memory."""
-        return self.STAGES * (self.BM + self.BN) * self.BK * itemsize
+        """Bytes of shared memory: the tiles on their way, and then 32 rows of sums of each warp."""
+        return max(self.STAGES * (self.BM + self.BN) * self.BK * itemsize, self.threads * (self.WN + 8) * 4)
 
     def blocks(self, m: int, n: int) -> int:
         return -(-m // self.BM) * -(-n // self.BN)
@@ -41,9 +41,9 @@ class Tile:
         return asdict(self)
 
 
-# The tensor cores, by bytes of an element; the largest first. A warp's 64 x 64 is what shared memory can feed, the
-# block's size what L2 can: 85, 64, 51 and 32 flop a byte (kernels/tile_loop.cuh, COST). 96 KB at most, so that each
-# GPU from sm_80 on has room for one block at least.
+# The shapes of each engine by bytes of an element, the largest first.
+# Tensor cores: a warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a
+# byte (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block.
 TENSOR = {
     2: (
         Tile(128, 256, 32, 64, 64, 4),
@@ -53,20 +53,25 @@ TENSOR = {
     ),
     4: (Tile(128, 128, 32, 64, 64, 3), Tile(64, 64, 32, 32, 32, 3)),
 }
-TURING = (Tile(128, 128, 32, 64, 64, 2), Tile(64, 64, 32, 32, 32, 2))  # 64 KB, and no copies in flight
+MULTIPLY_ADDS = {
+    2: (Tile(128, 128, 32, 64, 32, 3), Tile(64, 64, 32, 32, 32, 3)),
+    4: (Tile(128, 128, 16, 64, 32, 3), Tile(64, 64, 16, 32, 32, 3)),
+    8: (Tile(64, 64, 16, 32, 32, 3),),
+}
 
 
-def choose(m: int, n: int, batches: int, itemsize: int, pieces: bool, hardware: Hardware) -> Tile:
+def choose(shapes: tuple[Tile, ...], m: int, n: int, batches: int, pieces: bool, hardware: Hardware) -> Tile:
     """The largest tile that leaves no processor idle, and no more than a quarter of its work outside y; else the last.
 
     pieces: an operand is copied in less than 16 bytes at once, for which large tiles have no registers left.
     """
-    tiles = TURING if hardware.capability < 80 else TENSOR[itemsize]
-    for tile in tiles[:-1]:
+    fits = shapes[-1]
+    for tile in () if pieces else shapes:
         blocks = tile.blocks(m, n)
-        if not pieces and blocks * batches >= hardware.processors and blocks * tile.BM * tile.BN <= 1.25 * m * n:
-            return tile
-    return tiles[-1]
+        if blocks * batches >= hardware.processors and blocks * tile.BM * tile.BN <= 1.25 * m * n:
+            fits = tile
+            break
+    return fits if hardware.capability >= 80 else replace(fits, STAGES=2)  # no copies on their way, and 64 KB
 
 
 def width(itemsize: int, *multiples: int) -> int:
