@@ -26,7 +26,7 @@
 // SOURCE    V. Volkov, J. Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008; NVIDIA/cutlass.
 #include "matmul_loop.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS) matmul_registers(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) matmul_registers(
     const T* __restrict__ x, long long xm, long long xk,
     const T* __restrict__ w, long long wk, long long wn,
     const T* __restrict__ bias, T* __restrict__ y, int M, int N, int K, int batches, Batch batch, int relu) {

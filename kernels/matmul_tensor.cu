@@ -30,7 +30,7 @@
 // SOURCE    NVIDIA/cutlass, "Efficient GEMM in CUDA"; PTX ISA, "Matrix fragments for mma.m16n8k16".
 #include "matmul_loop.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS) matmul_tensor(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) matmul_tensor(
     const T* __restrict__ x, long long xm, long long xk,
     const T* __restrict__ w, long long wk, long long wn,
     const T* __restrict__ bias, T* __restrict__ y, int M, int N, int K, int batches, Batch batch, int relu) {

@@ -34,7 +34,7 @@ template <bool K_MAJOR_, int V_> struct Matrix {
 };
 
 const int E = 16 / sizeof(T);                      // elements of a chunk: what one copy brings
-const int THREADS = BM / WM * (BN / WN) * 32;
+const int THREADS = BM / WM * (BN / WN) * 32;      // __launch_bounds__(THREADS, 1): else ptxas aims at more, and spills
 const int PITCH = WN + 8;                          // of sums on their way out: eight rows begin in different banks
 
 struct __align__(16) Chunk { T at[E]; };

@@ -12,6 +12,10 @@ from . import autograd as autograd, cpu as cpu, dtypes as dtypes, rng as rng
 from .autograd import enable_grad as enable_grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad
 from .backend import Device as device
 from .backend.fast_cpu.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
+from .backend.precision import (
+    get_float32_matmul_precision as get_float32_matmul_precision,
+    set_float32_matmul_precision as set_float32_matmul_precision,
+)
 from .checkpoint import load as load, save as save
 from .creation import (
     arange as arange,

@@ -111,9 +111,74 @@ def test_conversions(dtype):
     np.testing.assert_array_equal(back, want)
 
 
+# Words of the tensor cores: the layouts are those of the PTX manual, written out once more
+
+G, T4 = np.arange(32) // 4, np.arange(32) % 4  # a lane's group, and its place in it
+
+
+@pytest.mark.parametrize("n", [32, 13])
+def test_copies_of_three_sizes(n):
+    x, y = 1 + floats(128), np.empty(224, np.float32)
+    run("copies", (1,), (32,), shared=896, x=x, y=y, n=n)
+    want = [np.where(np.arange(32 * size) < n * size, x[: 32 * size], 0) for size in (4, 2, 1)]
+    np.testing.assert_array_equal(y, np.concatenate(want))
+
+
+def test_ldmatrix():
+    x, y = np.arange(256, dtype=np.uint16), np.empty((2, 4, 32), np.uint32)
+    run("fragments", (1,), (32,), shared=512, x=x, y=y)
+    pairs = y.view(np.uint16).reshape(2, 4, 32, 2)
+    for j, matrix in enumerate(x.reshape(4, 8, 8)):
+        for i in (0, 1):
+            np.testing.assert_array_equal(pairs[0, j, :, i], matrix[G, 2 * T4 + i])
+            np.testing.assert_array_equal(pairs[1, j, :, i], matrix[2 * T4 + i, G])
+
+
+KINDS = {"f16": (np.float16, 16), "bf16": (ml_dtypes.bfloat16, 16), "tf32": (np.float32, 8), "f16_k8": (np.float16, 8)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mma(kind):
+    dtype, depth = KINDS[kind]
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.integers(-8, 8, s).astype(t) for s, t in [((16, depth), dtype), ((depth, 8), dtype), ((16, 8), "f")])
+    each = 4 // a.itemsize  # elements in a register
+    left, right = np.zeros((4, 32, each), dtype), np.zeros((2, 32, each), dtype)
+    for e in range(each):
+        for i in range(depth * a.itemsize // 8):
+            left[i, :, e] = a[G + 8 * (i % 2), each * T4 + e + 4 * each * (i // 2)]
+        for i in range(depth * a.itemsize // 16):
+            right[i, :, e] = b[each * T4 + e + 4 * each * i, G]
+    place = lambda i: (G + 8 * (i // 2), 2 * T4 + i % 2)
+    sums = np.empty((4, 32), np.float32)
+    given = dict(a=left.view(np.uint32), b=right.view(np.uint32), c=np.stack([c[place(i)] for i in range(4)]))
+    run("products", (1,), (32,), **given, d=sums, kind=list(KINDS).index(kind))
+    want = c + a.astype("f") @ b.astype("f")  # small whole numbers: exact in any order
+    np.testing.assert_array_equal(sums, np.stack([want[place(i)] for i in range(4)]))
+
+
+def test_what_is_not_rounded_to_tf32_is_cut_off():
+    one = np.full((4, 32, 1), 1 + 2.0**-10 + 2.0**-11, np.float32)
+    sums = np.empty((4, 32), np.float32)
+    given = dict(a=one.view(np.uint32), b=np.ones((2, 32, 1), "f").view(np.uint32), c=np.zeros_like(sums))
+    run("products", (1,), (32,), **given, d=sums, kind=2)
+    assert set(sums.flat) == {8 * (1 + 2.0**-10)}
+
+
+def test_rounding_to_tf32():
+    x = np.array([1, 1 + 2**-11, -1 - 2**-11, 1 + 2**-11 - 2**-23, 1 + 3 * 2**-11, 2 - 2**-11, np.inf, -np.inf, np.nan])
+    x, y = x.astype(np.float32), np.empty(9, np.float32)
+    run("rounded", (1,), (32,), x=x.view(np.uint32), y=y.view(np.uint32), n=9)
+    want = [1, 1 + 2**-10, -1 - 2**-10, 1, 1 + 2**-9, 2, np.inf, -np.inf, np.nan]
+    np.testing.assert_array_equal(y, np.float32(want))
+
+
 # Faults
 
-ALWAYS = "barrier_not_for_all two_barriers lanes_missing two_collectives absent_lane not_in_mask".split()
+ALWAYS = (
+    "barrier_not_for_all two_barriers lanes_missing two_collectives absent_lane not_in_mask half_a_warp small_warp "
+    "copy_not_aligned"
+).split()
 SAYS = {
     "barrier_not_for_all": "waits at __syncthreads, which other threads of its block never reach",
     "two_barriers": "at a different __syncthreads",
@@ -133,6 +198,18 @@ SAYS = {
     "two_blocks": "thread (0, 0, 0) of block (1, 0, 0) writes at the same time as another",
     "in_step": "at the same time",
     "half_atomic": "writes at the same time as another",
+    "half_a_warp": "waits for lanes of its warp that never come",
+    "small_warp": "needs all 32 lanes of its warp",
+    "copy_not_aligned": "copies to or from what is not aligned",
+    "copy_from_outside": "thread (63, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 0 past the end of x",
+    "copy_to_outside": "thread (16, 0, 0) of block (0, 0, 0) copies to outside every array: 16 bytes at byte 256 of sha",
+    "no_wait": "reads what a copy on its way will write",
+    "wait_for_too_few": "reads what a copy on its way will write",
+    "wait_without_barrier": "thread (1, 0, 0) of block (0, 0, 0) reads what another writes at the same time (thread (0, 0",
+    "copy_over_readers": "thread (5, 0, 0) of block (0, 0, 0) copies to what another reads at the same time (thread (63,",
+    "write_under_a_copy": "writes what a copy on its way will write",
+    "two_copies": "copies at the same time to where another writes (thread (0, 0, 0)):",
+    "unwritten_fragment": "reads what nobody has written: 16 bytes at byte 0 of shared memory",
 }
 
 
@@ -142,7 +219,7 @@ def planted(kernel, check):
     known = {p.name: p for p in FAULTS.kernels[kernel]}
     y = np.zeros(64, np.int32 if known["y"].target == "int" else np.float32)
     arrays = {"x": launch.Strided(wide[:, 0]), "y": y}
-    shared = 40 if kernel == "past_shared" else 0
+    shared = 40 if kernel == "past_shared" else 256
     given = {name: arrays[name] for name in known}
     run(kernel, (2 if kernel == "two_blocks" else 1,), (64,), check=check, shared=shared, **given)
 
@@ -155,5 +232,7 @@ def test_detectors(kernel, tally):
     with pytest.raises(launch.KernelError) as caught:
         planted(kernel, check=kernel not in ALWAYS)
     assert SAYS[kernel] in str(caught.value)
-    assert str(caught.value).startswith(kernel) and f"faults.cu:{fault}" in str(caught.value)
+    assert str(caught.value).startswith(kernel) and f"at faults.cu:{fault}" in str(caught.value)
+    also = next((i for i in range(start, fault) if "// ALSO" in lines[i]), None)
+    assert also is None or str(caught.value).endswith(f"the copy at faults.cu:{also + 1}")
     tally(faults=1)

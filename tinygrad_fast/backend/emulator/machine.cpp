@@ -158,7 +158,10 @@ static void together(int warp, unsigned lanes, Meeting meeting) {
   Thread* lane = threads + warp * WARP;
   unsigned votes = 0;
   if (meeting >= LDMATRIX) {
-    if (lanes != ~0u) stop({"needs all 32 lanes of its warp", emulator_thread->where});
+    if (lanes != ~0u) {
+      emulator_thread = lane + __builtin_ctz(lanes);
+      stop({"needs all 32 lanes of its warp", emulator_thread->where});
+    }
     matrices(meeting, lane);
   }
   for (int i = 0; i < WARP; i++) {

@@ -1,4 +1,4 @@
-"""Launchers of kernels/matmul.cu and matmul_tensor.cu."""
+"""Launchers of kernels/matmul.cu, matmul_registers.cu and matmul_tensor.cu."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RUNGS = {
     "matmul_naive": Rung((32, 8), 8, 32),
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
 }
-LOOPS = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR}  # on kernels/tile_loop.cuh
+ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR_CORES}  # of kernels/tile_loop.cuh
 TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
 
 
@@ -60,28 +60,25 @@ class Products(Machine):
         kernel = self.rung or self._rung(m, n, x.dtype.name)
         xs, ws = Strided(x), Strided(w)
         (xm, xk), (wk, wn) = xs.strides[-2:], ws.strides[-2:]
-        if kernel in LOOPS:
-            itemsize = x.dtype.itemsize
-            x_order = tiles.order(itemsize, (m, xm), (k, xk), (*xb, self.address(x) // itemsize))
-            w_order = tiles.order(itemsize, (n, wn), (k, wk), (*wb, self.address(w) // itemsize))
-            pieces = min(x_order[1], w_order[1]) * itemsize < 16
-            tile = tiles.choose(LOOPS[kernel][itemsize], m, n, batches, pieces, self.hardware)
-            blocks, block, shared = (tile.blocks(m, n),), (tile.threads,), tile.shared(itemsize)
-            defines = tile.defines() | dict(zip(("XK", "XV", "WK", "WV"), x_order + w_order))
+        if kernel in ENGINES:
+            x_order = self._order(x, (m, xm), (k, xk), xb)
+            w_order = self._order(w, (n, wn), (k, wk), wb)
+            shape = _tiled(ENGINES[kernel], x.dtype, m, n, batches, x_order, w_order, self.hardware)
         else:
             rung = RUNGS[kernel]
-            blocks, block, shared = (-(-m // rung.rows), -(-n // rung.columns)), rung.block, 0
-            defines = {"TILE": TILE}
+            shape = dict(grid=(-(-m // rung.rows), -(-n // rung.columns)), block=rung.block, defines={"TILE": TILE})
+        shape["grid"] += (min(batches, 65535),)
+        shape["defines"] |= {"DTYPE": x.dtype.name}
         self.launch(
             kernel,
-            grid=(*blocks, *(1,) * (2 - len(blocks)), min(batches, 65535)),
-            block=block,
-            defines={"DTYPE": x.dtype.name} | defines,
-            shared=shared,
+            **shape,
             **dict(x=xs, xm=xm, xk=xk, w=ws, wk=wk, wn=wn, bias=bias, y=y, M=m, N=n, K=k, relu=relu),
             **dict(batches=batches, batch=dict(size=size, x=xb, w=wb)),
         )
         return y
+
+    def _order(self, a, side, depth, batch_strides):
+        return tiles.order(a.dtype.itemsize, side, depth, (*batch_strides, self.address(a) // a.dtype.itemsize))
 
     def _rung(self, m, n, dtype):
         """The highest that pays. Guesses, not yet measured."""
@@ -89,6 +86,18 @@ class Products(Machine):
         if min(m, n) >= 16 and not exact and self.hardware.capability >= TENSOR_CORES.get(dtype, 1000):
             return "matmul_tensor"
         return "matmul_registers" if min(m, n) >= 64 else "matmul_tiles"
+
+
+def _tiled(engine, dtype, m, n, batches, x_order, w_order, hardware):
+    """How the tile loop is launched: its shape by the sizes, its loaders by where neighbours lie."""
+    pieces = min(x_order[1], w_order[1]) * dtype.itemsize < 16
+    tile = engine.choose(dtype.itemsize, m, n, batches, pieces, hardware)
+    return dict(
+        grid=(tile.blocks(m, n), 1),
+        block=(tile.threads,),
+        shared=engine.shared(tile, dtype.itemsize),
+        defines=tile.defines() | dict(zip(("XK", "XV", "WK", "WV"), x_order + w_order)),
+    )
 
 
 def _merged(shape: tuple[int, ...], x: Strided, w: Strided) -> list[tuple[int, int, int]]:

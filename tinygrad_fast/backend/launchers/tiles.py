@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import gcd
 
@@ -30,10 +30,6 @@ class Tile:
     def threads(self) -> int:
         return self.BM // self.WM * (self.BN // self.WN) * 32
 
-    def shared(self, itemsize: int) -> int:
-        """Bytes of shared memory: the tiles on their way, and then 32 rows of sums of each warp."""
-        return max(self.STAGES * (self.BM + self.BN) * self.BK * itemsize, self.threads * (self.WN + 8) * 4)
-
     def blocks(self, m: int, n: int) -> int:
         return -(-m // self.BM) * -(-n // self.BN)
 
@@ -41,37 +37,57 @@ class Tile:
         return asdict(self)
 
 
-# The shapes of each engine by bytes of an element, the largest first.
-# Tensor cores: a warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a
-# byte (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block.
-TENSOR = {
-    2: (
-        Tile(128, 256, 32, 64, 64, 4),
-        Tile(128, 128, 32, 64, 64, 4),
-        Tile(256, 64, 32, 64, 64, 4),
-        Tile(64, 64, 32, 32, 32, 4),
-    ),
-    4: (Tile(128, 128, 32, 64, 64, 3), Tile(64, 64, 32, 32, 32, 3)),
-}
-MULTIPLY_ADDS = {
-    2: (Tile(128, 128, 32, 64, 32, 3), Tile(64, 64, 32, 32, 32, 3)),
-    4: (Tile(128, 128, 16, 64, 32, 3), Tile(64, 64, 16, 32, 32, 3)),
-    8: (Tile(64, 64, 16, 32, 32, 3),),
-}
+@dataclass(frozen=True)
+class Engine:
+    """An engine of the tile loop: its tiles by bytes of an element, and how many bytes of sums a lane hands out at once.
 
-
-def choose(shapes: tuple[Tile, ...], m: int, n: int, batches: int, pieces: bool, hardware: Hardware) -> Tile:
-    """The largest tile that leaves no processor idle, and no more than a quarter of its work outside y; else the last.
-
-    pieces: an operand is copied in less than 16 bytes at once, for which large tiles have no registers left.
+    tiles: the largest first, which all but the last must be worth (`choose`).
     """
-    fits = shapes[-1]
-    for tile in () if pieces else shapes:
-        blocks = tile.blocks(m, n)
-        if blocks * batches >= hardware.processors and blocks * tile.BM * tile.BN <= 1.25 * m * n:
-            fits = tile
-            break
-    return fits if hardware.capability >= 80 else replace(fits, STAGES=2)  # no copies on their way, and 64 KB
+
+    tiles: Mapping[int, tuple[Tile, ...]]
+    band: int
+
+    def choose(self, itemsize: int, m: int, n: int, batches: int, pieces: bool, hardware: Hardware) -> Tile:
+        """The largest tile that leaves no processor idle, and a fifth of its work at most outside y; else the last.
+
+        pieces: an operand is copied in less than 16 bytes at once, for which large tiles have no registers left.
+        """
+        *larger, tile = self.tiles[itemsize]
+        for large in () if pieces else larger:
+            blocks = large.blocks(m, n)
+            if blocks * batches >= hardware.processors and blocks * large.BM * large.BN <= 1.25 * m * n:
+                tile = large
+                break
+        return tile if hardware.capability >= 80 else replace(tile, STAGES=2)  # sm_75: no copies on their way, 64 KB
+
+    def shared(self, tile: Tile, itemsize: int) -> int:
+        """Bytes of shared memory: for the tiles on their way, and after them for the sums."""
+        return max(tile.STAGES * (tile.BM + tile.BN) * tile.BK * itemsize, tile.threads // 32 * (tile.WN + 8) * self.band)
+
+
+# A warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a byte
+# (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block.
+TENSOR_CORES = Engine(
+    {
+        2: (
+            Tile(128, 256, 32, 64, 64, 4),
+            Tile(128, 128, 32, 64, 64, 4),
+            Tile(256, 64, 32, 64, 64, 4),
+            Tile(64, 64, 32, 32, 32, 4),
+        ),
+        4: (Tile(128, 128, 32, 64, 64, 3), Tile(64, 64, 32, 32, 32, 3)),
+    },
+    band=16 * 4,
+)
+# 64 sums a thread; 32 of float64, which take two registers each.
+MULTIPLY_ADDS = Engine(
+    {
+        2: (Tile(128, 128, 32, 64, 32, 3), Tile(64, 64, 32, 32, 32, 3)),
+        4: (Tile(128, 128, 16, 64, 32, 3), Tile(64, 64, 16, 32, 32, 3)),
+        8: (Tile(64, 64, 16, 32, 32, 3),),
+    },
+    band=32 * 4,
+)
 
 
 def width(itemsize: int, *multiples: int) -> int:
