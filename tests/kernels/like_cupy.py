@@ -99,6 +99,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return SimpleNamespace(c_contiguous=self.held.flags.c_contiguous, f_contiguous=self.held.flags.f_contiguous)
 
     @property
+    def data(self):
+        return SimpleNamespace(ptr=self.held.ctypes.data)
+
+    @property
     def base(self):
         return None if self.held.base is None else _shut(self.held.base)
 
@@ -158,6 +162,7 @@ class RawModule:
         return run
 
 
+PROPERTIES = {"name": b"H100", "major": 9, "minor": 0, "totalGlobalMem": 80 << 30, "multiProcessorCount": 132}
 cuda = SimpleNamespace(
     is_available=lambda: True,
     compiler=SimpleNamespace(CompileException=CompileException),
@@ -166,7 +171,8 @@ cuda = SimpleNamespace(
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
         getDeviceCount=lambda: 1,
-        getDeviceProperties=lambda i: {"name": b"H100", "major": 9, "minor": 0, "totalGlobalMem": 80 << 30},
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda i: PROPERTIES,
     ),
 )
 __version__ = "14.2"

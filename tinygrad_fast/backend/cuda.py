@@ -70,8 +70,8 @@ class CUDA(Products, Convolutions, Losses):
 
         self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
         self._erf = erf
-        device = cupy.cuda.Device()
-        self.hardware = Hardware(int(device.compute_capability), device.attributes["MultiProcessorCount"])
+        about = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
+        self.hardware = Hardware(10 * about["major"] + about["minor"], about["multiProcessorCount"])
 
     # In and out
 
