@@ -203,7 +203,7 @@ struct TensorCores {
     }
 
     __device__ __forceinline__ void multiply(T* a, T* b, int wm, int wn) {
-#pragma unroll
+#pragma unroll 2  // all of 32 k of 16 bits; with the four of TF32 the compiler runs out of registers
       for (int step = 0; step < STEPS; step++) {
         u32 left[ROWS][4], right[COLUMNS][4];
 #pragma unroll
