@@ -24,8 +24,8 @@ struct Rows {
 
 // Compiled with -DXK=1 where neighbours of x lie along k, -DXV=8 elements a copy of x; -DWK, -DWV of w.
 template <class Engine>
-__device__ __forceinline__ void product(const T* x, i64 xm, i64 xk, const T* w, i64 wk, i64 wn, const T* bias, T* y, int M,
-                                        int N, int K, int batches, const Batch& batch, int relu) {
+__device__ __forceinline__ void product(const T* x, i64 xm, i64 xk, const T* w, i64 wk, i64 wn, const T* bias, T* y,
+                                        int M, int N, int K, int batches, const Batch& batch, int relu) {
   Place at = place(blockIdx.x, M, N);
   for (int b = blockIdx.z; b < batches; b += gridDim.z) {
     Matrix<XK, XV> left = {x + start(batch, batch.x, b), xm, xk, M};

@@ -8,10 +8,10 @@
 //
 // TILING    a block computes BM x BN of y, a warp WM x WN of it, its lanes standing 8 x 4:
 //
-//                         4 lanes                   float32: 128 x 128, eight warps of 64 x 32. For 4 of k a thread reads
-//                        +---+---+---+---+          8 times 4 numbers of x and of w each from shared memory, and makes
-//                8 lanes |8x8|   |   |   |  64      256 products of them. The tiles come by copies that nobody waits for
-//                        +---+---+---+---+          until two tiles later (tile_loop.cuh).
+//                         4 lanes                   float32: 128 x 128, eight warps of 64 x 32. For 4 of k a thread
+//                        +---+---+---+---+          reads 8 times 4 numbers of x and of w each from shared memory,
+//                8 lanes |8x8|   |   |   |  64      and makes 256 products of them. The tiles come by copies that
+//                        +---+---+---+---+          nobody waits for until two tiles later (tile_loop.cuh).
 //                        |   |   |   |   |
 //                        +---+---+---+---+
 //                               32
@@ -21,8 +21,8 @@
 // EDGES     any M, N, K, strides, batches, as matmul.cu. Where neighbours lie decides the form of the tiles in shared
 //           memory (-DXK=1: along k), and what all of them allow decides the copies (-DXV=4: elements a copy); neither
 //           changes a value. y is written in order C, 16 bytes at a time where that divides its rows.
-// MEASURED  not yet on a GPU. Expected, float32: bound by issue; kernels/README.md has the instructions for each
-//           multiply-add in the main loop.
+// MEASURED  not yet on a GPU. Expected, float32: bound by issue, 1.15 instructions for each multiply-add in the main
+//           loop (kernels/README.md): at most 0.87 of peak, and 0.7 with what waits at barriers.
 // SOURCE    V. Volkov, J. Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008; NVIDIA/cutlass.
 #include "matmul_loop.cuh"
 

@@ -25,8 +25,8 @@
 //           changes a value. y is written in order C, 16 bytes at a time where that divides its rows.
 // MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: mma.sync reaches some 0.63 of the peak of
 //           989 Tflop/s; 128 x 256 tiles from L2 take 268 us at 6 TB/s beside the 220 us that allows: 0.45 to 0.55 of
-//           peak. The main loop has 3.5 instructions for each mma (kernels/README.md), which one scheduler issues in
-//           half the time that the mma takes.
+//           peak. The main loop has 3 instructions for each mma (kernels/README.md), issued in half the time that
+//           the mma takes. TF32: half the peak, and 4 to 6 instructions, for the rounding.
 // SOURCE    NVIDIA/cutlass, "Efficient GEMM in CUDA"; PTX ISA, "Matrix fragments for mma.m16n8k16".
 #include "matmul_loop.cuh"
 

@@ -6,8 +6,8 @@
 
 #ifndef EMULATED  // PTX
 
-#define DYNAMIC_SHARED(type, name)                          \
-  extern __shared__ __align__(128) unsigned char name##_[]; \
+#define DYNAMIC_SHARED(type, name)                                                                                    \
+  extern __shared__ __align__(128) unsigned char name##_[];                                                           \
   type* name = (type*)name##_
 
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
@@ -44,8 +44,9 @@ template <int N> __device__ __forceinline__ void copy_wait() {
 #endif
 }
 
-// Four 8 x 8 matrices of 16-bit elements, by a warp. Lane i says where row i % 8 of matrix i / 8 lies: 16 bytes. It gets,
-// in r[j], two elements of matrix j, with g = i / 4 and t = i % 4: (g, 2t) and (g, 2t+1); TRANS (2t, g) and (2t+1, g).
+// Four 8 x 8 matrices of 16-bit elements, by a warp. Lane i says where row i % 8 of matrix i / 8 lies: 16 bytes. It
+// gets, in r[j], two elements of matrix j, with g = i / 4 and t = i % 4: (g, 2t) and (g, 2t+1); TRANS (2t, g) and
+// (2t+1, g).
 template <bool TRANS> __device__ __forceinline__ void ldmatrix(u32 (&r)[4], const void* row) {
   if constexpr (TRANS)
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -59,10 +60,11 @@ template <bool TRANS> __device__ __forceinline__ void ldmatrix(u32 (&r)[4], cons
 //     d[i]  row g + 8 (i / 2), column 2t + i % 2
 //     a[i]  row g + 8 (i % 2), k = 2t, 2t+1 + 8 (i / 2)     tf32: k = t + 4 (i / 2)
 //     b[i]  column g,          k = 2t, 2t+1 + 8 i           tf32: k = t + 4 i
-#define MMA(name, shape)                                                                                             \
-  __device__ __forceinline__ void name(float (&d)[4], const u32 (&a)[4], const u32* b) {                             \
-    asm("mma.sync.aligned." shape " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                 \
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])); \
+#define MMA(name, shape)                                                                                              \
+  __device__ __forceinline__ void name(float (&d)[4], const u32 (&a)[4], const u32* b) {                              \
+    asm("mma.sync.aligned." shape " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                  \
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                                              \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                          \
   }
 #if __CUDA_ARCH__ >= 800
 MMA(mma_f16, "m16n8k16.row.col.f32.f16.f16.f32")
@@ -76,7 +78,7 @@ __device__ __forceinline__ u32 round_tf32(u32 x) {  // a float's 23 bits of frac
 }
 #endif
 
-__device__ __forceinline__ void mma_f16_k8(float (&d)[4], u32 a0, u32 a1, u32 b) {  // half of the 16 k: all that sm_75 has
+__device__ __forceinline__ void mma_f16_k8(float (&d)[4], u32 a0, u32 a1, u32 b) {  // 8 of 16 k: all that sm_75 has
   asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(b));
 }

@@ -49,7 +49,8 @@ struct __align__(16) Chunk { T at[E]; };
 //             row 3    1 0 3 2    row 7    3 2 1 0
 template <int SIDE, bool K_MAJOR_, int TURN> struct Tile {  // TURN: of rows of k, as the engine reads them
   static const bool K_MAJOR = K_MAJOR_;
-  static const int ROWS = K_MAJOR ? SIDE : BK, CHUNKS = (K_MAJOR ? BK : SIDE) / E, PITCH = CHUNKS * E, SIZE = ROWS * PITCH;
+  static const int ROWS = K_MAJOR ? SIDE : BK, CHUNKS = (K_MAJOR ? BK : SIDE) / E;
+  static const int PITCH = CHUNKS * E, SIZE = ROWS * PITCH;
   static const int TURNS = CHUNKS < 8 ? CHUNKS : 8;
 
   __device__ static __forceinline__ T* chunk(T* tile, int r, int c) {
@@ -112,10 +113,10 @@ template <class Tile, class Loader> struct Filler {
   }
 };
 
-// An engine multiplies what is in shared memory. The first: every thread by itself, RM x RN sums of its own. Lanes stand
-// 8 x 4. Where neighbours lie along m, a lane takes them in groups of G, beside those of the next lane; where they lie
-// along k, it takes single rows, and G of k at once. Either way no two lanes meet in a bank, and G RM RN multiply-adds
-// need RM + RN reads, of G numbers each.
+// An engine multiplies what is in shared memory. The first: every thread by itself, RM x RN sums of its own. Lanes
+// stand 8 x 4. Where neighbours lie along m, a lane takes them in groups of G, beside those of the next lane; where
+// they lie along k, it takes single rows, and G of k at once. Either way lanes do not meet in a bank, and G RM RN
+// multiply-adds need RM + RN reads, of G numbers each.
 struct MultiplyAdds {
   static const int TURN = 0;  // rows of k are read as they lie
 
@@ -165,8 +166,11 @@ struct MultiplyAdds {
     __device__ __forceinline__ void lay_down(int i, A* to) const {
       int lane = threadIdx.x % 32;
 #pragma unroll
-      for (int j = 0; j < G * RN; j++)
-        to[place<TileA, 8>(lane / 4, j / RN) * PITCH + place<TileB, 4>(lane % 4, j % RN)] = sums[G * i + j / RN][j % RN];
+      for (int g = 0; g < G; g++) {
+#pragma unroll
+        for (int j = 0; j < RN; j++)
+          to[place<TileA, 8>(lane / 4, g) * PITCH + place<TileB, 4>(lane % 4, j)] = sums[G * i + g][j];
+      }
     }
   };
 };
@@ -179,10 +183,11 @@ struct TensorCores {
     static const int ROWS = WM / 16, COLUMNS = WN / 16, STEPS = BK * sizeof(T) / 32, BAND = 16;
     float sums[ROWS][2 * COLUMNS][4] = {};
 
-    // 16 of m (or n) from `side` on, and 32 bytes of k: four matrices of 8 x 16 bytes, in the order that `mma` wants its
-    // registers in. r[j] of a: rows 8 (j % 2), half j / 2 of k. Of b: columns 8 (j / 2), half j % 2 of k, so that the two
+    // 16 of m (or n) from `side` on, and 32 bytes of k: four matrices of 8 x 16 bytes, in the order that `mma` wants
+    // its registers in. r[j] of a: rows 8 (j % 2), half j / 2 of k; of b: columns 8 (j / 2), half j % 2, so that the two
     // registers of each mma are neighbours: any other order costs two moves for every mma.
-    template <class Tile, bool IS_B> __device__ static __forceinline__ void fragment(u32 (&r)[4], T* tile, int side, int step) {
+    template <class Tile, bool IS_B>
+    __device__ static __forceinline__ void fragment(u32 (&r)[4], T* tile, int side, int step) {
       int lane = threadIdx.x % 32, j = lane / 8;
       int s = side + 8 * (IS_B ? j / 2 : j % 2), half = IS_B ? j % 2 : j / 2;
       if constexpr (Tile::K_MAJOR) {
@@ -225,14 +230,14 @@ struct TensorCores {
       for (int j = 0; j < 2 * COLUMNS; j++) {
 #pragma unroll
         for (int h = 0; h < 2; h++)
-          *(float2*)(to + (8 * h + lane / 4) * PITCH + 8 * j + 2 * (lane % 4)) = {sums[i][j][2 * h], sums[i][j][2 * h + 1]};
+          *(float2*)(to + (8 * h + lane / 4) * PITCH + 8 * j + lane % 4 * 2) = *(const float2*)&sums[i][j][2 * h];
       }
     }
   };
 };
 
 // From registers to `out`, by way of shared memory: a thread has sums of few neighbours, and memory wants whole lines.
-// out.row(m) is what `out` wants to know of m; out.put(row, n, sums) takes E neighbours, as many as may be stored at once.
+// out.row(m) is what `out` wants to know of m; out.put(row, n, sums) takes E neighbours, 16 bytes if they are of type T.
 template <class Engine, class Out>
 __device__ __forceinline__ void hand_out(const Engine& engine, const Out& out, A* staged, int m0, int n0) {
   const int BAND = Engine::BAND, ACROSS = WN / E, DOWN = 32 / ACROSS;  // lanes across a row, rows at once
@@ -255,8 +260,8 @@ __device__ __forceinline__ void hand_out(const Engine& engine, const Out& out, A
 
 // The tile of y from (m0, n0) on, summed over k_begin <= k < k_end.
 template <class Engine, class LoaderA, class LoaderB, class Out>
-__device__ __forceinline__ void tile_loop(const LoaderA& a, const LoaderB& b, const Out& out, int m0, int n0, int k_begin,
-                                          int k_end) {
+__device__ __forceinline__ void tile_loop(const LoaderA& a, const LoaderB& b, const Out& out, int m0, int n0,
+                                          int k_begin, int k_end) {
   typedef Tile<BM, LoaderA::K_MAJOR, Engine::TURN> TileA;
   typedef Tile<BN, LoaderB::K_MAJOR, Engine::TURN> TileB;
   DYNAMIC_SHARED(T, shared);  // STAGES times a tile of a and a tile of b

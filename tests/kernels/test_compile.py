@@ -72,8 +72,9 @@ def test_compiles_within_its_budget(kernel, flags, dtypes, architectures, regist
 def test_main_loops(kernel, tile, flags, dtypes, architectures, registers, shared, loop, tally):
     """Registers as above; and how many instructions the main loop has for each that does the work."""
     tile, (budget, work) = tile_of(tile), loop.split()
+    flags = [f"{name}={n}" for name, n in tile.defines().items()] + flags.split()
     used, each = {}, {}
-    for at, c in compiled(kernel, [f"{k}={v}" for k, v in tile.defines().items()] + flags.split(), dtypes, architectures):
+    for at, c in compiled(kernel, flags, dtypes, architectures):
         used[at] = c.uses[kernel]
         instructions = sass.main_loop(c.cubin, kernel, work)
         each[at] = len(instructions) / sass.count(instructions, work)
@@ -104,5 +105,6 @@ def test_a_loop_of_moves_is_seen():
     moved = "{ u32 pair[2] = {right[j / 2][j % 2], right[j / 2][2 + j % 2]}; mma(T(), sums[i][j], left[i], pair); }"
     tile = tiles.TENSOR_CORES.tiles[2][1]
     flags = [f"{k}={v}" for k, v in tile.defines().items()] + "DTYPE=float16 XK=1 XV=8 WK=1 WV=8".split()
-    loops = [sass.main_loop(nvrtc.compiled(t, "sm_90", *flags).cubin, "matmul_tensor") for t in (text, text.replace(old, moved))]
-    assert len(loops[1]) > len(loops[0]) + 64
+    cubins = [nvrtc.compiled(t, "sm_90", *flags).cubin for t in (text, text.replace(old, moved))]
+    before, after = (len(sass.main_loop(cubin, "matmul_tensor")) for cubin in cubins)
+    assert after > before + 64

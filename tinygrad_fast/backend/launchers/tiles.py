@@ -1,4 +1,4 @@
-"""Which shape kernels/tile_loop.cuh runs in, and how it reads an operand: what matrix products and convolutions share."""
+"""Which shape kernels/tile_loop.cuh runs in, and how it reads an operand: for matrix products and convolutions."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine of the tile loop: its tiles by bytes of an element, and how many bytes of sums a lane hands out at once.
+    """An engine of the tile loop.
 
-    tiles: the largest first, which all but the last must be worth (`choose`).
+    tiles: its shapes by bytes of an element, the largest first. band: bytes of a column of sums that a warp hands out
+    at once: 16 rows of float32, or 32 (16 of float64).
     """
 
     tiles: Mapping[int, tuple[Tile, ...]]
@@ -62,7 +63,8 @@ class Engine:
 
     def shared(self, tile: Tile, itemsize: int) -> int:
         """Bytes of shared memory: for the tiles on their way, and after them for the sums."""
-        return max(tile.STAGES * (tile.BM + tile.BN) * tile.BK * itemsize, tile.threads // 32 * (tile.WN + 8) * self.band)
+        ring = tile.STAGES * (tile.BM + tile.BN) * tile.BK * itemsize
+        return max(ring, tile.threads // 32 * (tile.WN + 8) * self.band)
 
 
 # A warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a byte
