@@ -276,6 +276,17 @@ def test_any_number_of_threads_gives_the_same_but_for_rounding(n):
         np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
 
 
+@pytest.mark.parametrize("make, name", [(optim.SGD, "sgd_"), (optim.AdamW, "adam_")])
+def test_weights_of_convolutions_are_lines_of_memory(monkeypatch, make, name):
+    """They lie KH KW C O; the fused step runs along them, and leaves nothing to the definition."""
+    ps = list(models.resnet8(10).parameters())
+    for p in ps:
+        p.grad = p.detach() * 0.5
+    assert all(np.shares_memory(layout.flat(p.data), p.data) for p in ps)
+    monkeypatch.setattr(Composed, name, lambda *_, **__: pytest.fail("the definition"))
+    make(ps, lr=0.1).step()
+
+
 def test_a_step_gives_its_memory_back():
     tf.cpu.empty_cache()
     before = tf.cpu.memory_allocated()
