@@ -99,7 +99,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return SimpleNamespace(c_contiguous=self.held.flags.c_contiguous, f_contiguous=self.held.flags.f_contiguous)
 
     @property
-    def data(self):
+    def data(self):  # a MemoryPointer
         return SimpleNamespace(ptr=self.held.ctypes.data)
 
     @property

@@ -92,6 +92,28 @@ def test_numbers_and_structures_by_value():
     np.testing.assert_array_equal(y, [1.75, 3.75, 5.75, 7.75, 1])
 
 
+def test_lists_of_arrays():
+    """What a list leaves free is null. A kernel whose name ends in _ works in place: what it reads is written."""
+    xs, ys, free = [floats(8), 2 * floats(8), floats(3)[1:]], [floats(8), floats(8), floats(2)], np.zeros((), np.int32)
+    run("lists_", (4,), (2,), xs=xs, ys=ys, free=free)
+    assert [y.tolist()[:3] for y in ys] == [[0, 2, 2], [0, 3, 2], [1, 3]] and free == 1
+
+
+LISTS = [
+    (dict(xs=[floats(2)] * 5), "xs has room for 4 arrays; got 5. Launch it by parts"),
+    (dict(xs=[floats(2), floats(2).astype(np.float64)]), "xs must be float32; got float64"),
+    (dict(ys=[floats(2, 2).T]), "ys must lie in order C"),
+    (dict(ys=[None]), "ys must be a numpy.ndarray; got NoneType"),
+]
+
+
+@pytest.mark.parametrize("change, says", LISTS)
+def test_lists_that_are_refused(change, says):
+    given = dict(xs=[floats(2)], ys=[floats(2)], free=np.zeros((), np.int32)) | change
+    with pytest.raises(launch.KernelError, match=rf"^lists_ .*{len(given['xs'])} xs, {len(given['ys'])} ys.*{says}"):
+        run("lists_", (1,), (2,), **given)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_conversions(dtype):
     """Every 16-bit float and there and back; ties, neighbours of ties, what is too large, and random numbers."""
@@ -187,6 +209,7 @@ SAYS = {
     "absent_lane": "thread (0, 0, 0) of block (0, 0, 0) shuffles from a lane that takes no part",
     "not_in_mask": "thread (1, 0, 0) of block (0, 0, 0) is not in the mask",
     "past_the_end": "thread (63, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes 0 past the end of y",
+    "past_one_of_a_list": "writes outside every array: 4 bytes 0 past the end of ys[1]",
     "before_the_start": "thread (0, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 4 before x",
     "between_the_rows": "thread (1, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes at element",
     "unwritten_result": "thread (0, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at element 0 of y",
@@ -217,8 +240,8 @@ def planted(kernel, check):
     """Run a kernel of faults.cu: 64 threads, arrays of 64."""
     wide = np.zeros((64, 2 if kernel == "between_the_rows" else 1), np.float32)
     known = {p.name: p for p in FAULTS.kernels[kernel]}
-    y = np.zeros(64, np.int32 if known["y"].target == "int" else np.float32)
-    arrays = {"x": launch.Strided(wide[:, 0]), "y": y}
+    y = np.zeros(64, np.int32 if "y" in known and known["y"].target == "int" else np.float32)
+    arrays = {"x": launch.Strided(wide[:, 0]), "y": y, "ys": [y, y.copy()]}
     shared = 40 if kernel == "past_shared" else 256
     given = {name: arrays[name] for name in known}
     run(kernel, (2 if kernel == "two_blocks" else 1,), (64,), check=check, shared=shared, **given)

@@ -12,12 +12,12 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..launch import KernelError, Parameter, Source, Triple
+from ..launch import Arrays, KernelError, Parameter, Source, Triple
 from . import build
 
 RED = 4096  # bytes around every array that belong to nobody, in the checking mode
@@ -63,8 +63,8 @@ class Emulator:
     """A machine for `launch.py`. `check=True` watches every access to memory, some ten times slower.
 
     It then reports accesses outside an array, reads of what nobody wrote, and races, with kernel, block, thread and
-    line; an array that a kernel may write (`T* y`) counts as unwritten when it starts. Barriers that not all threads
-    reach, and warps that do not meet, are reported always.
+    line; an array that a kernel may write (`T* y`) counts as unwritten when it starts, unless the kernel's name ends in
+    `_`: it works in place. Barriers that not all threads reach, and warps that do not meet, are reported always.
     """
 
     array = np.ndarray
@@ -87,7 +87,7 @@ class Emulator:
             if self.check:
                 self._checked(library, kernel, grid, block, shared, arguments)
             else:
-                self._launch(library, kernel, grid, block, shared, [_value(a) for a in arguments], [])
+                self._launch(library, kernel, grid, block, shared, [_value(a, _address) for a in arguments], [])
 
     def _launch(self, library, kernel, grid, block, shared, values, arrays):
         pointers = (C.c_void_p * len(values))(*(v.ctypes.data for v in values))
@@ -98,20 +98,19 @@ class Emulator:
 
     def _checked(self, library, kernel, grid, block, shared, arguments):
         """The arrays move into one piece of memory with red zones between them, each byte marked, and back."""
-        spans = [_Span(p, a) for p, a in zip(library.source.kernels[kernel], arguments) if isinstance(a, np.ndarray)]
-        spans = [span for span in spans if span.parameter.pointer]
+        spans = list(_spans(library.source.kernels[kernel], arguments))
         size = RED
         for span in spans:
             span.start, size = size, (size + span.bytes + 2 * RED) // RED * RED
         memory, marks = np.full(size, 0xFF, np.uint8), np.zeros(size, np.uint8)
         for span in spans:
             span.copied(memory)[...] = span.array
-            span.marked(marks)[...] = 2 if span.parameter.reads_only else 1
-        moved = {id(span.array): np.uintp(span.copied(memory).ctypes.data) for span in spans}
+            span.marked(marks)[...] = 2 if span.parameter.reads_only or kernel.endswith("_") else 1
+        moved = {id(span.array): span.copied(memory).ctypes.data for span in spans}
         library.watch(memory.ctypes.data, size, marks.ctypes.data)
         try:
-            values = [moved.get(id(a), a) for a in arguments]
-            self._launch(library, kernel, grid, block, shared, [_value(v) for v in values], spans)
+            values = [_value(a, lambda array: moved[id(array)]) for a in arguments]
+            self._launch(library, kernel, grid, block, shared, values, spans)
         finally:
             library.watch(None, 0, None)
         for span in spans:
@@ -122,8 +121,8 @@ class Emulator:
 class _Span:
     """An array's place in the memory of a checked launch."""
 
-    def __init__(self, parameter: Parameter, array: np.ndarray):
-        self.parameter, self.array, self.start = parameter, array, 0
+    def __init__(self, parameter: Parameter, name: str, array: np.ndarray):
+        self.parameter, self.name, self.array, self.start = parameter, name, array, 0
         reach = [(n - 1) * s for n, s in zip(array.shape, array.strides)] if array.size else []
         self.before = -sum(r for r in reach if r < 0)  # bytes below the first element
         self.bytes = self.before + sum(r for r in reach if r > 0) + array.itemsize if array.size else 0
@@ -137,10 +136,24 @@ class _Span:
         return np.ndarray((*a.shape, a.itemsize), np.uint8, marks.data, self.start + self.before, (*a.strides, 1))
 
 
-def _value(argument: Any) -> np.ndarray:
-    """What the kernel is handed, where it can be pointed at: a number, a structure, an array's address."""
+def _spans(parameters: Iterable[Parameter], arguments: list[Any]) -> Iterator[_Span]:
+    for p, a in zip(parameters, arguments):
+        if isinstance(a, Arrays):
+            yield from (_Span(p, f"{p.name}[{i}]", array) for i, array in enumerate(a.arrays))
+        elif p.pointer and isinstance(a, np.ndarray):
+            yield _Span(p, p.name, a)
+
+
+def _address(array: np.ndarray) -> int:
+    return array.ctypes.data
+
+
+def _value(argument: Any, address: Callable[[np.ndarray], int]) -> np.ndarray:
+    """What the kernel is handed, where it can be pointed at: a number, a structure, an array's address, or several."""
+    if isinstance(argument, Arrays):
+        return argument.filled(address)
     if isinstance(argument, np.ndarray) and argument.dtype.names is None:
-        return np.array(argument.ctypes.data, np.uintp)
+        return np.array(address(argument), np.uintp)
     return np.asarray(argument)
 
 
@@ -156,7 +169,7 @@ def _told(library: Library, arrays: list[_Span]) -> str:
         at = fault.offset
         span = min(arrays, key=lambda s: max(s.start - at, at - s.start - s.bytes))  # the nearest
         past = at - span.start - span.bytes
-        name, size = span.parameter.name, span.array.itemsize
+        name, size = span.name, span.array.itemsize
         text += f": {fault.bytes} bytes " + (
             f"{past} past the end of {name}" if past >= 0
             else f"{span.start - at} before {name}" if at < span.start
