@@ -50,6 +50,21 @@ def test_products_are_kernels(stand_in):
     assert (stand_in.launch.counts - before) == {"matmul_tiles": 1}
 
 
+def test_lists_of_its_arrays_reach_a_kernel(stand_in):
+    """By their addresses; nothing is read back but what the test looks at."""
+    before = stand_in.launch.counts.copy()
+    ps = [tf.full((n, 2), 2.0).to("like cupy").requires_grad_() for n in (1, 3)]
+    for p in ps:
+        p.grad = p.detach() * 1.0
+    with mock.patch.object(cuda.CUDA, "to_numpy", side_effect=AssertionError("read back")):
+        norm = tf.nn.utils.clip_grad_norm_(ps, 32**0.5)
+        tf.optim.SGD(ps, lr=0.5, momentum=0.9).step()
+    kernels = {"total_norm_parts": 1, "total_norm": 1, "clip_norm_": 1, "sgd_": 1}
+    assert stand_in.launch.counts - before == kernels
+    assert norm.item() == pytest.approx(32**0.5)
+    assert all((abs(p - 1) < 1e-6).all() for p in ps)
+
+
 def test_no_array_is_an_array_of_numpy(stand_in):
     with pytest.raises(KernelError, match=r"x must be a .*like_cupy.ndarray; got ndarray"):
         stand_in.matmul(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32))

@@ -27,6 +27,7 @@ def test_a_small_resnet_learns_the_same():
     counts = backend.get("emulated").launch.counts
     counts.clear()
     loss, weights = step("emulated")
+    assert counts["sgd_"] == 2  # a launch a step
     assert counts["cross_entropy"] == counts["cross_entropy_back"] == 2 and counts["matmul_tiles"] >= 6
     want, wanted = step("cpu")
     assert abs(loss - want) < 1e-12

@@ -5,3 +5,4 @@ from __future__ import annotations
 from .convolutions import Convolutions as Convolutions
 from .losses import Losses as Losses
 from .products import Products as Products
+from .updates import Updates as Updates
