@@ -19,7 +19,7 @@ from . import special
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
-from .launchers import Convolutions, Losses, Products, Updates
+from .launchers import Convolutions, Losses, Norms, Products, Updates
 from .launchers.tiles import Hardware
 from .wide import wide
 
@@ -54,7 +54,7 @@ def _by_cpu(name: str) -> Callable:
     return run
 
 
-class CUDA(Products, Convolutions, Losses, Updates):
+class CUDA(Products, Convolutions, Losses, Updates, Norms):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .convolutions import Convolutions as Convolutions
 from .losses import Losses as Losses
+from .norms import Norms as Norms
 from .products import Products as Products
 from .updates import Updates as Updates
