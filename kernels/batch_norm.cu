@@ -31,9 +31,10 @@
 //             backward    4 read, 1 written. With ReLU 5.1 read, 1.1 written: y is read once, and its sign kept in one
 //                         bit. With ReLU and a residual 5 read, 2 written: h is dres, read again in place of g and y.
 //                         Evaluation: one pass, 2 read and 1 written; y and dres 1 more each.
-//           float16, 512 x 64 x 32 x 32: 201 MB forward, 416 MB back with ReLU.
-// EDGES     Any C, N, P. Large means cost no digits: moments are of four numbers of a thread at a time, from their own
-//           mean, and are put together by the formula of Chan. Always in the same order: sums do not depend on the GPU.
+//           float16, 512 x 64 x 32 x 32: 201 MB forward, 411 MB back with ReLU.
+// EDGES     Any C, N, P. Large means cost no digits: moments are those of x less a number of the same channel, of four of
+//           a thread at a time from their own mean, put together by the formula of Chan. Always in the same order: sums
+//           do not depend on the GPU.
 //           16 bytes are read in one piece where the channels (LAST=0: pixels) are a multiple of V; else number by number.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where an activation is larger than the cache,
 //           limited by the launches of 2. (some 3 us) below a few MB.
@@ -56,10 +57,9 @@ const int FOUND = LAST ? 8 * 32 * V : 8;       // what a block of 256 threads fi
 // What a thread is responsible for: units from `first` on, `by` apart, of the block's from `begin` to `end`.
 struct Share {
   int begin, end, first, by;
-  int pack;    // LAST: of each line
-  i64 before;  // LAST: lines of the samples before; else the column
-  int column;  // the first of its columns; `count` of its SLOTS are there
-  int count;
+  i64 line;           // of memory, the first
+  int pack;           // LAST: of each line
+  int column, count;  // the first of its SLOTS columns, and how many are there
 };
 
 __device__ __forceinline__ Share share(const Shape& s) {
@@ -72,12 +72,12 @@ __device__ __forceinline__ Share share(const Shape& s) {
   if (LAST) {
     int slabs = (packs + blockDim.x - 1) / blockDim.x, sample = blockIdx.x / slabs;
     mine.pack = blockIdx.x % slabs * blockDim.x + threadIdx.x;
-    mine.before = (i64)sample * s.units;
+    mine.line = (i64)sample * s.units;
     mine.column = sample * s.C + mine.pack * V;
     mine.count = min(s.C - mine.pack * V, V);
   } else {
     mine.pack = 0;
-    mine.before = mine.column = blockIdx.x * blockDim.y + threadIdx.y;
+    mine.line = mine.column = blockIdx.x * blockDim.y + threadIdx.y;
     mine.count = mine.column < s.columns;
   }
   return mine;
@@ -88,9 +88,16 @@ struct Place { i64 offset, pack; int inside; };
 
 __device__ __forceinline__ Place place(const Shape& s, const Share& mine, int u) {
   int packs = (s.length + V - 1) / V, pack = LAST ? mine.pack : u % packs;
-  i64 line = LAST ? mine.before + u : (i64)(u / packs) * s.columns + mine.before;
+  i64 line = mine.line + (LAST ? u : (i64)(u / packs) * s.columns);
   bool there = mine.begin <= u && u < mine.end && mine.count > 0;
   return {line * s.length + pack * V, line * packs + pack, there ? min(s.length - pack * V, V) : 0};
+}
+
+// The first number of the columns that share statistics with this one. From it all their moments are taken: it is as
+// large as they are, so their means are known to the last digit of the spread, not of the mean.
+__device__ __forceinline__ A origin(const Shape& s, const T* x, int column) {
+  column -= column % s.shared;
+  return wide(x[LAST ? (i64)(column / s.C) * s.units * s.C + column % s.C : (i64)column * s.length]);
 }
 
 // What all threads of a block found of the same columns; the first of them knows it.
@@ -119,7 +126,10 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
   const int U = 4;                                                  // units at once: four reads under way
   __shared__ Moments found[FOUND];
   Share mine = share(shape);
-  A n = 0, mean[SLOTS] = {}, squares[SLOTS] = {};
+  A n = 0, mean[SLOTS] = {}, squares[SLOTS] = {}, from[SLOTS] = {};
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++)
+    if (s < mine.count) from[s] = origin(shape, x, mine.column + s);
   for (int u = mine.first; u < mine.end; u += U * mine.by) {
     Pack packs[U];
     int inside[U], count = 0;
@@ -127,25 +137,29 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
     for (int k = 0; k < U; k++) {
       Place at = place(shape, mine, u + k * mine.by);
       packs[k] = load(x + at.offset, at.inside);
-      inside[k] = LAST ? at.inside > 0 ? V : 0 : at.inside;
+      inside[k] = at.inside;
       count += LAST ? at.inside > 0 : at.inside;
     }
     if (!count) break;
     A each = A(1) / count, portion = count / (n + count);
 #pragma unroll
     for (int s = 0; s < SLOTS; s++) {
-      A sum = 0, spread = 0;
+      A d[U * V / SLOTS], sum = 0, spread = 0;
 #pragma unroll
-      for (int i = s; i < U * V; i += SLOTS) sum += wide(packs[i / V].at[i % V]);
+      for (int i = 0; i < U * V / SLOTS; i++) {
+        int k = LAST ? i : i / V, j = LAST ? s : i % V;
+        d[i] = j < inside[k] ? wide(packs[k].at[j]) - from[s] : A(0);
+        sum += d[i];
+      }
       A middle = sum * each;
 #pragma unroll
-      for (int i = s; i < U * V; i += SLOTS) {
-        A d = i % V < inside[i / V] ? wide(packs[i / V].at[i % V]) - middle : A(0);
-        spread += d * d;
+      for (int i = 0; i < U * V / SLOTS; i++) {
+        A e = (LAST ? s : i % V) < inside[LAST ? i : i / V] ? d[i] - middle : A(0);
+        spread += e * e;
       }
-      A d = middle - mean[s];
-      mean[s] += d * portion;
-      squares[s] += spread + d * (d * (n * portion));
+      A e = middle - mean[s];
+      mean[s] += e * portion;
+      squares[s] += spread + e * (e * (n * portion));
     }
     n += count;
   }
@@ -165,7 +179,8 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
 }
 
 extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
-    const A* __restrict__ parts, A* __restrict__ mean, A* __restrict__ var, int count, Shape shape) {  // count of parts
+    const T* __restrict__ x, const A* __restrict__ parts, A* __restrict__ mean, A* __restrict__ var, int count,
+    Shape shape) {  // count of parts
   int i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (i >= shape.columns / shape.shared) return;
   Moments s = {};
@@ -175,7 +190,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
   }
   s = across_lanes(s);
   if (lane) return;
-  mean[i] = s.mean;
+  mean[i] = origin(shape, x, i * shape.shared) + s.mean;
   var[i] = s.squares / s.n;
 }
 
@@ -214,7 +229,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
     const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ y,  // y null: no ReLU, h = g
     const A* __restrict__ mean, const A* __restrict__ rstd, const A* __restrict__ w,
     A* __restrict__ parts,                                                  // parts[part][column]: sum h, sum h d
-    T* __restrict__ dres, unsigned char* __restrict__ kept,                 // h, or of each pack the bits where y > 0
+    T* __restrict__ h, unsigned char* __restrict__ kept,                    // or of each pack the bits where y > 0
     T* __restrict__ dx,                                                     // rstd w h: given statistics
     Shape shape) {
   __shared__ Sums found[FOUND];
@@ -230,22 +245,22 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
   Sums all[SLOTS] = {};
   for (int u = mine.first; u < mine.end; u += mine.by) {
     Place at = place(shape, mine, u);
-    Pack h = load(g + at.offset, at.inside), xs = load(x + at.offset, at.inside), ys;
+    Pack hs = load(g + at.offset, at.inside), xs = load(x + at.offset, at.inside), ys;
     if (y) ys = load(y + at.offset, at.inside);
     int bits = 0;
 #pragma unroll
     for (int j = 0; j < V; j++) {
       if (y) {
         bool passes = wide(ys.at[j]) > 0;
-        if (!passes) narrow(A(0), h.at[j]);
+        if (!passes) narrow(A(0), hs.at[j]);
         bits |= passes << j;
       }
       int s = j % SLOTS;
-      A v = wide(h.at[j]);
+      A v = wide(hs.at[j]);
       all[s] = both(all[s], {v, v * (wide(xs.at[j]) - middle[s])});
       if (dx) narrow(v * scale[s], xs.at[j]);
     }
-    if (dres) store(h, dres + at.offset, at.inside);
+    if (h) store(hs, h + at.offset, at.inside);
     if (kept && at.inside > 0) kept[at.pack] = bits;
     if (dx) store(xs, dx + at.offset, at.inside);
   }
@@ -289,7 +304,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_slopes(
 }
 
 extern "C" __global__ void __launch_bounds__(256) batch_norm_back(
-    const T* __restrict__ g, const unsigned char* __restrict__ kept, const T* __restrict__ x,
+    const T* __restrict__ h, const unsigned char* __restrict__ kept, const T* __restrict__ x,
     const A* __restrict__ mean, const A* __restrict__ rstd, const A* __restrict__ w,
     const A* __restrict__ level, const A* __restrict__ tilt, T* __restrict__ dx, Shape shape) {
   Share mine = share(shape);
@@ -306,12 +321,12 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_back(
   }
   for (int u = mine.first; u < mine.end; u += mine.by) {
     Place at = place(shape, mine, mine.begin + mine.end - 1 - u);
-    Pack h = load(g + at.offset, at.inside), xs = load(x + at.offset, at.inside);
+    Pack hs = load(h + at.offset, at.inside), xs = load(x + at.offset, at.inside);
     int bits = kept && at.inside > 0 ? kept[at.pack] : ~0;
 #pragma unroll
     for (int j = 0; j < V; j++) {
       int s = j % SLOTS;
-      A v = bits >> j & 1 ? wide(h.at[j]) : A(0);
+      A v = bits >> j & 1 ? wide(hs.at[j]) : A(0);
       narrow(v * scale[s] - flat[s] - (wide(xs.at[j]) - middle[s]) * slope[s], xs.at[j]);
     }
     store(xs, dx + at.offset, at.inside);

@@ -2,203 +2,208 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import wraps
 from math import prod
 from typing import Any
 
 from ..wide import wide_type
 from .machine import Machine
 
-BLOCKS = 512  # of a launch, about: a large GPU full. From sizes alone, so that sums are the same on every GPU
+Grid = tuple[int, ...]
+BLOCKS = 512  # of a launch, at most: a large GPU is full. By sizes alone, so that sums are the same on every GPU
 BYTES = 16  # that a thread reads at once: V numbers
+
+
+def unless_empty(f: Callable) -> Callable:
+    """The definition where the first array has no elements: there is nothing to launch."""
+
+    @wraps(f)
+    def run(self: Norms, *arrays: Any, **static: Any) -> Any:
+        if arrays[0].size:
+            return f(self, *arrays, **static)
+        return getattr(super(Norms, self), f.__name__)(*arrays, **static)
+
+    return run
 
 
 class Columns:
     """How x (N, C, ...) lies in memory, and who takes what of it: the grid, and `struct Shape` of batch_norm.cu.
 
-    apart: every sample has statistics of its own; shared: so many neighbouring channels have the same.
+    apart: each sample has statistics of its own; shared: so many neighbouring channels have the same.
     """
 
     def __init__(self, x: Any, apart: bool = False, shared: int = 1):
         n, c, p = x.shape[0], x.shape[1], prod(x.shape[2:])
         to_last = (0, *range(2, x.ndim), 1)
         self.last = c > 1 and (x.transpose(to_last).flags.c_contiguous or not x.flags.c_contiguous)
-        self.axes, self.back = tuple(range(x.ndim)), tuple(range(x.ndim))
-        if self.last:
-            self.axes, self.back = to_last, (0, x.ndim - 1, *range(1, x.ndim - 1))
+        self.axes = to_last if self.last else tuple(range(x.ndim))  # to memory
+        self.back = (0, x.ndim - 1, *range(1, x.ndim - 1)) if self.last else self.axes
         length = c if self.last else p
-        packs = -(-length * x.itemsize // BYTES)
+        packs = _packs(x, length)
+        self.packs = packs * (x.size // length)  # of all of x
         units = (p if self.last else packs) * (1 if apart else n)
         columns = c * n if apart else c
         if self.last:
             wide = min(_power(packs), 32)
-            self.block, across = (wide, 256 // wide), -(-packs // wide) * (columns // c)
+            across = -(-packs // wide) * (columns // c)
         else:
             wide = min(_power(units), 256)
-            self.block, across = (wide, 256 // wide), -(-columns * wide // 256)
-        tile = 4 * self.block[self.last]
-        step = -(-units // min(max(BLOCKS // across, 1), -(-units // tile)))
+            across = -(-columns // (256 // wide))
+        self.block = (wide, 256 // wide)
+        least = 4 * self.block[self.last]  # units worth a block
+        step = -(-units // min(max(BLOCKS // across, 1), -(-units // least)))
+        self.grid = (across, -(-units // step))
+        self.statistics, self.columns = columns // shared, columns
         self.shape = dict(C=c, length=length, units=units, step=step, columns=columns, shared=shared)
-        self.grid = across, -(-units // step)
-        self.statistics, self.numbers = columns // shared, x.size // (columns // shared)
         self.defines = {"DTYPE": x.dtype.name, "LAST": int(self.last)}
 
 
 class Norms(Machine):
-    """Normalisation; results lie in memory as x does, channels-last where x lies in neither order."""
+    """Normalisation. Results lie in memory as x does, channels-last if x lies in neither order."""
 
+    @unless_empty
     def batch_norm(self, x, w, b, res, eps, relu):
-        if not x.size:
-            return super().batch_norm(x, w, b, res, eps, relu)
         at = Columns(x)
+        x, res = _near(self, at, x, res)
         mean, var = self._statistics(at, x)
         y, rstd = self._normalised(at, x, mean, var, w, b, res, eps, relu)
         return y, mean, rstd, var
 
-    def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
-        if not x.size:
-            return super().batch_norm_eval(x, mean, var, w, b, res, eps, relu)
-        return self._normalised(Columns(x), x, mean, var, w, b, res, eps, relu)
-
+    @unless_empty
     def batch_norm_back(self, g, x, w, mean, rstd, y, relu, residual):
-        if not x.size:
-            return super().batch_norm_back(g, x, w, mean, rstd, y, relu, residual)
-        return self._slopes(Columns(x), g, x, w, mean, rstd, y if relu else None, residual)
+        dx, dw, db, h = self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual)
+        return dx, dw, db, h if relu or not residual else g
 
+    @unless_empty
+    def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
+        at = Columns(x)
+        x, res = _near(self, at, x, res)
+        return self._normalised(at, x, *_wide(self, x, mean, var), w, b, res, eps, relu)
+
+    @unless_empty
     def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu, residual):
-        if not x.size:
-            return super().batch_norm_eval_back(g, x, w, mean, rstd, y, relu, residual)
-        return self._slopes(Columns(x), g, x, w, mean, rstd, y if relu else None, residual, given=True)
+        (mean,) = _wide(self, x, mean)
+        dx, dw, db, h = self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual, given=True)
+        return dx, dw, db, h if relu or not residual else g
 
+    @unless_empty
     def group_norm(self, x, w, b, groups, eps):
-        if not x.size:
-            return super().group_norm(x, w, b, groups, eps)
-        at = Columns(x, apart=True, shared=x.shape[1] // groups)
+        at, shape = Columns(x, True, x.shape[1] // groups), (len(x), groups, *(1,) * (x.ndim - 1))
+        (x,) = _near(self, at, x)
         mean, var = self._statistics(at, x)
         y, rstd = self._normalised(at, x, mean, var, w, b, None, eps, False)
-        shape = (len(x), groups, *(1,) * (x.ndim - 1))
         return y, mean.reshape(shape), rstd.reshape(shape)
 
+    @unless_empty
     def group_norm_back(self, g, x, w, mean, rstd, groups):
-        if not x.size:
-            return super().group_norm_back(g, x, w, mean, rstd, groups)
-        at = Columns(x, apart=True, shared=x.shape[1] // groups)
-        return self._slopes(at, g, x, w, mean.reshape(-1), rstd.reshape(-1), None, False)[:3]
-
-    def _near(self, at, *arrays):
-        """Arrays as they lie: in order C with the axes of memory; None stays None."""
-        return (None if a is None else self.np.ascontiguousarray(a.transpose(at.axes)) for a in arrays)
-
-    def _wide(self, x, *arrays):
-        """Arrays of numbers for channels, in the type that x is computed in."""
-        kind = wide_type(x.dtype)
-        return (None if a is None else self.np.ascontiguousarray(a, kind) for a in arrays)
-
-    def _columns(self, kernel, at, **given):
-        self.launch(kernel, grid=at.grid, block=at.block, defines=at.defines, shape=at.shape, **given)
-
-    def _warps(self, kernel, at, warps, **given):
-        given |= dict(count=at.grid[1], shape=at.shape)
-        self.launch(kernel, grid=(-(-warps // 8),), block=(256,), defines=at.defines, **given)
+        at = Columns(x, True, x.shape[1] // groups)
+        return self._pulled(at, g, x, w, mean.reshape(-1), rstd.reshape(-1), None, False)[:3]
 
     def _statistics(self, at, x):
         """Mean and biased variance"""
-        (x,), kind = self._near(at, x), wide_type(x.dtype)
-        parts = self.empty((at.grid[1], at.shape["columns"], 3), kind)
-        mean, var = (self.empty(at.statistics, kind) for _ in range(2))
-        self._columns("batch_norm_moments", at, x=x, parts=parts)
-        self._warps("batch_norm_statistics", at, at.statistics, parts=parts, mean=mean, var=var)
+        kind = wide_type(x.dtype)
+        parts = self.empty((at.grid[1], at.columns, 3), kind)
+        mean, var = self.empty(at.statistics, kind), self.empty(at.statistics, kind)
+        _by_columns(self, "batch_norm_moments", at, x=x, parts=parts)
+        _by_warps(self, "batch_norm_statistics", at, at.statistics, x=x, parts=parts, mean=mean, var=var)
         return mean, var
 
     def _normalised(self, at, x, mean, var, w, b, res, eps, relu):
         """relu?((x - mean) rstd w + b + res), and rstd"""
-        mean, var, w, b = self._wide(x, mean, var, w, b)
-        x, res = self._near(at, x, res)
+        w, b = _wide(self, x, w, b)
         y, rstd = self.empty(x.shape, x.dtype), self.empty(at.statistics, mean.dtype)
-        given = dict(x=x, res=res, mean=mean, var=var, w=w, b=b, y=y, rstd=rstd)
-        self._columns("batch_norm", at, **given, eps=eps, relu=relu)
+        given = dict(x=x, res=res, mean=mean, var=var, w=w, b=b, y=y, rstd=rstd, eps=eps, relu=relu)
+        _by_columns(self, "batch_norm", at, **given)
         return y.transpose(at.back), rstd
 
-    def _slopes(self, at, g, x, w, mean, rstd, y, residual, given=False):
-        """dx, dw, db, dres; given: the statistics are no functions of x"""
-        mean, rstd, w = self._wide(x, mean, rstd, w)
-        dres = g if residual and y is None else None
-        g, x, y = self._near(at, g, x, y)
-        like = lambda: self.empty(x.shape, x.dtype)  # noqa: E731
-        parts = self.empty((at.grid[1], at.shape["columns"], 2), mean.dtype)
-        dx = like()
-        h = like() if y is not None and residual else None
-        bits = -(-x.shape[-1] * x.itemsize // BYTES) * (x.size // x.shape[-1])
-        kept = self.empty(bits, "uint8") if y is not None and h is None and not given else None
-        self._columns(
-            "batch_norm_sums", at, g=g, x=x, y=y, mean=mean, rstd=rstd, w=w, parts=parts, dres=h, kept=kept,
-            dx=dx if given else None,
-        )  # fmt: skip
-        c = at.shape["C"]
-        dw, db = (self.empty(c, mean.dtype) for _ in range(2))
-        level, tilt = (None if given else self.empty(at.statistics, mean.dtype) for _ in range(2))
-        warps = c if given else c + at.statistics
-        self._warps(
-            "batch_norm_slopes", at, warps, parts=parts, w=w, rstd=rstd, dw=dw, db=db, level=level, tilt=tilt,
-            n=at.numbers,
-        )  # fmt: skip
+    def _pulled(self, at, g, x, w, mean, rstd, y, residual, given=False):
+        """dx, dw, db, and h where it is asked for and is not g; given: the statistics do not depend on x."""
+        g, x, y = _near(self, at, g, x, y)
+        (w,), kind, c = _wide(self, x, w), mean.dtype, at.shape["C"]
+        dx, h, kept, level, tilt = self.empty(x.shape, x.dtype), None, None, None, None
+        if y is not None and residual:
+            h = self.empty(x.shape, x.dtype)
+        elif y is not None and not given:
+            kept = self.empty(at.packs, "uint8")
         if not given:
-            self._columns(
-                "batch_norm_back", at, g=g if h is None else h, kept=kept, x=x, mean=mean, rstd=rstd, w=w,
-                level=level, tilt=tilt, dx=dx,
-            )  # fmt: skip
-        return dx.transpose(at.back), dw, db, dres if h is None else h.transpose(at.back)
+            level, tilt = self.empty(at.statistics, kind), self.empty(at.statistics, kind)
+        parts, dw, db = self.empty((at.grid[1], at.columns, 2), kind), self.empty(c, kind), self.empty(c, kind)
+        known = dict(mean=mean, rstd=rstd, w=w)
+        _by_columns(
+            self, "batch_norm_sums", at, g=g, x=x, y=y, **known, parts=parts, h=h, kept=kept, dx=dx if given else None
+        )
+        warps = c if given else c + at.statistics
+        found = dict(parts=parts, w=w, rstd=rstd, dw=dw, db=db, level=level, tilt=tilt)
+        _by_warps(self, "batch_norm_slopes", at, warps, **found, n=x.size // at.statistics)
+        if not given:
+            near = dict(h=g if h is None else h, kept=kept, x=x)
+            _by_columns(self, "batch_norm_back", at, **near, **known, level=level, tilt=tilt, dx=dx)
+        return dx.transpose(at.back), dw, db, None if h is None else h.transpose(at.back)
 
+    # Layer norm: kernels/layer_norm.cu
+
+    @unless_empty
     def layer_norm(self, x, w, b, axis, eps):
-        if not x.size:
-            return super().layer_norm(x, w, b, axis, eps)
-        rows, length, packs = _rows(x, axis)
-        wide = min(_power(packs), 256)
-        near, (w, b) = self.np.ascontiguousarray(x), self._wide(x, w, b)
-        y, kept = self.empty(x.shape, x.dtype), tuple(1 if i in axis else n for i, n in enumerate(x.shape))
-        mean, rstd = (self.empty(kept, wide_type(x.dtype)) for _ in range(2))
-        lines = 256 // wide
-        self.launch(
-            "layer_norm", grid=(-(-rows // lines),), block=(wide, lines), defines={"DTYPE": x.dtype.name}, x=near,
-            w=w, b=b, y=y, mean=mean, rstd=rstd, R=rows, L=length, eps=eps,
-        )  # fmt: skip
+        length, kind = prod(x.shape[i] for i in axis), wide_type(x.dtype)
+        rows, kept = x.size // length, tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+        wide = min(_power(_packs(x, length)), 256)
+        (w, b), x = _wide(self, x, w, b), self.np.ascontiguousarray(x)
+        y, mean, rstd = self.empty(x.shape, x.dtype), self.empty(kept, kind), self.empty(kept, kind)
+        grid, block = (-(-rows // (256 // wide)),), (wide, 256 // wide)
+        _by_rows(self, "layer_norm", x, rows, length, grid, block, w=w, b=b, y=y, mean=mean, rstd=rstd, eps=eps)
         return y, mean, rstd
 
+    @unless_empty
     def layer_norm_back(self, g, x, w, mean, rstd, axis):
-        if not x.size:
-            return super().layer_norm_back(g, x, w, mean, rstd, axis)
-        rows, length, packs = _rows(x, axis)
-        wide = min(_power(packs), 512)
-        lines, fits = max(256 // wide, 1), packs <= wide
-        blocks = min(-(-rows // lines), BLOCKS) if fits else rows
-        defines, size = {"DTYPE": x.dtype.name}, dict(R=rows, L=length)
-        g, x = (self.np.ascontiguousarray(a) for a in (g, x))
-        (w,), dx = self._wide(x, w), self.empty(x.shape, x.dtype)
-        given = dict(g=g, x=x, mean=mean, rstd=rstd)
-        parts = self.empty((blocks, 2, length), mean.dtype) if fits else None
-        self.launch(
-            "layer_norm_back", grid=(blocks,), block=(wide, lines), defines=defines, w=w, dx=dx, parts=parts, **given,
-            **size,
-        )  # fmt: skip
-        if parts is None:
-            slabs = -(-packs // 32)
-            parts = self.empty((min(max(BLOCKS // slabs, 1), -(-rows // 8)), 2, length), mean.dtype)
-            self.launch(
-                "layer_norm_columns", grid=(slabs, len(parts)), block=(32, 8), defines=defines, parts=parts, **given,
-                **size,
-            )  # fmt: skip
         shape = tuple(x.shape[i] for i in axis)
-        dw, db = (self.empty(shape, mean.dtype) for _ in range(2))
-        self.launch(
-            "layer_norm_parameters", grid=(-(-length // 8),), block=(256,), defines=defines, parts=parts, dw=dw, db=db,
-            count=len(parts), L=length,
-        )  # fmt: skip
+        length, packs = prod(shape), _packs(x, prod(shape))
+        rows, wide = x.size // length, min(_power(packs), 512)
+        (w,), (g, x) = _wide(self, x, w), (self.np.ascontiguousarray(a) for a in (g, x))
+        known, dx, block = dict(g=g, mean=mean, rstd=rstd), self.empty(x.shape, x.dtype), (wide, max(256 // wide, 1))
+        blocks, parts = rows, None
+        if packs <= wide:  # a thread meets the same columns in each row
+            blocks = min(-(-rows // block[1]), BLOCKS)
+            parts = self.empty((blocks, 2, length), mean.dtype)
+        _by_rows(self, "layer_norm_back", x, rows, length, (blocks,), block, **known, w=w, dx=dx, parts=parts)
+        if parts is None:
+            grid = (-(-packs // 32), min(max(BLOCKS * 32 // packs, 1), -(-rows // 8)))
+            parts = self.empty((grid[1], 2, length), mean.dtype)
+            _by_rows(self, "layer_norm_columns", x, rows, length, grid, (32, 8), **known, parts=parts)
+        dw, db = self.empty(shape, mean.dtype), self.empty(shape, mean.dtype)
+        grid, defines = (-(-length // 8),), {"DTYPE": x.dtype.name}
+        found = dict(parts=parts, dw=dw, db=db, count=len(parts), L=length)
+        self.launch("layer_norm_parameters", grid=grid, block=(256,), defines=defines, **found)
         return dx, dw, db
 
 
-def _rows(x: Any, axis: tuple[int, ...]) -> tuple[int, int, int]:
-    """Rows, numbers of each, and packs of V that these are."""
-    length = prod(x.shape[i] for i in axis)
-    return x.size // length, length, -(-length * x.itemsize // BYTES)
+def _near(xp: Machine, at: Columns, *arrays: Any) -> Iterator[Any]:
+    """Each in order C, with its axes as they are in memory."""
+    return (None if a is None else xp.np.ascontiguousarray(a.transpose(at.axes)) for a in arrays)
+
+
+def _wide(xp: Machine, x: Any, *arrays: Any) -> Iterator[Any]:
+    """Each in order C, in the type that x is computed in."""
+    return (None if a is None else xp.np.ascontiguousarray(a, wide_type(x.dtype)) for a in arrays)
+
+
+def _by_columns(xp: Machine, kernel: str, at: Columns, **given: Any) -> None:
+    xp.launch(kernel, grid=at.grid, block=at.block, defines=at.defines, shape=at.shape, **given)
+
+
+def _by_warps(xp: Machine, kernel: str, at: Columns, warps: int, **given: Any) -> None:
+    """A warp for each result, which puts together what the blocks of a column found."""
+    given |= dict(count=at.grid[1], shape=at.shape)
+    xp.launch(kernel, grid=(-(-warps // 8),), block=(256,), defines=at.defines, **given)
+
+
+def _by_rows(xp: Machine, kernel: str, x: Any, rows: int, length: int, grid: Grid, block: Grid, **given: Any) -> None:
+    xp.launch(kernel, grid=grid, block=block, defines={"DTYPE": x.dtype.name}, x=x, R=rows, L=length, **given)
+
+
+def _packs(x: Any, length: int) -> int:
+    """Packs of V numbers in a line of memory."""
+    return -(-length * x.itemsize // BYTES)
 
 
 def _power(n: int) -> int:
