@@ -32,9 +32,8 @@
 //                         bit. With ReLU and a residual 5 read, 2 written: h is dres, read again in place of g and y.
 //                         Evaluation: one pass, 2 read and 1 written; y and dres 1 more each.
 //           float16, 512 x 64 x 32 x 32: 201 MB forward, 411 MB back with ReLU.
-// EDGES     Any C, N, P. Large means cost no digits: moments are those of x less a number of the same channel, of four of
-//           a thread at a time from their own mean, put together by the formula of Chan. Always in the same order: sums
-//           do not depend on the GPU.
+// EDGES     Any C, N, P. Large means cost no digits (moments.cuh). What threads and blocks find is put together always in
+//           the same order, by the formula of Chan: sums do not depend on the GPU.
 //           16 bytes are read in one piece where the channels (LAST=0: pixels) are a multiple of V; else number by number.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where an activation is larger than the cache,
 //           limited by the launches of 2. (some 3 us) below a few MB.
@@ -93,8 +92,7 @@ __device__ __forceinline__ Place place(const Shape& s, const Share& mine, int u)
   return {line * s.length + pack * V, line * packs + pack, there ? min(s.length - pack * V, V) : 0};
 }
 
-// The first number of the columns that share statistics with this one. From it all their moments are taken: it is as
-// large as they are, so their means are known to the last digit of the spread, not of the mean.
+// The origin of a column's moments: the first number of all that share its statistics.
 __device__ __forceinline__ A origin(const Shape& s, const T* x, int column) {
   column -= column % s.shared;
   return wide(x[LAST ? (i64)(column / s.C) * s.units * s.C + column % s.C : (i64)column * s.length]);
@@ -123,49 +121,35 @@ __device__ __forceinline__ bool first_of_column() { return (LAST ? threadIdx.y :
 
 extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
     const T* __restrict__ x, A* __restrict__ parts, Shape shape) {  // parts[part][column]: count, mean, squares
-  const int U = 4;                                                  // units at once: four reads under way
+  const int U = 4;                                                  // so many reads under way: there is no second array
   __shared__ Moments found[FOUND];
   Share mine = share(shape);
-  A n = 0, mean[SLOTS] = {}, squares[SLOTS] = {}, from[SLOTS] = {};
+  A n = 0, first[SLOTS], sum[SLOTS] = {}, squares[SLOTS] = {};
+  Place at = place(shape, mine, mine.first);
+  Pack pack = load(x + at.offset, at.inside);
 #pragma unroll
-  for (int s = 0; s < SLOTS; s++)
-    if (s < mine.count) from[s] = origin(shape, x, mine.column + s);
+  for (int s = 0; s < SLOTS; s++) first[s] = wide(pack.at[s]);
   for (int u = mine.first; u < mine.end; u += U * mine.by) {
     Pack packs[U];
-    int inside[U], count = 0;
+    int inside[U];
 #pragma unroll
     for (int k = 0; k < U; k++) {
-      Place at = place(shape, mine, u + k * mine.by);
-      packs[k] = load(x + at.offset, at.inside);
-      inside[k] = at.inside;
-      count += LAST ? at.inside > 0 : at.inside;
+      at = place(shape, mine, u + k * mine.by);
+      packs[k] = load(x + at.offset, inside[k] = at.inside);
+      n += LAST ? at.inside > 0 : at.inside;
     }
-    if (!count) break;
-    A each = A(1) / count, portion = count / (n + count);
 #pragma unroll
-    for (int s = 0; s < SLOTS; s++) {
-      A d[U * V / SLOTS], sum = 0, spread = 0;
-#pragma unroll
-      for (int i = 0; i < U * V / SLOTS; i++) {
-        int k = LAST ? i : i / V, j = LAST ? s : i % V;
-        d[i] = j < inside[k] ? wide(packs[k].at[j]) - from[s] : A(0);
-        sum += d[i];
-      }
-      A middle = sum * each;
-#pragma unroll
-      for (int i = 0; i < U * V / SLOTS; i++) {
-        A e = (LAST ? s : i % V) < inside[LAST ? i : i / V] ? d[i] - middle : A(0);
-        spread += e * e;
-      }
-      A e = middle - mean[s];
-      mean[s] += e * portion;
-      squares[s] += spread + e * (e * (n * portion));
+    for (int i = 0; i < U * V; i++) {
+      int s = i % SLOTS;
+      A d = i % V < inside[i / V] ? wide(packs[i / V].at[i % V]) - first[s] : A(0);
+      sum[s] += d;
+      squares[s] += d * d;
     }
-    n += count;
   }
   Moments all[SLOTS];
 #pragma unroll
-  for (int s = 0; s < SLOTS; s++) all[s] = {n, mean[s], squares[s]};
+  for (int s = 0; s < SLOTS; s++)
+    all[s] = moments(n, first[s], sum[s], squares[s], s < mine.count ? origin(shape, x, mine.column + s) : A(0));
   put_together(all, found);
   if (!first_of_column()) return;
   parts += 3 * ((i64)blockIdx.y * shape.columns + mine.column);

@@ -46,30 +46,21 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm(
   if (r >= R) L = 0;  // with the others to the barrier
   x += (i64)r * L;
   y += (i64)r * L;
-  A n = 0, middle = 0, squares = 0, from = L ? wide(x[0]) : A(0);  // as large as the others: the mean keeps its digits
+  A n = 0, sum = 0, squares = 0, origin = L ? wide(x[0]) : A(0), first = V * threadIdx.x < L ? wide(x[V * threadIdx.x]) : A(0);
   for (int i = V * threadIdx.x; i < L; i += step) {
     int count = min(L - i, V);
     Pack pack = load(x + i, count);
-    A d[V], sum = 0, spread = 0, portion = count / (n + count);
 #pragma unroll
     for (int j = 0; j < V; j++) {
-      d[j] = j < count ? wide(pack.at[j]) - from : A(0);
-      sum += d[j];
+      A d = j < count ? wide(pack.at[j]) - first : A(0);
+      sum += d;
+      squares += d * d;
     }
-    sum /= count;
-#pragma unroll
-    for (int j = 0; j < V; j++) {
-      A e = j < count ? d[j] - sum : A(0);
-      spread += e * e;
-    }
-    A e = sum - middle;
-    middle += e * portion;
-    squares += spread + e * (e * (n * portion));
     n += count;
   }
-  Moments all = across_line(Moments{n, middle, squares}, found);
+  Moments all = across_line(moments(n, first, sum, squares, origin), found);
   A scale = 1 / sqrt(all.squares / all.n + eps);
-  all.mean += from;
+  all.mean += origin;
   for (int i = V * threadIdx.x; i < L; i += step) {
     int count = min(L - i, V);
     Pack pack = load(x + i, count);

@@ -27,8 +27,19 @@ __device__ __forceinline__ void store(const Pack& pack, T* p, int inside) {
     if (j < inside) p[j] = pack.at[j];
 }
 
-// Of some numbers: how many, their mean, and the sum of (x - mean)^2. No digit of a large mean is ever squared.
+// Of some numbers x: how many, their mean less an origin that all share, and the sum of (x - mean)^2.
+//
+// The origin is one of the numbers. A large mean then is not in the arithmetic: its last place would be all that is left
+// of the difference of two means that are nearly the same.
 struct Moments { A n, mean, squares; };
+
+// From sums of d = x - first and of d^2 over n numbers, `first` one of them: (first - mean)^2 is then no more than the sum
+// of squares asked for, so that their difference loses at worst the digits of n.
+__device__ __forceinline__ Moments moments(A n, A first, A sum, A squares, A origin) {
+  if (n == 0) return {0, 0, 0};
+  A rest = squares - sum * (sum / n);
+  return {n, first - origin + sum / n, rest < 0 ? A(0) : rest};
+}
 
 __device__ __forceinline__ Moments both(Moments a, Moments b) {
   A n = a.n + b.n, d = b.mean - a.mean, share = n > 0 ? b.n / n : A(0);
