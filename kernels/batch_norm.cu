@@ -1,8 +1,8 @@
 // Batch norm and group norm: statistics of many numbers, then one line of arithmetic for each of them.
 //
 // MATH      y = relu?((x - mean) rstd w + b + res),   rstd = 1 / sqrt(var + eps),   w and b one for each channel
-//           mean and var (biased) of a channel over all samples and pixels (batch norm), or given (its evaluation form),
-//           or of a few neighbouring channels of one sample (group norm; one channel: instance norm).
+//           mean and var (biased) of a channel over all samples and pixels (batch norm), or given (its evaluation
+//           form), or of a few neighbouring channels of one sample (group norm; one channel: instance norm).
 // BACKWARD  with h = g where y > 0, d = x - mean, and means over the numbers of a statistic:
 //           dx = rstd (w h - mean(w h) - d rstd^2 mean(w h d)),   dw = sum h d rstd,   db = sum h,   dres = h
 //           With given statistics dx = rstd w h.
@@ -32,9 +32,9 @@
 //                         bit. With ReLU and a residual 5 read, 2 written: h is dres, read again in place of g and y.
 //                         Evaluation: one pass, 2 read and 1 written; y and dres 1 more each.
 //           float16, 512 x 64 x 32 x 32: 201 MB forward, 411 MB back with ReLU.
-// EDGES     Any C, N, P. Large means cost no digits (moments.cuh). What threads and blocks find is put together always in
-//           the same order, by the formula of Chan: sums do not depend on the GPU.
-//           16 bytes are read in one piece where the channels (LAST=0: pixels) are a multiple of V; else number by number.
+// EDGES     Any C, N, P; 16 bytes are read in one piece where the channels (LAST=0: pixels) are a multiple of V, else
+//           number by number. Large means cost no digits (moments.cuh). What threads and blocks find is put together
+//           always in the same order, by the formula of Chan: sums do not depend on the GPU.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where an activation is larger than the cache,
 //           limited by the launches of 2. (some 3 us) below a few MB.
 // SOURCE    T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", 1983; S. Ioffe, C. Szegedy,
@@ -88,7 +88,7 @@ struct Place { i64 offset, pack; int inside; };
 __device__ __forceinline__ Place place(const Shape& s, const Share& mine, int u) {
   int packs = (s.length + V - 1) / V, pack = LAST ? mine.pack : u % packs;
   i64 line = mine.line + (LAST ? u : (i64)(u / packs) * s.columns);
-  bool there = mine.begin <= u && u < mine.end && mine.count > 0;
+  bool there = u < mine.end && mine.count > 0;
   return {line * s.length + pack * V, line * packs + pack, there ? min(s.length - pack * V, V) : 0};
 }
 
@@ -165,14 +165,14 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
 extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
     const T* __restrict__ x, const A* __restrict__ parts, A* __restrict__ mean, A* __restrict__ var, int count,
     Shape shape) {  // count of parts
-  int i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
   if (i >= shape.columns / shape.shared) return;
   Moments s = {};
   for (int e = lane; e < count * shape.shared; e += 32) {
     const A* part = parts + 3 * ((i64)(e / shape.shared) * shape.columns + (i64)i * shape.shared + e % shape.shared);
     s = both(s, {part[0], part[1], part[2]});
   }
-  s = across_lanes(s);
+  s = across_line(s);
   if (lane) return;
   mean[i] = origin(shape, x, i * shape.shared) + s.mean;
   var[i] = s.squares / s.n;
@@ -262,9 +262,9 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
 extern "C" __global__ void __launch_bounds__(256) batch_norm_slopes(
     const A* __restrict__ parts, const A* __restrict__ w, const A* __restrict__ rstd,
     A* __restrict__ dw, A* __restrict__ db,                                 // of the channels
-    A* __restrict__ level, A* __restrict__ tilt, A n,                       // mean(w h), rstd^2 mean(w h d), over n numbers
-    int count, Shape shape) {
-  int i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    A* __restrict__ level, A* __restrict__ tilt,                            // mean(w h) and rstd^2 mean(w h d)
+    A n, int count, Shape shape) {                                          // over n numbers; count of parts
+  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
   bool of_channel = i < shape.C;
   if (!of_channel) i -= shape.C;
   if (!of_channel && (!level || i >= shape.columns / shape.shared)) return;
@@ -273,10 +273,10 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_slopes(
   for (int e = lane; e < count * together; e += 32) {
     int column = of_channel ? e % together * shape.C + i : i * together + e % together;
     const A* part = parts + 2 * ((i64)(e / together) * shape.columns + column);
-    A weight = of_channel ? A(1) : w ? w[column % shape.C] : A(1), scale = of_channel ? rstd[column / shape.shared] : A(1);
-    s = both(s, {part[0] * weight, part[1] * weight * scale});
+    A weight = w && !of_channel ? w[column % shape.C] : A(1), scale = of_channel ? rstd[column / shape.shared] : weight;
+    s = both(s, {part[0] * weight, part[1] * scale});
   }
-  s = across_lanes(s);
+  s = across_line(s);
   if (lane) return;
   if (of_channel) {
     db[i] = s.g;

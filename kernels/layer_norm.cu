@@ -4,8 +4,8 @@
 // BACKWARD  dx = rstd (h - mean(h) - xhat mean(h xhat)), h = g w, means over a row;
 //           dw[i] = sum over r of g xhat,   db[i] = sum over r of g
 // TILING    blockDim.x threads, a power of two, take a row together, V numbers each at a time; a block has blockDim.y
-//           such lines. Where the V of every thread cover a row, a thread has the same columns of each row it meets, and
-//           gathers their dw and db in registers on the way:
+//           such lines. Where the V of every thread cover a row, a thread has the same columns of each row it meets,
+//           and gathers their dw and db in registers on the way:
 //
 //                  i ->   x = 0   1   2   3
 //              r  y = 0  | V | V | V | V |     1. sums along the row: h and h xhat  ->  dx
@@ -46,7 +46,8 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm(
   if (r >= R) L = 0;  // with the others to the barrier
   x += (i64)r * L;
   y += (i64)r * L;
-  A n = 0, sum = 0, squares = 0, origin = L ? wide(x[0]) : A(0), first = V * threadIdx.x < L ? wide(x[V * threadIdx.x]) : A(0);
+  A n = 0, sum = 0, squares = 0, origin = L ? wide(x[0]) : A(0), first = 0;
+  if (V * threadIdx.x < L) first = wide(x[V * threadIdx.x]);
   for (int i = V * threadIdx.x; i < L; i += step) {
     int count = min(L - i, V);
     Pack pack = load(x + i, count);
@@ -86,14 +87,14 @@ __device__ __forceinline__ void gathered(Sums (&all)[V], Sums* found, A* part, i
   }
 #pragma unroll
   for (int j = 0; j < V; j++) {
-    for (int line = 1; line < blockDim.y; line++) all[j] = both(all[j], found[(line * blockDim.x + threadIdx.x) * V + j]);
+    for (int y = 1; y < blockDim.y; y++) all[j] = both(all[j], found[(y * blockDim.x + threadIdx.x) * V + j]);
     if (i + j < L) part[i + j] = all[j].gd, part[L + i + j] = all[j].g;
   }
 }
 
 extern "C" __global__ void __launch_bounds__(512) layer_norm_back(
     const T* __restrict__ g, const T* __restrict__ x, const A* __restrict__ w, const A* __restrict__ mean,
-    const A* __restrict__ rstd, T* __restrict__ dx, A* __restrict__ parts,  // parts[block]: dw and db; null where longer
+    const A* __restrict__ rstd, T* __restrict__ dx, A* __restrict__ parts,  // parts[block]: dw, db; null: longer rows
     int R, int L) {
   __shared__ Sums sums[16], found[256 * V];
   int step = V * blockDim.x, rows = gridDim.x * blockDim.y;
@@ -155,11 +156,11 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_columns(
 // dw and db: a warp for each column.
 extern "C" __global__ void __launch_bounds__(256) layer_norm_parameters(
     const A* __restrict__ parts, A* __restrict__ dw, A* __restrict__ db, int count, int L) {
-  int i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
   if (i >= L) return;
   Sums s = {};
   for (int k = lane; k < count; k += 32) s = both(s, {parts[(2 * (i64)k + 1) * L + i], parts[2 * (i64)k * L + i]});
-  s = across_lanes(s);
+  s = across_line(s);
   if (lane) return;
   dw[i] = s.gd;
   db[i] = s.g;

@@ -29,12 +29,12 @@ __device__ __forceinline__ void store(const Pack& pack, T* p, int inside) {
 
 // Of some numbers x: how many, their mean less an origin that all share, and the sum of (x - mean)^2.
 //
-// The origin is one of the numbers. A large mean then is not in the arithmetic: its last place would be all that is left
-// of the difference of two means that are nearly the same.
+// The origin is one of the numbers, so that a large mean is not in the arithmetic: of the difference of two means that
+// are nearly the same, its last place would be all that is left.
 struct Moments { A n, mean, squares; };
 
-// From sums of d = x - first and of d^2 over n numbers, `first` one of them: (first - mean)^2 is then no more than the sum
-// of squares asked for, so that their difference loses at worst the digits of n.
+// From the sums of d = x - first and of d^2 over n numbers, `first` one of them: (first - mean)^2 is one of the terms
+// of the result, so that the difference loses at worst the digits of n.
 __device__ __forceinline__ Moments moments(A n, A first, A sum, A squares, A origin) {
   if (n == 0) return {0, 0, 0};
   A rest = squares - sum * (sum / n);
@@ -65,9 +65,9 @@ template <class S> __device__ __forceinline__ S with_other(S s, int lane, int bi
   return lane & bits ? both(theirs, s) : both(s, theirs);
 }
 
-// What the threads of one threadIdx.y found, known to each of them. blockDim.x is a power of two, the block whole warps;
-// `found` is shared memory, one for each warp.
-template <class S> __device__ __forceinline__ S across_line(S s, S* found) {
+// What the threads of one threadIdx.y found, known to each of them. blockDim.x is a power of two, the block whole
+// warps; `found` is shared memory, one for each warp, where blockDim.x is more than 32.
+template <class S> __device__ __forceinline__ S across_line(S s, S* found = nullptr) {
   int t = threadIdx.y * blockDim.x + threadIdx.x, first = threadIdx.y * blockDim.x / 32;
   for (int bits = min((int)blockDim.x, 32) / 2; bits; bits /= 2) s = with_other(s, t, bits);
   if (blockDim.x <= 32) return s;
@@ -76,12 +76,5 @@ template <class S> __device__ __forceinline__ S across_line(S s, S* found) {
   __syncthreads();
   s = found[first];
   for (int i = 1; i < blockDim.x / 32; i++) s = both(s, found[first + i]);
-  return s;
-}
-
-// The same for a full warp.
-template <class S> __device__ __forceinline__ S across_lanes(S s) {
-#pragma unroll
-  for (int bits = 16; bits; bits /= 2) s = with_other(s, threadIdx.x, bits);
   return s;
 }

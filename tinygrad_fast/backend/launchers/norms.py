@@ -72,8 +72,7 @@ class Norms(Machine):
 
     @unless_empty
     def batch_norm_back(self, g, x, w, mean, rstd, y, relu, residual):
-        dx, dw, db, h = self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual)
-        return dx, dw, db, h if relu or not residual else g
+        return self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual)
 
     @unless_empty
     def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
@@ -84,8 +83,7 @@ class Norms(Machine):
     @unless_empty
     def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu, residual):
         (mean,) = _wide(self, x, mean)
-        dx, dw, db, h = self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual, given=True)
-        return dx, dw, db, h if relu or not residual else g
+        return self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual, fixed=True)
 
     @unless_empty
     def group_norm(self, x, w, b, groups, eps):
@@ -117,29 +115,31 @@ class Norms(Machine):
         _by_columns(self, "batch_norm", at, **given)
         return y.transpose(at.back), rstd
 
-    def _pulled(self, at, g, x, w, mean, rstd, y, residual, given=False):
-        """dx, dw, db, and h where it is asked for and is not g; given: the statistics do not depend on x."""
+    def _pulled(self, at, g, x, w, mean, rstd, y, residual, fixed=False):
+        """dx, dw, db, dres; fixed: the statistics do not depend on x."""
+        dres = g if residual and y is None else None
         g, x, y = _near(self, at, g, x, y)
         (w,), kind, c = _wide(self, x, w), mean.dtype, at.shape["C"]
+        parts, dw, db = self.empty((at.grid[1], at.columns, 2), kind), self.empty(c, kind), self.empty(c, kind)
         dx, h, kept, level, tilt = self.empty(x.shape, x.dtype), None, None, None, None
         if y is not None and residual:
             h = self.empty(x.shape, x.dtype)
-        elif y is not None and not given:
+            dres = h.transpose(at.back)
+        elif y is not None and not fixed:
             kept = self.empty(at.packs, "uint8")
-        if not given:
+        if not fixed:
             level, tilt = self.empty(at.statistics, kind), self.empty(at.statistics, kind)
-        parts, dw, db = self.empty((at.grid[1], at.columns, 2), kind), self.empty(c, kind), self.empty(c, kind)
         known = dict(mean=mean, rstd=rstd, w=w)
-        _by_columns(
-            self, "batch_norm_sums", at, g=g, x=x, y=y, **known, parts=parts, h=h, kept=kept, dx=dx if given else None
+        found = dict(parts=parts, h=h, kept=kept, dx=dx if fixed else None)
+        _by_columns(self, "batch_norm_sums", at, g=g, x=x, y=y, **known, **found)
+        found = dict(dw=dw, db=db, level=level, tilt=tilt, n=x.size // at.statistics)
+        _by_warps(
+            self, "batch_norm_slopes", at, c if fixed else c + at.statistics, parts=parts, w=w, rstd=rstd, **found
         )
-        warps = c if given else c + at.statistics
-        found = dict(parts=parts, w=w, rstd=rstd, dw=dw, db=db, level=level, tilt=tilt)
-        _by_warps(self, "batch_norm_slopes", at, warps, **found, n=x.size // at.statistics)
-        if not given:
+        if not fixed:
             near = dict(h=g if h is None else h, kept=kept, x=x)
             _by_columns(self, "batch_norm_back", at, **near, **known, level=level, tilt=tilt, dx=dx)
-        return dx.transpose(at.back), dw, db, None if h is None else h.transpose(at.back)
+        return dx.transpose(at.back), dw, db, dres
 
     # Layer norm: kernels/layer_norm.cu
 
@@ -173,7 +173,7 @@ class Norms(Machine):
         dw, db = self.empty(shape, mean.dtype), self.empty(shape, mean.dtype)
         grid, defines = (-(-length // 8),), {"DTYPE": x.dtype.name}
         found = dict(parts=parts, dw=dw, db=db, count=len(parts), L=length)
-        self.launch("layer_norm_parameters", grid=grid, block=(256,), defines=defines, **found)
+        self.launch("layer_norm_parameters", grid=grid, block=(32, 8), defines=defines, **found)
         return dx, dw, db
 
 
@@ -194,7 +194,7 @@ def _by_columns(xp: Machine, kernel: str, at: Columns, **given: Any) -> None:
 def _by_warps(xp: Machine, kernel: str, at: Columns, warps: int, **given: Any) -> None:
     """A warp for each result, which puts together what the blocks of a column found."""
     given |= dict(count=at.grid[1], shape=at.shape)
-    xp.launch(kernel, grid=(-(-warps // 8),), block=(256,), defines=at.defines, **given)
+    xp.launch(kernel, grid=(-(-warps // 8),), block=(32, 8), defines=at.defines, **given)
 
 
 def _by_rows(xp: Machine, kernel: str, x: Any, rows: int, length: int, grid: Grid, block: Grid, **given: Any) -> None:
