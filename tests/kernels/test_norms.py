@@ -13,6 +13,7 @@ import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, nn
 from tinygrad_fast.backend import windows
 from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.backend.launchers import norms
 from tinygrad_fast.backend.wide import wide_type
 from tinygrad_fast.models import resnet8
 
@@ -24,7 +25,11 @@ SHAPES = [  # several packs, parts and slabs; channels and pixels that no pack d
     *((3, 2, 1, 1), (9, 1, 5), (2, 2, 700), (1, 4, 2, 2), (40, 64, 2, 3)),
 ]
 GROUPED = [((3, 8, 5, 5), 2), ((2, 6, 30), 6), ((2, 12, 9, 3), 1), ((5, 9), 3), ((1, 4, 40, 40), 2), ((40, 10, 4), 5)]
-ROWS = [((7, 40), 1), ((3, 4, 5), 2), ((300, 3), 1), ((2, 3, 1000), 1), ((9, 1), 1), ((4, 5), 2), ((3, 4100), 1)]
+ROWS = [
+    *(((7, 40), 1), ((7, 400), 1), ((3, 4, 5), 2), ((300, 3), 1)),
+    *(((2, 3, 1000), 1), ((9, 1), 1), ((4, 5), 2), ((3, 4100), 1)),
+]
+BLOCKS = st.sampled_from([norms.BLOCKS, 3])  # with 3, each has much to do, one thing after another
 ORDERS = ["channels last", "in order", "reversed"]
 
 
@@ -83,11 +88,12 @@ def tallied(machine, before, tally):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_batch_norm(machine, dtype, tally):
+def test_batch_norm(machine, monkeypatch, dtype, tally):
     before = machine.launch.counts.copy()
 
     @given(st.data())
     def any_batch_norm(data):
+        monkeypatch.setattr(norms, "BLOCKS", data.draw(BLOCKS))
         shape = data.draw(st.sampled_from(SHAPES))
         d = Drawn(data, shape, shape[1], dtype)
         res = d.image() if data.draw(st.booleans()) else None
@@ -126,11 +132,12 @@ def test_batch_norm(machine, dtype, tally):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_group_norm(machine, dtype, tally):
+def test_group_norm(machine, monkeypatch, dtype, tally):
     before = machine.launch.counts.copy()
 
     @given(st.data())
     def any_group_norm(data):
+        monkeypatch.setattr(norms, "BLOCKS", data.draw(BLOCKS))
         shape, groups = data.draw(st.sampled_from(GROUPED))
         d = Drawn(data, shape, shape[1], dtype)
         g = d.image()
@@ -153,11 +160,12 @@ def test_group_norm(machine, dtype, tally):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_layer_norm(machine, dtype, tally):
+def test_layer_norm(machine, monkeypatch, dtype, tally):
     before = machine.launch.counts.copy()
 
     @given(st.data())
     def any_layer_norm(data):
+        monkeypatch.setattr(norms, "BLOCKS", data.draw(BLOCKS))
         shape, k = data.draw(st.sampled_from(ROWS))
         axis = tuple(range(len(shape) - k, len(shape)))
         d = Drawn(data, shape, shape[-k:], dtype)
