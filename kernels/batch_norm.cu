@@ -28,15 +28,15 @@
 //           The third step walks its part from the end: what the first has read last is still in a cache.
 // COST      Bytes are all that counts: a dozen flop an element each. In passes over memory, each N C P elements:
 //             forward     2 read, 1 written; a residual 1 more read; evaluation 1 read, 1 written
-//             backward    4 read, 1 written. With ReLU 5.1 read, 1.1 written: y is read once, and its sign kept in one
+//             backward    4 read, 1 written; with ReLU 5.1 read, 1.1 written: y is read once, and its sign kept in one
 //                         bit. With ReLU and a residual 5 read, 2 written: h is dres, read again in place of g and y.
 //                         Evaluation: one pass, 2 read and 1 written; y and dres 1 more each.
 //           float16, 512 x 64 x 32 x 32: 201 MB forward, 411 MB back with ReLU.
 // EDGES     Any C, N, P; 16 bytes are read in one piece where the channels (LAST=0: pixels) are a multiple of V, else
 //           number by number. Large means cost no digits (moments.cuh). What threads and blocks find is put together
 //           always in the same order, by the formula of Chan: sums do not depend on the GPU.
-// MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where an activation is larger than the cache,
-//           limited by the launches of 2. (some 3 us) below a few MB.
+// MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where an activation is larger than the cache;
+//           below a few MB what counts is three launches, some 3 us each.
 // SOURCE    T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", 1983; S. Ioffe, C. Szegedy,
 //           "Batch Normalization", 2015; Y. Wu, K. He, "Group Normalization", 2018.
 // SPEC      Norms.batch_norm, batch_norm_eval, group_norm and their _back (tinygrad_fast/backend/norms.py).
@@ -50,8 +50,8 @@ struct Shape {
   int columns, shared;  // in all; neighbours with the same mean
 };
 
-const int SLOTS = LAST ? V : 1;                // columns of a thread
-const int FOUND = LAST ? 8 * 32 * V : 8;       // what a block of 256 threads finds before it is put together
+const int SLOTS = LAST ? V : 1;           // columns of a thread
+const int FOUND = LAST ? 8 * 32 * V : 8;  // what the warps of a block find before it is put together
 
 // What a thread is responsible for: units from `first` on, `by` apart, of the block's from `begin` to `end`.
 struct Share {
@@ -163,8 +163,8 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
 }
 
 extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
-    const T* __restrict__ x, const A* __restrict__ parts, A* __restrict__ mean, A* __restrict__ var, int count,
-    Shape shape) {  // count of parts
+    const T* __restrict__ x, const A* __restrict__ parts, A* __restrict__ mean, A* __restrict__ var,
+    int count, Shape shape) {  // count of parts
   int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
   if (i >= shape.columns / shape.shared) return;
   Moments s = {};
