@@ -90,7 +90,7 @@ class CPU(Composed):
         if d is not g and type(d) is np.ndarray and d.base is None and type(g) is not tuple:
             return d  # the usual case: nothing but the pullback has made this memory
         gs = g if type(g) is tuple else (g,)
-        shared = any(v is not None and np.may_share_memory(d, v) for v in gs)
+        shared = any(isinstance(v, np.ndarray) and np.may_share_memory(d, v) for v in gs)
         d = np.asarray(d)
         return d if d.flags.writeable and not shared else self.copy(d)
 

@@ -90,7 +90,7 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms):
     def own(self, d, g):
         """As CPU's. CuPy writes to an expanded array without complaint, so strides must tell."""
         gs = g if type(g) is tuple else (g,)
-        if _expanded(d) or any(v is not None and self.np.may_share_memory(d, v) for v in gs):
+        if _expanded(d) or any(isinstance(v, self.array) and self.np.may_share_memory(d, v) for v in gs):
             return self.copy(d)
         return d
 

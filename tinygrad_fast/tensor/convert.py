@@ -78,6 +78,7 @@ def moved(x: Core, xp: Any) -> Tensor:
     home = x.xp
     t = wrap(xp.asarray(home.to_numpy(x.data)), xp, [0])
     if x.node is not None and mode.record:
-        edge = x.node, lambda g: home.asarray(xp.to_numpy(g))
-        t.node = Node("to", [edge], [x.version], t.shape, t.dtype)
+        node = x.node
+        edges = [(node, lambda g: home.asarray(xp.to_numpy(g)))]
+        t.node = Node("to", xp, edges, [x.version], t.shape, t.dtype, lambda: [(node, lambda g: moved(g, home))])
     return t
