@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import autograd as autograd, cpu as cpu, dtypes as dtypes, rng as rng
+from . import autograd as autograd, cpu as cpu, cuda as cuda, dtypes as dtypes, rng as rng
 from .autograd import enable_grad as enable_grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad
-from .backend import Device as device
+from .backend import (
+    Device as device,
+    get_default_device as get_default_device,
+    set_default_device as set_default_device,
+)
 from .backend.fast_cpu.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .backend.precision import (
     get_float32_matmul_precision as get_float32_matmul_precision,

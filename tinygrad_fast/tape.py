@@ -4,7 +4,8 @@ A `Node` is one recorded op: its parents, and one pullback for each of them. A `
 that a person made and wants the gradient of. `walk` visits nodes newest first and hands each gradient to the parents.
 
 Knows nothing of arrays but `.shape` and `.dtype`: adding two gradients is a backend's (`xp.add`), of the machine that
-the node's tensor lies on, so that a graph may pass through several. Knows nothing of Tensor: `tensor/core.py` makes the nodes, `autograd.py` is what users call.
+the node's tensor lies on, so that a graph may pass through several. Knows nothing of Tensor: `tensor/core.py` makes
+the nodes, `autograd.py` is what users call.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ BROKEN = SimpleNamespace(cuda=SimpleNamespace(is_available=broken))
 )
 def test_no_gpu_disturbs_nobody(forgotten, cupy, says):
     with mock.patch.dict(sys.modules, {"cupy": cupy}):
-        assert not cuda.is_available()
+        assert not tf.cuda.is_available() and tf.cuda.device_count() == tf.cuda.memory_allocated() == 0
         with pytest.raises(RuntimeError, match=f'device "cuda": {says}.*doctor.*emulated'):
             tf.ones(2).to("cuda")
     assert (tf.ones(2) + 1).tolist() == [2, 2]

@@ -81,7 +81,7 @@ def test_syncwarp():
 def test_atomics():
     x = np.random.default_rng(0).integers(0, 10, 1000).astype(np.int32)
     y, most = np.zeros(10, np.int32), np.zeros(1, np.int32)
-    run("counts", (8,), (128,), check=False, x=x, y=y, most=most, n=1000)
+    run("counts", (8,), (128,), x=x, y_=y, most_=most, n=1000)
     np.testing.assert_array_equal(y, np.bincount(x))
     assert most == x.max()
 

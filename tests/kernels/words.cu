@@ -66,11 +66,11 @@ extern "C" __global__ void neighbours(int* y) {  // __syncwarp puts accesses of 
   y[threadIdx.x] = held[threadIdx.x / 32 * 32 + (threadIdx.x + 31) % 32];
 }
 
-extern "C" __global__ void counts(const int* x, int* y, int* most, int n) {  // threads of all blocks on one element
+extern "C" __global__ void counts(const int* x, int* y_, int* most_, int n) {  // threads of all blocks on one element
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) {
-    atomicAdd(&y[x[i]], 1);
-    atomicMax(most, x[i]);
+    atomicAdd(&y_[x[i]], 1);
+    atomicMax(most_, x[i]);
   }
 }
 

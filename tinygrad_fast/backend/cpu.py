@@ -257,6 +257,19 @@ class CPU(Composed):
         np.add.at(d, tuple(grid), g)
         return d
 
+    def check_indices(self, index, places):
+        """As int64, counted from 0 (what is ignored as it is). Raises IndexError for one that is outside"""
+        low = 0
+        if index.size:
+            low, high = int(index.min()), int(index.max())
+            if low < places.low or high >= places.n:
+                bad = index[(index < places.low) | (index >= places.n)]
+                bad = bad if places.ignored is None else bad[bad != places.ignored]
+                if bad.size:
+                    raise places.error(int(bad[0]))
+        index = index.astype(np.int64, copy=False)
+        return np.where(index < 0, index + places.n, index) if places.low and low < 0 else index
+
     def one_hot(self, index, n, dtype):
         """A new last axis of n: 1 at the index, else 0"""
         return np.equal(index[..., None], np.arange(n), order="C").astype(dtype)  # the new axis is the fastest

@@ -19,7 +19,7 @@ from . import special
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
-from .launchers import Convolutions, Losses, Norms, Products, Updates
+from .launchers import Checks, Convolutions, Losses, Norms, Products, Updates
 from .launchers.tiles import Hardware
 from .wide import wide
 
@@ -37,9 +37,33 @@ def why_not() -> str:
         return f"CuPy does not work ({type(e).__name__}: {e})"
 
 
-def is_available() -> bool:
-    """True where a GPU can be used: `device="cuda"`."""
-    return not why_not()
+def need() -> Any:
+    """CuPy, or RuntimeError with what to do."""
+    if reason := why_not():
+        raise RuntimeError(
+            f'device "cuda": {reason}. Run "python -m tinygrad_fast doctor", which says what to do; '
+            'device="emulated" runs the same kernels without a GPU'
+        )
+    import cupy
+
+    return cupy
+
+
+def index_of(name: str) -> int:
+    """The number of the GPU that a device name means: "cuda" is CuPy's current one."""
+    cuda, number = need().cuda, name.partition(":")[2]
+    if name == "cuda":
+        return int(cuda.runtime.getDevice())
+    count = cuda.runtime.getDeviceCount()
+    if not number.isdecimal() or int(number) >= count:
+        there = "is one GPU, cuda:0" if count == 1 else f"are {count} GPUs, cuda:0 to cuda:{count - 1}"
+        raise RuntimeError(f"device {name!r}: there {there}")
+    return int(number)
+
+
+def on(index: int) -> Any:
+    """The machine of one GPU; see `OneOfMany` for computers with several."""
+    return CUDA() if need().cuda.runtime.getDeviceCount() == 1 else OneOfMany(index)
 
 
 def _by_cpu(name: str) -> Callable:
@@ -54,18 +78,14 @@ def _by_cpu(name: str) -> Callable:
     return run
 
 
-class CUDA(Products, Convolutions, Losses, Updates, Norms):
+class CUDA(Products, Convolutions, Losses, Updates, Norms, Checks):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"
 
     def __init__(self) -> None:
-        if reason := why_not():
-            raise RuntimeError(
-                f'device "cuda": {reason}. Run "python -m tinygrad_fast doctor", which says what to do; '
-                'device="emulated" runs the same kernels without a GPU'
-            )
-        import cupy
+        super().__init__()
+        cupy = need()
         from cupyx.scipy.special import erf
 
         self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
@@ -79,7 +99,9 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms):
         return self.np.asarray(a, dtype)
 
     def to_numpy(self, a):
-        return self.np.asnumpy(a)
+        near = self.np.asnumpy(a)
+        self._tell()
+        return near
 
     def address(self, a):
         return a.data.ptr
@@ -117,6 +139,31 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms):
     gather_back, uniform = map(_by_cpu, ("gather_back", "uniform"))
 
 
+class OneOfMany:
+    """One GPU among several: a `CUDA`, each function of which runs with its GPU as CuPy's current one.
+
+    Copies, allocations and launches go to the current device, whatever arrays they are given. Entering it takes about a
+    microsecond, which a computer with a single GPU never pays.
+    """
+
+    def __init__(self, index: int):
+        self.device = need().cuda.Device(index)
+        with self.device:
+            self._machine = CUDA()
+        self._machine.name = f"cuda:{index}"
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._machine, name)
+        if not callable(found) or name in ("array", "launch"):
+            return found
+
+        def run(*arrays: Any, **static: Any) -> Any:
+            with self.device:
+                return found(*arrays, **static)
+
+        return run
+
+
 def _expanded(x: Any) -> bool:
     """True if several elements of x share a place in memory."""
     return any(n > 1 and s == 0 for n, s in zip(x.shape, x.strides))
@@ -131,6 +178,7 @@ class Emulated(CUDA):
     name = "emulated"
 
     def __init__(self, check: bool = False) -> None:
+        Checks.__init__(self)
         self.np, self.array, self.launch = np, np.ndarray, Launcher(Emulator(check))
         self._erf = special.erf
         self.hardware = Hardware(90, 132)  # of an H100
@@ -140,7 +188,9 @@ class Emulated(CUDA):
         return np.array(a, dtype)
 
     def to_numpy(self, a):
-        return np.array(a)
+        near = np.array(a)
+        self._tell()
+        return near
 
     def address(self, a):
         return a.ctypes.data

@@ -51,6 +51,11 @@ class Parameter:
         return self.type.removeprefix("Arrays<").startswith("const ")
 
     @property
+    def writes_only(self) -> bool:
+        """What it holds when the kernel starts means nothing; changed in place are those whose name ends in _."""
+        return not self.reads_only and not self.name.endswith("_")
+
+    @property
     def target(self) -> str:
         """What a pointer, or each of a list of them, points to."""
         return self.type.removeprefix("Arrays<").removeprefix("const ").rstrip("*>").strip()

@@ -63,8 +63,8 @@ class Emulator:
     """A machine for `launch.py`. `check=True` watches every access to memory, some ten times slower.
 
     It then reports accesses outside an array, reads of what nobody wrote, and races, with kernel, block, thread and
-    line; an array that a kernel may write (`T* y`) counts as unwritten when it starts, unless the kernel's name ends in
-    `_`: it works in place. Barriers that not all threads reach, and warps that do not meet, are reported always.
+    line; an array that a kernel may write (`T* y`) counts as unwritten when it starts, unless its name, or the kernel's,
+    ends in `_`: changed in place. Barriers that not all threads reach, and warps that do not meet, are reported always.
     """
 
     array = np.ndarray
@@ -105,7 +105,7 @@ class Emulator:
         memory, marks = np.full(size, 0xFF, np.uint8), np.zeros(size, np.uint8)
         for span in spans:
             span.copied(memory)[...] = span.array
-            span.marked(marks)[...] = 2 if span.parameter.reads_only or kernel.endswith("_") else 1
+            span.marked(marks)[...] = 1 if span.parameter.writes_only and not kernel.endswith("_") else 2
         moved = {id(span.array): span.copied(memory).ctypes.data for span in spans}
         library.watch(memory.ctypes.data, size, marks.ctypes.data)
         try:

@@ -202,6 +202,7 @@ void emulator_watch(unsigned char* memory, long long bytes, unsigned char* marks
 #define CODE __builtin_return_address(0)
 void emulator_atomic(void* p, int bytes) { check(p, bytes, true, true, CODE); }
 void emulator_read(const void* p, int bytes) { check(p, bytes, false, false, CODE); }
+void emulator_move(void* to, const void* from, int bytes) { memcpy(to, from, bytes); }
 
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}

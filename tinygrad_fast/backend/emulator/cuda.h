@@ -81,9 +81,11 @@ inline int __all_sync(unsigned mask, int yes, FROM) { return __ballot_sync(mask,
 // Atomic operations: one thread runs at a time, so each is an ordinary one. They return what was there.
 // Inlined, so that a report finds the line in the kernel.
 template <class V, class F> __forceinline__ V emulator_change(V* p, F f) {
+  V old, now;
   emulator_atomic(p, sizeof(V));
-  V old = *p;
-  *p = f(old);
+  emulator_move(&old, p, sizeof(V));
+  now = f(old);
+  emulator_move(p, &now, sizeof(V));
   return old;
 }
 template <class V> using Same = typename std::common_type<V>::type;

@@ -54,6 +54,7 @@ void emulator_read(const void* p, int size);  // before a read that the compiler
 void emulator_copy(void* to, const void* from, int size, bool inside, Where);  // cp.async, its groups, and their end
 void emulator_commit();
 void emulator_wait(int groups);
+void emulator_move(void* to, const void* from, int size);  // the memory of one: in no unit that is watched
 void emulator_launch(void (*kernel)(void*), void* arguments, dim3 grid, dim3 block, int shared);
 }
 

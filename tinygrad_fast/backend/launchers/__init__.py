@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .checks import Checks as Checks
 from .convolutions import Convolutions as Convolutions
 from .losses import Losses as Losses
 from .norms import Norms as Norms
