@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from . import special
+from . import special, windows
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
 from .launchers import Checks, Convolutions, Losses, Norms, Products, Updates
 from .launchers.tiles import Hardware
+from .transfer import Transfer
 from .wide import wide
 
 
@@ -82,6 +83,7 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Checks):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"
+    transfer: Transfer | None = None  # copies beside the kernels; None: there is but one thing at a time
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +91,7 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Checks):
         from cupyx.scipy.special import erf
 
         self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
+        self.transfer = Transfer(cupy, cupy.cuda.Device())
         self._erf = erf
         about = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
         self.hardware = Hardware(10 * about["major"] + about["minor"], about["multiProcessorCount"])
@@ -96,7 +99,11 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Checks):
     # In and out
 
     def asarray(self, a, dtype=None):
-        return self.np.asarray(a, dtype)
+        """CuPy keeps the memory order of what it copies only where that is C or Fortran's"""
+        if not isinstance(a, np.ndarray) or a.flags.c_contiguous or a.flags.f_contiguous:
+            return self.np.asarray(a, dtype)
+        order = windows.memory_order(a)
+        return self.np.asarray(a.transpose(order), dtype).transpose(np.argsort(order).tolist())
 
     def to_numpy(self, a):
         near = self.np.asnumpy(a)
