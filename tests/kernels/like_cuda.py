@@ -1,15 +1,16 @@
 """What stands behind the stand-in for CuPy: devices, streams, events, memory. Strict where a GPU would be silent.
 
-Kernels run at once, on the null stream. A copy on another stream runs when somebody waits for it and not before, so that
-whoever reads too early, or reuses page-locked memory too soon, gets other numbers. What no number can show is checked:
-an array lies on a device and is touched on no other, and a copy into memory that kernels may still read must have been
-made to wait for them.
+Kernels run at once, on the null stream. A copy on another stream runs when somebody waits for it and not before: who
+reads too early, or reuses page-locked memory too soon, gets other numbers. What no number can show is checked: an array
+lies on a device and is touched on no other, and a copy into memory that kernels may still read must have been made to
+wait for them.
 """
 
 import threading
 import weakref
 from collections import Counter, defaultdict, deque
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class Event:
 
 
 class Stream:
-    all = weakref.WeakSet()
+    all: ClassVar = weakref.WeakSet()
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         assert null or non_blocking, "a stream that waits for the null stream, and it for the stream, overlaps nothing"

@@ -203,7 +203,7 @@ class RawModule:
 cuda = SimpleNamespace(
     is_available=lambda: True,
     compiler=SimpleNamespace(CompileException=CompileException),
-    nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
+    nvrtc=SimpleNamespace(getVersion=lambda: (13, 0), getSupportedArchs=lambda: (75, 80, 90, 100, 120)),
     runtime=like_cuda.runtime,
     **{name: getattr(like_cuda, name) for name in ("Device", "Stream", "Event", "MemoryHook", "get_current_stream")},
 )

@@ -17,7 +17,7 @@ from tinygrad_fast.backend.launch import KernelError
 from tinygrad_fast.testing import strategies as some
 from tinygrad_fast.testing.backends import HELPERS, backends
 
-from . import like_cupy
+from . import like_cuda, like_cupy
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_doctor_finds_all_well(forgotten, one_cupy):
     names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
     well, said = examined(**dict.fromkeys(names, like_cupy))
     assert well and said.count("ok  ") == 9 and "matmul compiled, run, right to" in said
-    assert "H100 (sm_90, 80 GiB)" in said
+    assert "cuda:0 H100 (sm_90, 80 GiB)" in said
 
 
 def changed(**runtime):
@@ -147,6 +147,11 @@ def fails(*_):
 
 RUNTIME = like_cupy.cuda.runtime
 OLD = {"name": b"GTX 1080", "major": 6, "minor": 1, "totalGlobalMem": 8 << 30}
+NEW = {"name": b"Rubin", "major": 14, "minor": 0, "totalGlobalMem": 288 << 30}
+
+
+def mixed(i):
+    return OLD if i else like_cuda.GPU
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,10 @@ OLD = {"name": b"GTX 1080", "major": 6, "minor": 1, "totalGlobalMem": 8 << 30}
         (changed(driverGetVersion=fails), "does not answer", "nvidia-smi"),
         (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", "tinygrad_fast[cuda12]"),
         (changed(getDeviceCount=fails), "no device answers: cudaErrorNoDevice", "nvidia-smi -L"),
-        (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "CUDA_VISIBLE_DEVICES"),
+        (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "--query-gpu=name,compute"),
+        (changed(getDeviceCount=lambda: 2, getDeviceProperties=mixed), "GTX 1080", "export CUDA_VISIBLE_DEVICES=0"),
+        (changed(runtimeGetVersion=fails), "runtime: RuntimeError: cudaErrorNoDevice", "pip install --force-reinstall"),
+        (SimpleNamespace(__version__="13.6"), "CuPy must be 14 or newer; this is 13.6", "-U 'cupy-cuda13x[ctk]'"),
     ],
 )
 def test_doctor_names_the_first_fault_and_a_command(forgotten, one_cupy, cupy, says, command):
@@ -166,9 +174,22 @@ def test_doctor_names_the_first_fault_and_a_command(forgotten, one_cupy, cupy, s
     assert command in said.splitlines()[-2] and said.splitlines()[-2].lstrip().startswith("run: ")
 
 
-@pytest.mark.parametrize(
-    "found, command", [([], "pip install"), (["cupy", "cupy-cuda12x"], "pip uninstall -y cupy-cuda12x")]
-)
+def test_doctor_says_what_is_newer_than_the_toolkit(forgotten, one_cupy):
+    _, said = examined(cupy=changed(getDeviceProperties=lambda i: NEW))
+    assert "cuda:0 Rubin (sm_140, 288 GiB), newer than this CUDA knows: the driver translates" in said
+    assert "what is compiled for sm_120" in said
+
+
+def test_doctor_knows_cupy_from_its_friends(monkeypatch):
+    names = ["cupy-cuda13x", "cupy_xarray", "numpy", "cupyx-like"]
+    monkeypatch.setattr(doctor.metadata, "distributions", lambda: [SimpleNamespace(name=name) for name in names])
+    assert doctor._installed() == ["cupy-cuda13x"]
+
+
+TWO = "pip uninstall -y cupy cupy-cuda12x && pip install 'tinygrad_fast[cuda12]'"
+
+
+@pytest.mark.parametrize("found, command", [([], "pip install"), (["cupy", "cupy-cuda12x"], TWO)])
 def test_doctor_wants_one_cupy(forgotten, monkeypatch, found, command):
     monkeypatch.setattr(doctor, "_installed", lambda: found)
     well, said = examined()

@@ -90,10 +90,9 @@ class DataLoader:
         self.after_batch = Pipeline(after_batch, kinds, split_idx)
         self.collate_fn = collate_fn
         self.cache = Cache(2**30 if cache is True else int(cache))
-        self._options: dict[str, Any] = dict(
-            num_workers=num_workers, collate_fn=collate_fn, seed=seed, pin_memory=pin_memory
-        )
-        self._options |= dict(kinds=kinds, after_item=after_item, before_batch=before_batch, after_batch=after_batch)
+        self._options: dict[str, Any] = dict(num_workers=num_workers, collate_fn=collate_fn, seed=seed, kinds=kinds)
+        self._options |= dict(after_item=after_item, before_batch=before_batch, after_batch=after_batch)
+        self._options["pin_memory"] = pin_memory
         if self.n:
             self._setup()
 

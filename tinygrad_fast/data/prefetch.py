@@ -26,7 +26,7 @@ def prefetched(batches: Iterable, xp: Any) -> Iterator:
     for batch in batches:
         near: list[np.ndarray] = []
         _each(near.append, batch)
-        after = batch, *xp.transfer.send(near)
+        after = batch, xp.transfer.send(near)
         if before:
             yield _arrived(*before, xp)
         before = after
@@ -34,7 +34,8 @@ def prefetched(batches: Iterable, xp: Any) -> Iterator:
         yield _arrived(*before, xp)
 
 
-def _arrived(batch: Any, there: list, event: Any, xp: Any) -> Any:
+def _arrived(batch: Any, sent: Any, xp: Any) -> Any:
+    there, event = sent
     xp.transfer.arrive(event)
     arrays = iter(there)
     return _each(lambda _: wrap(next(arrays), xp, [0]), batch)
