@@ -151,8 +151,8 @@ class DataLoader:
         return xp if getattr(xp, "transfer", None) else None
 
     def _built(self, batches: list[np.ndarray], key: np.ndarray, gpu: Any) -> Iterator:
-        """The batches up to arrays, pinned for a GPU, in order; built ahead by threads that end when the consumer
-        stops."""
+        """The batches up to arrays, pinned if a GPU wants them; built ahead, in order, by threads that end when the
+        consumer stops."""
         stop = threading.Event()
 
         def build(indices: np.ndarray, b: int) -> Any:
