@@ -38,10 +38,15 @@ def gpus(monkeypatch, request):
 
 def test_a_name_means_one_gpu(gpus):
     x = tf.tensor([1.0, 2.0])
-    near, far = x.cuda(), x.to("cuda:1")
+    near, far = x.cuda(), x.cuda(1)
     assert near.device == "cuda:0" and near.device.type == "cuda" and near.device.index == 0
     assert far.device == "cuda:1" and "device='cuda:1'" in repr(far)
-    assert near.to("cuda:0") is near and x.to("cuda").xp is near.xp and near.to(far).device == "cuda:1"
+    assert (
+        x.cuda("cuda:1").xp is x.to("cuda:1").xp is far.xp
+        and near.to("cuda:0") is near
+        and x.to("cuda").xp is near.xp
+        and near.to(far).device == "cuda:1"
+    )
     with pytest.raises(RuntimeError, match=r"add: all tensors must be on one device; got cuda:0 and cuda:1. Move one"):
         near + far
     assert (near + far.to("cuda")).tolist() == (near.to("cuda:1") + far).cpu().tolist() == [2, 4]

@@ -2,7 +2,7 @@
 
 A copy runs beside a step's kernels if three things hold: the host's memory is page-locked, so that the GPU reads it by
 itself; the copy has a stream of its own; and nobody waits for it but the kernels that read what it brings. What must
-then be kept in order by hand, the comments of `send` and `arrive` say. Who uses it: `data/loader.py`.
+then be kept in order by hand, `send` and `arrive` say. Who uses it: `data/prefetch.py`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Transfer:
             self._under_way.popleft()  # from here on the page-locked memory may be used again
         with self.device:
             # The pool gives this stream memory that earlier batches have left. Kernels that read them may still run
-            self.stream.wait_event(self._at_work().record())
+            self.stream.wait_event(self._mark(self._at_work()))
             with self.stream:
                 there = [self._sent(a) for a in arrays]
-            event = self.stream.record()
+            event = self._mark(self.stream)
         self._under_way.append((event, list(arrays)))
         return there, event
 
@@ -58,6 +58,10 @@ class Transfer:
         """Kernels started from now on run when the copies have ended. Nothing waits on the host."""
         with self.device:
             self._at_work().wait_event(event)
+
+    def _mark(self, stream: Any) -> Any:
+        """An event that has come to pass when all that was asked of the stream until now is done."""
+        return stream.record(self.cupy.cuda.Event(disable_timing=True))
 
     def _at_work(self) -> Any:
         """The stream of the kernels."""

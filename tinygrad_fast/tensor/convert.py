@@ -24,7 +24,8 @@ class Convert(Gradients):
     ) -> Tensor:
         """In another dtype, on another device, or like another tensor: to("cuda"), to(tf.float16), to(other).
 
-        The tensor itself where nothing changes, unless `copy`. `non_blocking` is taken and not needed.
+        The tensor itself where nothing changes, unless `copy`. `non_blocking` is taken and not needed: a copy to a GPU
+        makes nobody wait, one to the CPU always does.
         """
         for a in args:
             if isinstance(a, Core):
@@ -65,8 +66,9 @@ class Convert(Gradients):
     def cpu(self) -> Tensor:
         return self.to(device="cpu")
 
-    def cuda(self) -> Tensor:
-        return self.to(device="cuda")
+    def cuda(self, device: Any = None) -> Tensor:
+        """On a GPU: the current one, or that of this number or name."""
+        return self.to(device="cuda" if device is None else f"cuda:{device}" if type(device) is int else device)
 
     def contiguous(self) -> Self:
         """Itself: memory order is never part of the meaning here."""
