@@ -10,7 +10,7 @@ import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, optim
 from tinygrad_fast.backend import cuda
-from tinygrad_fast.data import DataLoaders, TensorDataset
+from tinygrad_fast.data import DataLoader, DataLoaders, TensorDataset
 from tinygrad_fast.learner import Learner
 
 from . import like_cuda, like_cupy
@@ -41,12 +41,8 @@ def test_a_name_means_one_gpu(gpus):
     near, far = x.cuda(), x.cuda(1)
     assert near.device == "cuda:0" and near.device.type == "cuda" and near.device.index == 0
     assert far.device == "cuda:1" and "device='cuda:1'" in repr(far)
-    assert (
-        x.cuda("cuda:1").xp is x.to("cuda:1").xp is far.xp
-        and near.to("cuda:0") is near
-        and x.to("cuda").xp is near.xp
-        and near.to(far).device == "cuda:1"
-    )
+    assert near.to("cuda:0") is near and x.to("cuda").xp is near.xp and near.to(far).device == "cuda:1"
+    assert x.cuda("cuda:1").xp is x.to("cuda:1").xp is far.xp
     with pytest.raises(RuntimeError, match=r"add: all tensors must be on one device; got cuda:0 and cuda:1. Move one"):
         near + far
     assert (near + far.to("cuda")).tolist() == (near.to("cuda:1") + far).cpu().tolist() == [2, 4]
@@ -194,3 +190,13 @@ def test_a_learner_goes_there(default):
     with learn.no_bar():
         learn.fit(1)
     assert model.weight.device == "emulated" and learn.recorder.losses
+
+
+def test_a_model_goes_where_its_batches_go(gpus):
+    data = TensorDataset(np.ones((16, 4), np.float32), np.zeros(16, np.int64))
+    model = tf.nn.Linear(4, 2)
+    dls = DataLoaders(DataLoader(data, 8, device="cuda:1"), DataLoader(data, 8, device="cuda:1"))
+    learn = Learner(dls, model, F.cross_entropy)
+    with learn.no_bar():
+        learn.fit(1)
+    assert model.weight.device == "cuda:1"

@@ -22,7 +22,7 @@ class DataLoaders:
             raise ValueError("DataLoaders: give a training and a validation DataLoader")
         self.loaders, self.path, self.device = list(loaders), Path(path), device
         if device is None:
-            self.device = loaders[0].device
+            self.device = getattr(loaders[0], "device", None)
         else:
             self.to(device)
 
