@@ -1,5 +1,6 @@
 """Several GPUs, what `tf.cuda` says of them, the default device: on the stand-in for CuPy, made to have two."""
 
+import functools
 import sys
 from unittest import mock
 
@@ -200,3 +201,28 @@ def test_a_model_goes_where_its_batches_go(gpus):
     with learn.no_bar():
         learn.fit(1)
     assert model.weight.device == "cuda:1"
+
+
+WORDS = {  # of CuPy, that the framework uses
+    "cuda.Device": "id use synchronize __enter__ __exit__",
+    "cuda.Stream": "record wait_event __enter__ __exit__",
+    "cuda.Event": "done",
+    "cuda.MemoryHook": "malloc_postprocess free_postprocess __enter__ __exit__",
+    "cuda.MemoryPool": "used_bytes total_bytes free_bytes free_all_blocks",
+    "cuda.PinnedMemoryPool": "free_all_blocks",
+    "cuda.runtime": "driverGetVersion runtimeGetVersion getDeviceCount getDevice getDeviceProperties memGetInfo",
+    "cuda.nvrtc": "getVersion getSupportedArchs",
+    "cuda": "is_available get_current_stream",
+    "ndarray": "set tolist",
+}
+
+
+@pytest.mark.skipif(not like_cupy.real, reason="CuPy is not installed; its import needs no GPU")
+def test_the_stand_in_has_no_words_of_its_own():
+    import cupyx
+
+    for place, words in WORDS.items():
+        found = functools.reduce(getattr, place.split("."), like_cupy.real)
+        assert not [word for word in words.split() if not hasattr(found, word)], place
+    pools = like_cupy.real.get_default_memory_pool(), like_cupy.real.get_default_pinned_memory_pool()
+    assert [type(pool).__name__ for pool in pools] == ["MemoryPool", "PinnedMemoryPool"] and cupyx.empty_pinned
