@@ -91,7 +91,7 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Checks):
         from cupyx.scipy.special import erf
 
         self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
-        self.transfer = Transfer(cupy, cupy.cuda.Device())
+        self.transfer = Transfer(cupy)
         self._erf = erf
         about = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
         self.hardware = Hardware(10 * about["major"] + about["minor"], about["multiProcessorCount"])
@@ -154,8 +154,8 @@ class OneOfMany:
     """
 
     def __init__(self, index: int):
-        self.device = need().cuda.Device(index)
-        with self.device:
+        self._device, self._index = need().cuda.Device, index
+        with self._device(index):
             self._machine = CUDA()
         self._machine.name = f"cuda:{index}"
 
@@ -165,7 +165,7 @@ class OneOfMany:
             return found
 
         def run(*arrays: Any, **static: Any) -> Any:
-            with self.device:
+            with self._device(self._index):  # one for each use: it keeps the device before, and threads share this
                 return found(*arrays, **static)
 
         return run

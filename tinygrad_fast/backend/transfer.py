@@ -17,12 +17,11 @@ from . import windows
 
 
 class Transfer:
-    """Copies to one GPU on a stream of their own."""
+    """Copies to one GPU, the current one when this is made, on a stream of their own."""
 
-    def __init__(self, cupy: Any, device: Any):
-        self.cupy, self.device = cupy, device
-        with device:
-            self.stream = cupy.cuda.Stream(non_blocking=True)
+    def __init__(self, cupy: Any):
+        self.cupy, self.index = cupy, cupy.cuda.runtime.getDevice()
+        self.stream = cupy.cuda.Stream(non_blocking=True)
         self._under_way: deque[tuple[Any, list[np.ndarray]]] = deque()  # copies, and the host's memory they read
 
     def pinned(self, a: np.ndarray) -> np.ndarray:
@@ -38,7 +37,7 @@ class Transfer:
         """Start to copy pinned arrays; returns their places on the GPU, not yet to be read, and what `arrive` takes."""
         while self._under_way and self._under_way[0][0].done:
             self._under_way.popleft()  # from here on the page-locked memory may be used again
-        with self.device:
+        with self.cupy.cuda.Device(self.index):
             # The pool gives this stream memory that earlier batches have left. Kernels that read them may still run
             self.stream.wait_event(self._mark(self._at_work()))
             with self.stream:
@@ -56,7 +55,7 @@ class Transfer:
 
     def arrive(self, event: Any) -> None:
         """Kernels started from now on run when the copies have ended. Nothing waits on the host."""
-        with self.device:
+        with self.cupy.cuda.Device(self.index):
             self._at_work().wait_event(event)
 
     def _mark(self, stream: Any) -> Any:
