@@ -141,9 +141,8 @@ def embedding(
 ) -> Tensor:
     """weight[input]: rows of weight (rows, D) at integers of any shape -> (*input.shape, D).
 
-    Row `padding_idx` receives no gradient. Raises IndexError for an index outside 0..rows - 1 (on a GPU
-    when a value is next read: see docs/devices.md).
-    `max_norm`, `scale_grad_by_freq` and `sparse` are not offered.
+    Row `padding_idx` receives no gradient. Raises IndexError for an index outside 0..rows - 1 (on a GPU when a value is
+    next read: see docs/devices.md). `max_norm`, `scale_grad_by_freq` and `sparse` are not offered.
     """
     if max_norm is not None or scale_grad_by_freq or sparse:
         raise ValueError("embedding: max_norm, scale_grad_by_freq and sparse are not offered; leave them out")
