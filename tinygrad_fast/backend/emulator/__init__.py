@@ -63,8 +63,8 @@ class Emulator:
     """A machine for `launch.py`. `check=True` watches every access to memory, some ten times slower.
 
     It then reports accesses outside an array, reads of what nobody wrote, and races, with kernel, block, thread and
-    line; an array that a kernel may write (`T* y`) counts as unwritten when it starts, unless its name, or the kernel's,
-    ends in `_`: changed in place. Barriers that not all threads reach, and warps that do not meet, are reported always.
+    line. An array that a kernel may write (`T* y`) counts as unwritten when it starts, unless its name or the kernel's
+    ends in `_`, changed in place. Barriers that not all threads reach, and warps that do not meet, are reported always.
     """
 
     array = np.ndarray
