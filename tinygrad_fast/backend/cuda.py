@@ -19,7 +19,7 @@ from . import special, windows
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
-from .launchers import Checks, Convolutions, Losses, Norms, Products, Updates
+from .launchers import Checks, Convolutions, Losses, Norms, Products, Reductions, Updates
 from .launchers.tiles import Hardware
 from .transfer import Transfer
 from .wide import wide
@@ -79,7 +79,7 @@ def _by_cpu(name: str) -> Callable:
     return run
 
 
-class CUDA(Products, Convolutions, Losses, Updates, Norms, Checks):
+class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Checks):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"

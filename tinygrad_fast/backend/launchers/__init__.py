@@ -7,4 +7,5 @@ from .convolutions import Convolutions as Convolutions
 from .losses import Losses as Losses
 from .norms import Norms as Norms
 from .products import Products as Products
+from .reductions import Reductions as Reductions
 from .updates import Updates as Updates
