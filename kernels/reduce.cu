@@ -35,9 +35,9 @@ struct Plan {
   int lanes, columns;  // as in lanes.cuh
 };
 
-__device__ __forceinline__ i64 place(const Axes& axes, u32 i) {
+__device__ __forceinline__ i64 place(const Axes& axes, u32 i, int last = 3) {
   i64 at = 0;
-  for (int d = 3; i; d--) {
+  for (int d = last; i; d--) {
     u32 n = axes.n[d];
     at += i % n * axes.s[d];
     i /= n;
@@ -45,7 +45,7 @@ __device__ __forceinline__ i64 place(const Axes& axes, u32 i) {
   return at;
 }
 
-// Reads x[r] along the reduced axes, for growing r: a division only at the end of a row of the fastest.
+// Reads x[r] along the reduced axes, for growing r: divisions only at the end of a row, of the fastest of them.
 struct Along {
   const T* x;
   const Axes& axes;
@@ -54,8 +54,9 @@ struct Along {
 
   __device__ __forceinline__ Along(const T* x, const Axes& axes, u32 r) : x(x), axes(axes), n(axes.n[3]) { enter(r); }
   __device__ __forceinline__ void enter(u32 r) {
-    first = r - r % n;
-    at = place(axes, first);
+    u32 row = r / n;
+    first = row * n;
+    at = place(axes, row, 2);
   }
   __device__ __forceinline__ A operator()(u32 r) {
     if (r - first >= n) enter(r);

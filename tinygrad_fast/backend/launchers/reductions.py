@@ -42,7 +42,9 @@ class Reductions(Machine):
         return self._reduction("amin", x, axis, keepdims) if _some(x, axis) else super().amin(x, axis, keepdims)
 
     def logsumexp(self, x, axis, keepdims=False):
-        return self._reduction("logsumexp", x, axis, keepdims) if _some(x, axis) else super().logsumexp(x, axis, keepdims)
+        return (
+            self._reduction("logsumexp", x, axis, keepdims) if _some(x, axis) else super().logsumexp(x, axis, keepdims)
+        )
 
     def argmax(self, x, axis, keepdims=False):
         return self._best("argmax", x, axis, keepdims) if _some(x, (axis,)) else super().argmax(x, axis, keepdims)
@@ -162,7 +164,8 @@ def _plan(shape: Ints, strides: Ints, axis: Ints, cut: bool) -> Plan | None:
     """None where more axes remain than a kernel can be told. The result lies in memory as the kept axes do."""
     slow = sorted(range(len(shape)), key=lambda i: -abs(strides[i]) if shape[i] > 1 and strides[i] else -inf)
     order = [i for i in slow if i not in axis]
-    kept, reduced = (_merged([(shape[i], strides[i]) for i in some]) for some in (order, [i for i in slow if i in axis]))
+    groups = (order, [i for i in slow if i in axis])
+    kept, reduced = (_merged([(shape[i], strides[i]) for i in group]) for group in groups)
     if max(len(kept), len(reduced)) > AXES:
         return None
     k, r = (abs(axes[-1][1]) if axes else 0 for axes in (kept, reduced))
