@@ -140,7 +140,7 @@ def _method(name):
     return run
 
 
-METHODS = "astype reshape transpose swapaxes take argsort sum prod max min any all argmax argmin cumsum copy"
+METHODS = "astype reshape transpose swapaxes take argsort sum prod max min any all argmax argmin cumsum copy view"
 for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))
 for _name in "shape dtype ndim size itemsize nbytes strides T".split():

@@ -298,6 +298,7 @@ class CPU(Composed):
     def fold(self, y, hw, kernel, stride, padding, dilation):
         return windows.fold(y, hw, kernel, stride, padding, dilation)
 
+    @quiet
     def max_pool2d(self, x, kernel, stride, padding, dilation, out):
         return pooling.max_pool2d(x, kernel, stride, padding, dilation, out)
 

@@ -19,7 +19,7 @@ from . import special, windows
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
-from .launchers import Checks, Convolutions, Losses, Norms, Products, Reductions, Updates
+from .launchers import Checks, Convolutions, Losses, Norms, Pools, Products, Reductions, Updates
 from .launchers.tiles import Hardware
 from .transfer import Transfer
 from .wide import wide
@@ -79,7 +79,7 @@ def _by_cpu(name: str) -> Callable:
     return run
 
 
-class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Checks):
+class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Pools, Checks):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"
@@ -139,11 +139,7 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Checks):
 
     # Not yet kernels: computed by the CPU, there and back
 
-    unfold, fold, resample2d = map(_by_cpu, ("unfold", "fold", "resample2d"))
-    max_pool2d, max_pool2d_back = map(_by_cpu, ("max_pool2d", "max_pool2d_back"))
-    max_pool2d_at, max_pool2d_index = map(_by_cpu, ("max_pool2d_at", "max_pool2d_index"))
-    adaptive_max_index, pixels, pixels_back = map(_by_cpu, ("adaptive_max_index", "pixels", "pixels_back"))
-    gather_back, uniform = map(_by_cpu, ("gather_back", "uniform"))
+    pixels, pixels_back, gather_back, uniform = map(_by_cpu, ("pixels", "pixels_back", "gather_back", "uniform"))
 
 
 class OneOfMany:

@@ -289,10 +289,13 @@ def _name(dtype: np.dtype) -> str:
 
 
 def _held(spelled: str, defines: Mapping[str, Any]) -> str:
-    """The dtype of a C type: T is what the kernel is compiled for, A what that is computed in (common.cuh)."""
+    """The dtype of a C type: T is what the kernel is compiled for, A what that is computed in (common.cuh); another
+    name that it is compiled with stands for what it is defined as (-DTAP=uint8)."""
     if spelled == "A":
         return "float64" if defines["DTYPE"] == "float64" else "float32"
-    return str(defines["DTYPE"]) if spelled == "T" else NUMBERS[spelled]
+    if spelled == "T" or spelled in defines:
+        return _held(str(defines["DTYPE" if spelled == "T" else spelled]), defines)
+    return NUMBERS.get(spelled, spelled)
 
 
 class _named:

@@ -19,7 +19,7 @@ from .windows import NCHW, NHWC, Pair, channels_last, empty_like, memory_order, 
 
 
 def max_pool2d(x, kernel, stride, padding, dilation, out):
-    """The largest of each window and its place there, counted along rows; the first of equals, NaN above all."""
+    """The largest of each window and its place there, counted along rows; the first of equals, the last NaN."""
     lowest = -np.inf if is_float(x.dtype) else np.iinfo(x.dtype).min
     y = empty_like(x, [*x.shape[:2], *out])
     tap = np.zeros_like(y, np.min_scalar_type(kernel[0] * kernel[1] - 1))

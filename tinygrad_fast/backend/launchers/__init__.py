@@ -6,6 +6,7 @@ from .checks import Checks as Checks
 from .convolutions import Convolutions as Convolutions
 from .losses import Losses as Losses
 from .norms import Norms as Norms
+from .pools import Pools as Pools
 from .products import Products as Products
 from .reductions import Reductions as Reductions
 from .updates import Updates as Updates
