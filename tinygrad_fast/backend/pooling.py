@@ -118,7 +118,9 @@ def _along(x: np.ndarray, table: Table, axis: int) -> np.ndarray:
     else:
         y3 = np.empty((p, table.size, q), x.dtype)
         for i, j, a, b, part in _bands(table, x.dtype):
-            if q == 1:
+            if b - a == 1:  # a matrix of one column is slow as a matrix
+                np.multiply(part, x3[:, a:b], out=y3[:, i:j])
+            elif q == 1:
                 y3[:, i:j, 0] = x3[:, a:b, 0] @ part.T
             else:
                 np.matmul(part, x3[:, a:b], out=y3[:, i:j])
