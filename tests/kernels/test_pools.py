@@ -114,6 +114,7 @@ def test_max_pool2d_and_its_gradients(machine, dtype, ran, sized):
         sums = [pooling.max_pool2d_back(a, tap, hw=shape[2:], **geometry) for a in (wide, abs(wide))]
         close(d, *sums, 9, dtype)
         same(d, d, like=g)
+        same(d, d, like=x)
 
     any_pool()
     assert {"max_pool2d", "max_pool2d_back", "max_pool2d_at"} == ran().keys()

@@ -48,7 +48,7 @@ class Pools(Machine):
         return _image(y, x, last), _image(tap, x, last)
 
     def max_pool2d_back(self, g, tap, kernel, stride, padding, dilation, hw):
-        last = _channels_last(g)
+        last = _channels_last(g) or _channels_last(tap)  # as x did, also where g comes from a flattened image
         gl, taps = self._pixels(g, last), self._pixels(tap.astype(_tap_type(kernel), copy=False), last)
         n, oh, ow, c = gl.shape
         dx = self.empty((n, *hw, c), g.dtype)
