@@ -179,6 +179,7 @@ class Emulated(CUDA):
     """
 
     name = "emulated"
+    poisoned = True
 
     def __init__(self, check: bool = False) -> None:
         Checks.__init__(self)
@@ -197,3 +198,5 @@ class Emulated(CUDA):
 
     def address(self, a):
         return a.ctypes.data
+
+    own = CPU.own  # views of NumPy's may be read-only

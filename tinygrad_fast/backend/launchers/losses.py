@@ -6,7 +6,6 @@ from math import prod
 from typing import Any
 
 from ...dtypes import int64
-from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
 from .machine import Machine
@@ -35,10 +34,8 @@ class Losses(Machine):
             s = self.mul(shared, e / x.shape[1])
             total = self.add(a, self.mul(s, float(x.shape[1]) if w is None else self.sum(w, axis=(0,))))
         rows = _rows(x)
-        dx = windows.empty_like(rows, list(rows.shape))
-        given = {
-            name: None if v is None else self.np.ascontiguousarray(v) for name, v in dict(a=a, s=s, total=total).items()
-        }
+        dx = self.empty_like(rows, rows.shape)
+        given = {name: self.contiguous(v) for name, v in dict(a=a, s=s, total=total).items()}
         self._by_rows("cross_entropy_back", {"x": rows, "dx": dx}, kept=kept, t=self._indices(t), w=w, **given)
         return dx.reshape(x.shape)
 
@@ -68,8 +65,8 @@ class Losses(Machine):
         x = arrays["x"]
         if p is not None:  # from its first axis on that is not 1, as long as x
             along = next((i for i, n in enumerate(p.shape) if n != 1), p.ndim)
-            p = self.np.ascontiguousarray(self.expand(p, (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])))
-        near = {name: self.np.ascontiguousarray(self.expand(a, x.shape)) for name, a in arrays.items()}
+            p = self.contiguous(self.expand(p, (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])))
+        near = {name: self.contiguous(self.expand(a, x.shape)) for name, a in arrays.items()}
         y = self.empty(x.shape, x.dtype)
         size = dict(n=x.size, P=1 if p is None else p.size)
         blocks = min(-(-x.size // 256), 1 << 16)

@@ -72,8 +72,8 @@ class Products(Machine):
         self.launch(
             kernel,
             **shape,
-            **dict(x=xs, xm=xm, xk=xk, w=ws, wk=wk, wn=wn, bias=bias, y=y, M=m, N=n, K=k, relu=relu),
-            **dict(batches=batches, batch=dict(size=size, x=xb, w=wb)),
+            **dict(x=xs, xm=xm, xk=xk, w=ws, wk=wk, wn=wn, bias=self.contiguous(bias), y=y),
+            **dict(M=m, N=n, K=k, relu=relu, batches=batches, batch=dict(size=size, x=xb, w=wb)),
         )
         return y
 
