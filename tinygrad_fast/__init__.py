@@ -104,14 +104,14 @@ outer, clone, detach, numel = free(Tensor.outer), free(Tensor.clone), free(Tenso
 is_floating_point = free(Tensor.is_floating_point)
 
 if TYPE_CHECKING:
-    from . import data, learner, models, nn, optim, testing, vision
+    from . import data, emulator, learner, models, nn, optim, testing, vision
 
 # What PyTorch, too, offers in both places: here it is `nn.functional`'s function
 FUNCTIONAL = (
     *("conv1d", "conv2d", "conv_transpose2d", "max_pool2d", "pixel_shuffle", "pixel_unshuffle"),
     *("batch_norm", "layer_norm", "group_norm", "dropout", "embedding", "binary_cross_entropy_with_logits"),
 )
-LATE = ("data", "learner", "models", "nn", "optim", "testing", "vision")  # loaded when they are first named
+LATE = ("data", "emulator", "learner", "models", "nn", "optim", "testing", "vision")  # loaded when they are first named
 
 
 def __getattr__(name: str) -> Any:

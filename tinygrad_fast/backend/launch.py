@@ -251,15 +251,15 @@ class Launcher:
 
     def _argument(self, source: Source, parameter: Parameter, value: Any, defines: Mapping[str, Any]) -> Any:
         if parameter.pointer:
-            return np.uintp(0) if value is None else self._array(parameter, value, _held(parameter.target, defines))
+            return np.uintp(0) if value is None else self._array(parameter, value, held(parameter.target, defines))
         if parameter.listed:
-            dtype, name = source.structures["Arrays"], _held(parameter.target, defines)  # the same for all of them
+            dtype, name = source.structures["Arrays"], held(parameter.target, defines)  # the same for all of them
             if len(value) > (most := dtype["at"].shape[0]):
                 raise KernelError(f"{parameter.name} has room for {most} arrays; got {len(value)}. Launch it by parts")
             return Arrays([self._array(parameter, a, name) for a in value], dtype)
         if parameter.type in source.structures:
             return _filled(source.structures[parameter.type], value)
-        kind = _held(parameter.type, defines)
+        kind = held(parameter.type, defines)
         number = np.dtype(kind).type(value) if kind.startswith("float") else int(value)
         if isinstance(number, int):
             limits = np.iinfo(kind)
@@ -288,13 +288,13 @@ def _name(dtype: np.dtype) -> str:
     return dtype.name  # NumPy makes it anew each time, in a microsecond
 
 
-def _held(spelled: str, defines: Mapping[str, Any]) -> str:
+def held(spelled: str, defines: Mapping[str, Any]) -> str:
     """The dtype of a C type: T is what the kernel is compiled for, A what that is computed in (common.cuh); another
     name that it is compiled with stands for what it is defined as (-DTAP=uint8)."""
     if spelled == "A":
         return "float64" if defines["DTYPE"] == "float64" else "float32"
     if spelled == "T" or spelled in defines:
-        return _held(str(defines["DTYPE" if spelled == "T" else spelled]), defines)
+        return held(str(defines["DTYPE" if spelled == "T" else spelled]), defines)
     return NUMBERS.get(spelled, spelled)
 
 

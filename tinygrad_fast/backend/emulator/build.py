@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MACHINE = ("machine.cpp", "matrices.cpp", "checker.cpp")  # never instrumented; the same for every kernel
+MACHINE = ("machine.cpp", "matrices.cpp", "checker.cpp", "tracer.cpp")  # never instrumented; the same for every kernel
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-exceptions")
 CHECKED = ("-fsanitize=thread", "-gdwarf-4", "-Og")  # so that each access keeps its file and line
 

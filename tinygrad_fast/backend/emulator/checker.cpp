@@ -53,6 +53,7 @@ void check_launch(int shared) {
 }
 
 void check_block() {  // nothing in shared memory outlives a block: NaN in every float format, so that use shows
+  trace_settle();
   memset((void*)fixed.start, 0xff, fixed.size);
   memset((void*)dynamic.start, 0xff, dynamic.size);
   block_began = ++interval;
@@ -132,6 +133,8 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
   const Space* space = asks(at);
   if (!space) return;
   bool shared = space != &global;
+  trace_access(atomic ? TRACED_ATOMIC : writes ? TRACED_WRITE : TRACED_READ, p, bytes,
+               space == &global ? 1 : space == &fixed ? 2 : 3, (long long)(at - space->start), code);
   for (int i = 0; i < bytes; i++, at++) {
     size_t offset = at - space->start;
     if (offset >= space->size || (!shared && !written[offset]))

@@ -33,7 +33,7 @@
 #define gridDim emulator_grid_dim
 #define warpSize 32
 
-#define HERE {file, line}
+#define HERE {file, line, __func__}
 #define FROM const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 // The block

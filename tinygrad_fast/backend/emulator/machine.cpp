@@ -140,6 +140,7 @@ static void give_way() {
 
 void emulator_barrier(Where where) {
   emulator_thread->where = where;
+  trace_arrival(nullptr, 0, where);
   if (++at_barrier < count) {
     emulator_thread->state = AT_BARRIER;
     give_way();
@@ -203,7 +204,10 @@ void emulator_meet(Meeting meeting, unsigned mask, const void* give, void* take,
   *me = {me->stack, me->index, AT_WARP, where, meeting, mask, give, take, from, size};
   if (!(mask >> number % WARP & 1)) stop({"is not in the mask of its own warp collective", where});
   warps[warp].waiting |= 1u << number % WARP;
+  int bytes = meeting == VOTE ? (int)sizeof(int) : size;
+  long long arrival = trace_arrival(give, bytes, where);
   if (!completed(warp, me)) give_way();
+  trace_departure(arrival, take, bytes);
 }
 
 // ---- Copies that nobody waits for: each thread has a queue, and they are done when it waits ------------------------

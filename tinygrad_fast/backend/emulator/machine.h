@@ -3,13 +3,14 @@
 //     machine.cpp    blocks, threads, barriers, warps
 //     matrices.cpp   what a warp does with matrices: ldmatrix, mma
 //     checker.cpp    the checking mode: which thread touched which byte, and when
+//     tracer.cpp     what some threads did, for people to read
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
 struct dim3 { unsigned x, y, z; };
 
-struct Where { const char* file; int line; };
+struct Where { const char* file; int line; const char* word; };  // the word of CUDA's that stands there
 
 enum State { READY, AT_WARP, AT_BARRIER, DONE };
 
@@ -81,3 +82,10 @@ void check_departure(const Copy&);  // the bytes of a copy are nobody's until it
 void check_landing(const Copy&);
 Where where_copied(int thread, uintptr_t at);  // the copy on its way that will write a byte
 void matrices(Meeting, Thread* lanes);  // ldmatrix and mma, by the 32 lanes of a warp
+
+// Between those and tracer.cpp
+enum Traced { TRACED_READ, TRACED_WRITE, TRACED_ATOMIC, TRACED_MEETING };
+void trace_access(Traced, const void* p, int bytes, int space, long long offset, const void* code);
+long long trace_arrival(const void* give, int bytes, Where);  // at a barrier, or to meet a warp
+void trace_departure(long long arrival, const void* take, int bytes);
+void trace_settle();              // memory is about to change behind the kernel's back
