@@ -54,7 +54,10 @@ def gpu(request):
 
     if reason := backend.why_not("cuda"):
         pytest.skip(f"no GPU: {reason}")
-    backend.get("cuda").poisoned = "UNPOISONED" not in os.environ  # initcheck looks for itself: see kernels/sanitize.py
+    machine, sanitizer = backend.get("cuda"), os.environ.get("COMPUTE_SANITIZER")  # see kernels/sanitize.py
+    machine.poisoned = sanitizer != "initcheck"
+    if sanitizer:
+        machine.np.cuda.set_allocator(None)  # no pool: each array is an allocation of its own
 
 
 @pytest.fixture(scope="session")

@@ -200,8 +200,14 @@ class RawModule:
         return run
 
 
+lib = SimpleNamespace(
+    stride_tricks=SimpleNamespace(
+        as_strided=lambda x, shape, strides: ndarray(np.lib.stride_tricks.as_strided(x.held, shape, strides))
+    )
+)
 cuda = SimpleNamespace(
     is_available=lambda: True,
+    set_allocator=lambda allocator: None,
     compiler=SimpleNamespace(CompileException=CompileException),
     nvrtc=SimpleNamespace(getVersion=lambda: (13, 0), getSupportedArchs=lambda: (75, 80, 90, 100, 120)),
     runtime=like_cuda.runtime,

@@ -42,9 +42,10 @@ class Shut:
     __slots__ = ("_held",)
 
     def __init__(self, held: Any):
-        self._held = held.view()
-        if isinstance(held, np.ndarray):
-            self._held.flags.writeable = False  # also for the backend: it may write to what it allocates only
+        self._held = held
+        if isinstance(held, np.ndarray):  # shut for the backend too: it may write to what it allocates only
+            self._held = held.view()
+            self._held.flags.writeable = False
 
     @property
     def shape(self) -> tuple[int, ...]:
