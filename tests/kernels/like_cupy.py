@@ -85,7 +85,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_function__(self, f, types, arguments, keywords):
         if not all(issubclass(t, ndarray) for t in types):
             return NotImplemented
-        return _call(f.__name__, f, arguments, keywords)
+        result = _call(f.__name__, f, arguments, keywords)
+        if f is np.broadcast_to:  # NumPy's can only be read, CuPy's cannot tell
+            result = lib.stride_tricks.as_strided(arguments[0], result.shape, result.strides)
+        return result
 
     def __getitem__(self, key):
         return _shut(self.held[_open(key)])
