@@ -1,7 +1,7 @@
 """What every test shares: one BLAS thread each, hypothesis profiles, and the count of what was proved.
 
 Profiles: `dev` (default), `ci` (CI=true chooses it: the same examples every time), `thorough` (HYPOTHESIS_PROFILE).
-Tests marked `gpu` are left out unless asked for, `python -m pytest -m gpu`, and take new examples each time.
+Tests marked `gpu` are left out unless asked for, `python -m pytest -m gpu`, and then take new examples each time.
 A test that proves something says so: `tally(law="slope", op="matmul", examples=25)`. Names are counted once, numbers
 summed, tables (`mutants={"sign": (12, 12, 14)}`) summed line by line, and the last lines of a run tell the totals, from
 all workers of xdist: what did not run cannot hide.
@@ -45,11 +45,14 @@ def pytest_runtest_protocol(item):
         _running.pop()
 
 
-@pytest.fixture(autouse=True)
-def gpu(request):
-    """For tests marked `gpu`: is there one? Then what kernels fill starts as NaN."""
-    if not request.node.get_closest_marker("gpu"):
-        return
+def pytest_configure(config):
+    if config.option.markexpr == "gpu":
+        settings.load_profile("gpu")
+
+
+@pytest.fixture(scope="session")
+def cuda():
+    """The GPU's machine; results start as NaN, so that an element that no kernel writes shows."""
     from tinygrad_fast import backend
 
     if reason := backend.why_not("cuda"):
@@ -58,6 +61,14 @@ def gpu(request):
     machine.poisoned = sanitizer != "initcheck"
     if sanitizer:
         machine.np.cuda.set_allocator(None)  # no pool: each array is an allocation of its own
+    return machine
+
+
+@pytest.fixture(autouse=True)
+def gpu(request):
+    """Whoever is marked so has one, or is skipped."""
+    if request.node.get_closest_marker("gpu"):
+        request.getfixturevalue("cuda")
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,6 @@ from tinygrad_fast.backend.cuda import Emulated
 from .test_matmul import DTYPES, EPS
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
-
-
 def both(machine, x, t, w, g, **static):
     """Loss and gradient: of the kernels, and of the definition in float64."""
     plain, found = backend.CPU(), []

@@ -1,5 +1,6 @@
 """`python -m pytest -m gpu`, and compute-sanitizer over it, as far as that goes without a GPU."""
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import settings
 
 import tinygrad_fast.nn.functional as F
-from tests.laws.test_laws import GPU
 from tinygrad_fast import backend, dtypes
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.cuda import CUDA, Emulated
@@ -35,16 +35,18 @@ def test_without_a_gpu_they_are_skipped_and_say_why():
     assert "passed" not in said and "no GPU: CuPy is not installed" in said
 
 
-def test_they_run_on_the_stand_in(tally):
+def test_they_run_on_the_stand_in(tally, monkeypatch):
     """Placing arrays, poison, the profile: all but the GPU."""
-    said = gpu_tests("-p", "tests.kernels.as_cupy", "tests/laws/test_laws.py", "-k", "linear-slope or conv2d-layout")
-    assert "passed" in said and "failed" not in said and "machines: cuda" in said, said
-    tally(gpu_tests=int(said.split(" passed")[0].split()[-1]))
+    monkeypatch.setenv("GPU_EXAMPLES", "7")
+    files = "tests/laws/test_laws.py", "tests/kernels/test_cross_entropy.py"
+    said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", "conv2d-layout or stable")
+    assert re.search(r"^2 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
+    tally(gpu_tests=2)
 
 
 def test_their_examples_are_new_each_time():
-    assert not GPU.derandomize and GPU.database is None
-    assert settings.get_profile("ci").derandomize
+    new, same = settings.get_profile("gpu"), settings.get_profile("ci")
+    assert not new.derandomize and new.database is None and same.derandomize
 
 
 # Results that start as NaN

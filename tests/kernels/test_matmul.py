@@ -25,11 +25,6 @@ BATCHES = [((), ()), ((2,), (2,)), ((3, 1), (2,)), ((2, 3), ()), ((), (4,)), ((1
 LAYOUTS = ["in order", "transposed", "every other", "reversed", "one row for all"]
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
-
-
 def laid_out(a, how):
     """The values of a, or some of them, in another order in memory."""
     if how == "transposed":

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tinygrad_fast.backend import why_not
 from tinygrad_fast.testing import LAWS, machines, strategies as some
@@ -11,7 +11,6 @@ from tinygrad_fast.testing import LAWS, machines, strategies as some
 from .table import TABLE
 
 DEVICES = ["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.gpu)]
-GPU = settings(settings.get_profile("gpu"))  # other points each time
 PAIRS = [pytest.param(law, row, id=f"{row.name}-{law}") for row in TABLE for law in LAWS if row.obeys(law)]
 
 
@@ -24,7 +23,6 @@ def test_law(law, row, device, tally):
     forms = [name for name in machines() if name not in ("emulated", "cuda")]  # of the fast CPU
     more = {"devices": forms} if law == "backends" and device == "cpu" else {}
 
-    @settings(GPU if device == "cuda" else settings())
     @given(st.data())
     def every(data):
         nonlocal examples
