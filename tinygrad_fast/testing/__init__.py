@@ -36,7 +36,9 @@ from .values import Fill as Fill
 LAWS = {f.__name__: f for f in (slope, linearity, adjoint, purity, layout, opaque, hessian, backends)}
 
 
-def prove(call: Callable[..., Any], *arrays: Any, device: str = "cpu", seed: int = 0, static: Any = None, **flags: Any):
+def prove(
+    call: Callable[..., Any], *arrays: Any, device: str = "cpu", seed: int = 0, static: Any = None, **flags: Any
+) -> None:
     """Raise LawError unless the function of Tensors obeys every law at this point, on this device.
 
     arrays: its arguments, float64 where differentiated; static: its keywords. device: "cpu", "emulated", "cuda", or

@@ -82,16 +82,16 @@ class Listing:
     def guessed(self, raw: np.ndarray, word: str = "") -> str:
         """Bytes as the numbers that the kernel computes with, as nothing says what they are; a vote as its bits."""
         wide = np.dtype(held("A", self.library.defines))
-        if "ballot" in word or len(raw) % wide.itemsize:
-            return hex(int.from_bytes(raw.tobytes(), "little"))
-        return spelled(raw, wide)
+        return hex(int.from_bytes(raw.tobytes(), "little")) if "ballot" in word else spelled(raw, wide)
 
 
 # --------------------------------------------------------------------------------------------------------- values
 
 
 def spelled(raw: np.ndarray, dtype: np.dtype) -> str:
-    """Bytes as numbers of a dtype."""
+    """Bytes as numbers of a dtype, or as they are where they are no whole number of them."""
+    if len(raw) % dtype.itemsize:
+        return "0x" + raw.tobytes()[::-1].hex()
     numbers = np.frombuffer(raw.tobytes(), dtype)
     return " ".join(f"{float(n):.6g}" if dtype.kind not in "iub" else str(n) for n in numbers)
 
@@ -114,8 +114,7 @@ def _element(name: str, span: Any, at: int, raw: np.ndarray) -> Access:
         left -= k * abs(a.strides[i])
         index[i] = k if a.strides[i] > 0 else a.shape[i] - 1 - k
     words = _spread(index, axes[-1], count) if axes else [str(i) for i in index]
-    value = spelled(raw, a.dtype) if count else raw.tobytes().hex()
-    return Access(name, f"{name}[{', '.join(words)}]", (at - span.start) // a.itemsize, value)
+    return Access(name, f"{name}[{', '.join(words)}]", (at - span.start) // a.itemsize, spelled(raw, a.dtype))
 
 
 def _shared(v: Variable, at: int, raw: np.ndarray) -> Access:
@@ -126,8 +125,7 @@ def _shared(v: Variable, at: int, raw: np.ndarray) -> Access:
     label = v.name + "".join(f"[{word}]" for word in (_spread(index, -1, count) if index else []))
     if v.members and len(raw) == size:
         label += f".{v.members[at % whole // size]}"
-    value = spelled(raw, v.dtype) if len(raw) % size == 0 else raw.tobytes().hex()
-    return Access(v.name, label, at // size, value)
+    return Access(v.name, label, at // size, spelled(raw, v.dtype))
 
 
 # ---------------------------------------------------------------------------------------------------- from the source
