@@ -78,7 +78,7 @@ def test_what_a_warp_pays(step, sectors, turns):
     for line in (
         "lanes 0-31 wait at __syncwarp for the warp",
         "lanes 0-1 write shared pairs[0].y, pairs[1].y = 0",
-        "lanes 0-31 write shared byte 0, byte 4 .. byte 124 = 0, 1, 2, ... 31",
+        "lanes 0-31 write shared more[0], more[1] .. more[31] = 0, 1, 2, ... 31",
     ):
         assert line in said
 

@@ -52,15 +52,16 @@ class Listing:
         self.library, self.spans = library, spans
         self.text = lines(library.source)
         self.places: dict[int, Place] = {}  # of instructions, as a person would point at them
-        self.order: dict[int, int] = {}  # and the line of the kernel's file that they serve, from above
+        self.order: dict[int, tuple[int, ...]] = {}  # the same with the lines that called for them, outermost first
         self.variables = variables(library)
+        self.dynamic = dynamic(library)
 
     def find(self, codes: np.ndarray) -> None:
-        """Look instructions up: the innermost place in the kernel's own file, or else the innermost."""
+        """Look instructions up: the innermost place, but for the conversions of common.cuh: there, who asked."""
         for code, chain in zip(codes, chains(self.library.path, [int(code) for code in codes])):
-            own = [place for place in chain if place[0] == self.library.source.file]
+            own = [place for place in chain if place[0] != "common.cuh"]
             self.places[int(code)] = (own or chain or [("no addr2line here, instruction", int(code))])[0]
-            self.order[int(code)] = own[-1][1] if own else 0
+            self.order[int(code)] = tuple(line for _, line in reversed(own))
 
     def named(self, event: np.void) -> Place:
         """Where a meeting stands."""
@@ -77,7 +78,9 @@ class Listing:
         for v in self.variables:
             if event["space"] == 2 and v.start <= at < v.start + v.bytes:
                 return _shared(v, at - v.start, raw)
-        return Access("", f"byte {at}", at, self.guessed(raw))
+        name, dtype = self.dynamic
+        element = at // dtype.itemsize if name else at
+        return Access("", f"{name}[{element}]" if name else f"byte {at}", element, spelled(raw, dtype))
 
     def guessed(self, raw: np.ndarray, word: str = "") -> str:
         """Bytes as the numbers that the kernel computes with, as nothing says what they are; a vote as its bits."""
@@ -171,6 +174,14 @@ def variables(library: Any) -> list[Variable]:
         dtype, sides, members = next(fitting, (dtype, (size // dtype.itemsize,), ()))
         found.append(Variable(name, start - base, size, dtype, sides, members))
     return found
+
+
+def dynamic(library: Any) -> tuple[str, np.dtype]:
+    """Of the shared memory that a launch asks for: its name, and what it holds. Mere bytes ("") hold what arrays do."""
+    found = re.search(r"DYNAMIC_SHARED\((\w+), (\w+)\)", library.source.text)
+    if found and found[1] in ("T", "A", "float", "double", "int"):
+        return found[2], np.dtype(held(found[1], library.defines))
+    return "", np.dtype(held("T", library.defines))
 
 
 def declarations(source: Source, defines: Mapping[str, Any]) -> dict[str, list[tuple]]:

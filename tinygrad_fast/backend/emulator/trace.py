@@ -150,6 +150,13 @@ def _steps(events: np.ndarray, listing: Listing) -> Iterator[np.ndarray]:
 
 
 def _told(events: np.ndarray, listing: Listing, warp: bool) -> Iterator[str]:
+    """The lines; those that say the same again and again are one."""
+    for line, same in groupby(_lines(events, listing, warp)):
+        times = len(list(same))
+        yield line if times == 1 else f"{line}   ({times} times)"
+
+
+def _lines(events: np.ndarray, listing: Listing, warp: bool) -> Iterator[str]:
     listing.find(np.unique(events["code"][events["kind"] != MEETING]))
     place = None
     for step in _steps(events, listing):
