@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def traced(kernel, block, shared=0, check=False, trace=None, **arguments):
+def traced(kernel, block, grid=(1,), shared=0, check=False, trace=None, **arguments):
     """What a trace prints of one launch of a kernel of traced.cu. trace: its options."""
     out = io.StringIO()
     machine = launch.Launcher(Emulator(check), HERE)
     with tf.emulator.trace(kernel, file=out, **(trace or {})):
-        machine(kernel, grid=(1,), block=block, defines={"DTYPE": "float32"}, shared=shared, **arguments)
+        machine(kernel, grid=grid, block=block, defines={"DTYPE": "float32"}, shared=shared, **arguments)
     return [line.strip() for line in out.getvalue().splitlines()]
 
 
@@ -35,7 +35,7 @@ def apart(**options):
 
 def strided(step, **options):
     x, y = np.arange(32 * step, dtype=np.float32), np.empty(32, np.float32)
-    said = traced("strided", (32,), 128, x=x, y=y, step=step, **options)
+    said = traced("strided", (32,), shared=128, x=x, y=y, step=step, **options)
     np.testing.assert_array_equal(y, step * np.minimum(np.arange(32) + 1, 31))  # the last lane reads itself
     return said
 
@@ -81,6 +81,11 @@ def test_what_a_warp_pays(step, sectors, turns):
         "lanes 0-31 write shared more[0], more[1] .. more[31] = 0, 1, 2, ... 31",
     ):
         assert line in said
+
+
+def test_what_the_last_instruction_wrote():
+    """Looked up before the next block finds its shared memory in disorder."""
+    assert traced("last_word", (2,), (3,), shared=8, x=7.0)[-1] == "writes shared more[0] = 7"
 
 
 def test_no_more_lines_than_wanted():

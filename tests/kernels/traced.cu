@@ -28,3 +28,8 @@ extern "C" __global__ void apart(const int* x, int* y) {
 }
 
 extern "C" __global__ void copied(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x]; }
+
+extern "C" __global__ void last_word(float x) {
+  DYNAMIC_SHARED(float, more);
+  more[threadIdx.x] = x;
+}
