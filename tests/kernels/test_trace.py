@@ -85,7 +85,7 @@ def test_what_a_warp_pays(step, sectors, turns):
 
 def test_what_the_last_instruction_wrote():
     """Looked up before the next block finds its shared memory in disorder."""
-    assert traced("last_word", (2,), (3,), shared=8, x=7.0)[-1] == "writes shared more[0] = 7"
+    assert traced("last_word", (1,), (2,), shared=4, x=7.0)[-1] == "writes shared more[0] = 7"
 
 
 def test_no_more_lines_than_wanted():
