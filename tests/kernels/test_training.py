@@ -10,7 +10,11 @@ from tinygrad_fast.backend.cuda import CUDA
 from tinygrad_fast.models.resnet import BasicBlock, Conv2d, stage
 from tinygrad_fast.testing.backends import EPS, RUNS, K
 
-KERNELS = {"conv2d", "conv2d_dx", "conv2d_dw", "matmul_tiles", "cross_entropy", "cross_entropy_back"}  # each must run
+KERNELS = {  # each must run
+    *("conv2d", "conv2d_dx", "conv2d_dw", "matmul_tiles", "cross_entropy", "cross_entropy_back", "sgd_"),
+    *("batch_norm_moments", "batch_norm_statistics", "batch_norm"),
+    *("batch_norm_sums", "batch_norm_slopes", "batch_norm_back"),
+}
 BY_CPU = {"max_pool2d", "max_pool2d_back", "max_pool2d_at", "max_pool2d_index"}  # may still go there and back
 
 

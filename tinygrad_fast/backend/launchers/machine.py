@@ -25,8 +25,8 @@ class Machine(CPU):
     def empty(self, shape, dtype):
         """An array of any values, for a kernel to write all of them."""
         if self.poisoned:
-            worst = np.nan if is_float(dtype) else True if dtype == bool_ else np.iinfo(dtype).max
-            return self.full(shape, worst, dtype)
+            kind = np.dtype(dtype)
+            return self.full(shape, np.nan if is_float(kind) else kind == bool_ or np.iinfo(kind).max, kind)
         return self.np.empty(shape, dtype)
 
     def address(self, a):
