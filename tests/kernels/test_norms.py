@@ -12,7 +12,6 @@ import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, nn
 from tinygrad_fast.backend import windows
-from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import norms
 from tinygrad_fast.backend.wide import wide_type
 from tinygrad_fast.models import resnet8
@@ -31,11 +30,6 @@ ROWS = [
 ]
 BLOCKS = st.sampled_from([norms.BLOCKS, 3])  # with 3, each has much to do, one thing after another
 ORDERS = ["channels last", "in order", "reversed"]
-
-
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
 
 
 def laid(a, order):
