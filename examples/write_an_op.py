@@ -6,11 +6,14 @@ The op is mish(x) = x tanh(softplus(x)) (Misra 2019), a smooth relative of ReLU.
 s = sigmoid(x), its slope is t + x s (1 - t^2).
 """
 
+from dataclasses import replace
+from itertools import product
+
 from hypothesis import given, settings
 
 import tinygrad_fast as tf
 from tinygrad_fast import nn
-from tinygrad_fast.testing import LAWS, Args, LawError, Row, strategies as some
+from tinygrad_fast.testing import LAWS, Args, LawError, Row, machines, strategies as some
 
 
 # 1. Write it: the value and, below it, the pullback. `xp` is the machine; an op computes through it alone.
@@ -32,7 +35,7 @@ class Mish(nn.Module):
 
 # 3. Prove it: a row says how to draw arguments; the laws say what must hold. hypothesis looks for a counterexample.
 def prove(op) -> None:
-    """Every law, for 20 drawn cases. Raises LawError with the smallest case that breaks one."""
+    """Every law on every machine, for 20 drawn cases. Raises LawError with the smallest case that breaks one."""
 
     def draw_arguments(draw, fill) -> Args:
         return Args(fill.normal(draw(some.shapes())))
@@ -42,8 +45,8 @@ def prove(op) -> None:
     @settings(max_examples=20, deadline=None, derandomize=True, database=None)
     @given(some.cases(row))
     def laws_hold(case):
-        for law in LAWS.values():
-            law(case)
+        for device, law in product(machines(), LAWS.values()):
+            law(replace(case, device=device))
 
     laws_hold()
 

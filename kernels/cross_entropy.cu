@@ -22,22 +22,7 @@
 // MEASURED  not yet on a GPU. Expected: 0.8 of the memory's bandwidth for rows of a few thousand classes or more.
 // SOURCE    M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018.
 // SPEC      Losses.cross_entropy, soft_cross_entropy and each _back (tinygrad_fast/backend/losses.py).
-#include "common.cuh"
-
-// The maximum of some numbers and the sum of exp(x - maximum) over them, however they are put together.
-struct Sum { A top, sum; };
-
-__device__ __forceinline__ Sum both(Sum a, Sum b) {
-  A top = a.top > b.top ? a.top : b.top;  // at its own top a sum is as it is: -inf - -inf is never asked for
-  return {top, (a.top == top ? a.sum : a.sum * exp(a.top - top)) + (b.top == top ? b.sum : b.sum * exp(b.top - top))};
-}
-
-__device__ __forceinline__ Sum across_warp(Sum s) {
-#pragma unroll
-  for (int bits = 16; bits; bits /= 2)
-    s = both(s, {__shfl_xor_sync(~0u, s.top, bits), __shfl_xor_sync(~0u, s.sum, bits)});
-  return s;
-}
+#include "online_softmax.cuh"
 
 // Where the classes of row r start: positions are n outside, p inside, as in (N, C, P).
 __device__ __forceinline__ i64 start(int r, int P, i64 xn, i64 xp) { return r / P * xn + r % P * xp; }
@@ -48,26 +33,19 @@ extern "C" __global__ void cross_entropy(
     A* __restrict__ loss, A* __restrict__ weight, A* __restrict__ kept, // of the rows; kept: maximum and log(sum)
     int C, int P, A smoothing, long long ignored) {
   __shared__ Sum sums[32];
-  __shared__ A smooths[32];
-  int r = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  __shared__ Total smooths[32];
+  int r = blockIdx.x;
   x += start(r, P, xn, xp);
+  Lanes at(blockDim.x, false);
 
-  Sum s = {-infinity(), 0};
-  for (int c = threadIdx.x; c < C; c += blockDim.x) s = both(s, {wide(x[c * xc]), 1});
-  s = across_warp(s);
-  if (lane == 0) sums[warp] = s;
-  __syncthreads();
-  s = across_warp(lane < warps ? sums[lane] : Sum{-infinity(), 0});  // in every warp, so that every thread knows it
+  Sum s = together(found<Sum>(at.lane, C, at.lanes, [=](int c) { return wide(x[c * xc]); }), at, sums);
   A log_sum = log(s.sum);
 
   A smooth = 0;
-  if (smoothing) {  // the row once more, from a cache: it is known now what to subtract
-    for (int c = threadIdx.x; c < C; c += blockDim.x) smooth += (w ? w[c] : 1) * (wide(x[c * xc]) - s.top - log_sum);
-    smooth = across_warp(smooth);
-    if (lane == 0) smooths[warp] = smooth;
-    __syncthreads();
-    smooth = across_warp(lane < warps ? smooths[lane] : A(0));
-  }
+  if (smoothing)  // the row once more, from a cache: it is known now what to subtract
+    smooth = together(found<Total>(at.lane, C, at.lanes, [=](int c) {
+      return (w ? w[c] : 1) * (wide(x[c * xc]) - s.top - log_sum);
+    }), at, smooths).sum;
   if (threadIdx.x) return;
   i64 own = t[r];
   bool counts = own != ignored, exists = own >= 0 && own < C;
@@ -107,12 +85,8 @@ __device__ __forceinline__ Soft both(Soft a, Soft b) {
   return {s, a.q + b.q, moved(a, s.top) + moved(b, s.top)};
 }
 
-__device__ __forceinline__ Soft across_warp(Soft a) {
-#pragma unroll
-  for (int bits = 16; bits; bits /= 2)
-    a = both(a, {{__shfl_xor_sync(~0u, a.s.top, bits), __shfl_xor_sync(~0u, a.s.sum, bits)},
-                 __shfl_xor_sync(~0u, a.q, bits), __shfl_xor_sync(~0u, a.qx, bits)});
-  return a;
+__device__ __forceinline__ Soft other(Soft a, int bits) {
+  return {other(a.s, bits), __shfl_xor_sync(~0u, a.q, bits), __shfl_xor_sync(~0u, a.qx, bits)};
 }
 
 __device__ __forceinline__ A wanted(T t, const A* w, int c, A keep, A smooth) {  // keep: 1 - e, smooth: e / C
@@ -124,20 +98,16 @@ extern "C" __global__ void soft_cross_entropy(
     const T* __restrict__ t, long long tn, long long tc, long long tp, const A* __restrict__ w,
     A* __restrict__ loss, A* __restrict__ kept,  // kept: maximum, log(sum), and sum(q) of the rows
     int C, int P, A keep, A smooth) {
-  __shared__ Soft found[32];
-  int r = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  __shared__ Soft softs[32];
+  int r = blockIdx.x;
   x += start(r, P, xn, xp);
   t += start(r, P, tn, tp);
 
   Soft a = {{-infinity(), 0}, 0, 0};
   for (int c = threadIdx.x; c < C; c += blockDim.x)
     a = both(a, {{wide(x[c * xc]), 1}, wanted(t[c * tc], w, c, keep, smooth), 0});
-  a = across_warp(a);
-  if (lane == 0) found[warp] = a;
-  __syncthreads();
-  if (warp) return;
-  a = across_warp(lane < warps ? found[lane] : Soft{{-infinity(), 0}, 0, 0});
-  if (lane) return;
+  a = together(a, Lanes(blockDim.x, false), softs);
+  if (threadIdx.x) return;
   A log_sum = log(a.s.sum);
   loss[r] = a.q * log_sum - a.qx + (a.s.top - a.s.top);  // NaN where the maximum is not finite
   kept[3 * r] = a.s.top;

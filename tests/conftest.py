@@ -1,6 +1,7 @@
 """What every test shares: one BLAS thread each, hypothesis profiles, and the count of what was proved.
 
 Profiles: `dev` (default), `ci` (CI=true chooses it: the same examples every time), `thorough` (HYPOTHESIS_PROFILE).
+Tests marked `gpu` are left out unless asked for, `python -m pytest -m gpu`, and then take new examples each time.
 A test that proves something says so: `tally(law="slope", op="matmul", examples=25)`. Names are counted once, numbers
 summed, tables (`mutants={"sign": (12, 12, 14)}`) summed line by line, and the last lines of a run tell the totals, from
 all workers of xdist: what did not run cannot hide.
@@ -21,6 +22,14 @@ settings.register_profile(
     "ci", max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "gpu",
+    max_examples=int(os.environ.get("GPU_EXAMPLES", 20)),
+    deadline=None,
+    derandomize=False,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 _running = []  # the test of this moment, in this process
@@ -34,6 +43,32 @@ def pytest_runtest_protocol(item):
         return (yield)
     finally:
         _running.pop()
+
+
+def pytest_configure(config):
+    if config.option.markexpr == "gpu":
+        settings.load_profile("gpu")
+
+
+@pytest.fixture(scope="session")
+def cuda():
+    """The GPU's machine; results start as NaN, so that an element that no kernel writes shows."""
+    from tinygrad_fast import backend
+
+    if reason := backend.why_not("cuda"):
+        pytest.skip(f"no GPU: {reason}")
+    machine, sanitizer = backend.get("cuda"), os.environ.get("COMPUTE_SANITIZER")  # see kernels/sanitize.py
+    machine.poisoned = sanitizer != "initcheck"
+    if sanitizer:
+        machine.np.cuda.set_allocator(None)  # no pool: each array is an allocation of its own
+    return machine
+
+
+@pytest.fixture(autouse=True)
+def gpu(request):
+    """Whoever is marked so has one, or is skipped."""
+    if request.node.get_closest_marker("gpu"):
+        request.getfixturevalue("cuda")
 
 
 @pytest.fixture(scope="session")

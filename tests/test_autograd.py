@@ -11,6 +11,7 @@ import pytest
 
 import tinygrad_fast as tf
 from tinygrad_fast import backend, ops
+from tinygrad_fast.testing.backends import HELPERS
 
 
 def leaf(*values):
@@ -615,3 +616,63 @@ def test_ops_are_plain_functions_of_arrays():
     y, (da, db) = ops.mul(backend.get("cpu"), np.array([2.0]), np.array([[3.0], [4.0]]))
     assert y.tolist() == [[6], [8]]
     assert da(np.ones((2, 1))).tolist() == [7] and db(np.ones((2, 1))).tolist() == [[2], [2]]
+
+
+class Elsewhere(backend.cpu.CPU):
+    """A machine that computes with no array but its own."""
+
+    class array(np.ndarray):
+        pass
+
+    def asarray(self, a, dtype=None):
+        return np.array(a, dtype).view(Elsewhere.array)
+
+    def to_numpy(self, a):
+        assert type(a) is Elsewhere.array
+        return np.array(a)
+
+    def add(self, a, b):
+        assert type(a) is type(b) is Elsewhere.array, "arrays of two machines meet"
+        return super().add(a, b)
+
+    def copy(self, x):
+        assert type(x) is Elsewhere.array
+        return super().copy(x).view(Elsewhere.array)
+
+
+backend.register("elsewhere", Elsewhere)
+HELPERS.add("elsewhere")
+
+
+@pytest.mark.parametrize("device", ["elsewhere", "emulated"])
+def test_a_graph_may_pass_through_several_devices(device):
+    """Sums, copies and `.grad` are each node's own machine's, wherever the walk began."""
+    x, w = leaf(1.0, 2.0), tf.tensor([3.0, 5.0]).to(device).double().requires_grad_()
+    h = x * 2
+    h.retain_grad()
+    away = h.to(device)
+    y = (away * w + away * away).to("cpu")  # two gradients meet at `away`
+    ((y * x).sum() + h.sum()).to(device).backward()  # and two more at `h` and at `x`
+    # y = 2 w x + 4 x^2, the sum is 2 w x^2 + 4 x^3 + 2 x
+    assert x.grad.tolist() == [4 * 3 * 1 + 12 + 2, 4 * 5 * 2 + 48 + 2] and x.grad.device == "cpu"
+    assert w.grad.tolist() == [2, 8] and w.grad.device == w.device == device
+    assert h.grad.device == "cpu" and w.grad.data is not y.data
+
+
+def test_second_derivatives_pass_through_several_devices():
+    x = leaf(1.0, 2.0)
+    with tf.autograd.higher():
+        away = x.to("elsewhere")
+        y = (away * away * away).to("cpu").sum()
+    (g,) = tf.autograd.grad(y, x, create_graph=True)
+    (gg,) = tf.autograd.grad(g.sum(), x)
+    assert g.tolist() == [3, 12] and gg.tolist() == [6, 12] and gg.device == "cpu"
+
+
+def test_a_gradient_lies_where_its_tensor_does():
+    x = leaf(1.0, 2.0)
+    far = tf.ones(2, dtype=tf.float64).to("elsewhere")
+    with pytest.raises(RuntimeError, match=r"backward: the gradient must be on .* cpu; got one on elsewhere"):
+        (x * 2).backward(far)
+    with pytest.raises(RuntimeError, match="grad: the gradient must be on"):
+        x.grad = far

@@ -100,12 +100,13 @@ def public(module):
 
 @pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
 def test_both_languages_say_the_same_things():
-    """Every compiled loop stands in plain.py under its name, with its arguments and its meaning."""
+    """Every compiled loop but one stands in plain.py under its name, with its arguments and its meaning."""
     from tinygrad_fast.backend.fast_cpu.loops import compiled
     from tinygrad_fast.backend.fast_cpu.loops.loop import Loop
 
     mine = {n: f for n, f in vars(compiled).items() if isinstance(f, Loop)}
     assert len(mine) >= 18
+    assert plain.resample is None and mine.pop("resample")
     for name, loop in mine.items():
         twin = getattr(plain, name)
         assert list(inspect.signature(loop.f).parameters) == list(inspect.signature(twin).parameters), name
@@ -274,6 +275,17 @@ def test_any_number_of_threads_gives_the_same_but_for_rounding(n):
         threads.set_num_threads(before)
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("make, name", [(optim.SGD, "sgd_"), (optim.AdamW, "adam_")])
+def test_weights_of_convolutions_are_lines_of_memory(monkeypatch, make, name):
+    """They lie KH KW C O; the fused step runs along them, and leaves nothing to the definition."""
+    ps = list(models.resnet8(10).parameters())
+    for p in ps:
+        p.grad = p.detach() * 0.5
+    assert all(np.shares_memory(layout.flat(p.data), p.data) for p in ps)
+    monkeypatch.setattr(Composed, name, lambda *_, **__: pytest.fail("the definition"))
+    make(ps, lr=0.1).step()
 
 
 def test_a_step_gives_its_memory_back():

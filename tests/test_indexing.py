@@ -131,7 +131,7 @@ def test_slices_are_views_and_arrays_are_copies():
         (2, IndexError, r"index: must be in -2\.\.1 for axis 0 of shape \(2, 3, 4\); got 2"),
         ((0, -4), IndexError, r"must be in -3\.\.2 for axis 1"),
         ((0, 0, 0, 0), IndexError, r"at most 3 indices for a tensor of shape \(2, 3, 4\); got 4"),
-        ([0, 2], IndexError, r"index: index must be in -2\.\.1 for an axis of 2; got 2"),
+        ([0, 2], IndexError, r"index: every index must be in -2\.\.1 for an axis of 2; got 2"),
         ((slice(None), [-4, 0]), IndexError, r"index must be in -3\.\.2 for an axis of 3; got -4"),
         (
             1.5,
@@ -182,7 +182,7 @@ def test_index_select_and_nonzero():
 
 def test_refusals_of_gather_and_index_select():
     x = tf.tensor(X)
-    with pytest.raises(IndexError, match=r"gather: index must be in .*for an axis of 4; got 4"):
+    with pytest.raises(IndexError, match=r"gather: every index must be in .*for an axis of 4; got 4"):
         x.gather(2, tf.full((2, 3, 1), 4))
     with pytest.raises(
         RuntimeError, match=r"gather: the index needs x's number of axes.* got index \(2,\), x \(2, 3, 4\)"

@@ -290,6 +290,21 @@ def test_clip_grad_norm():
         nn.utils.clip_grad_norm_(ps, 1, error_if_nonfinite=True)
 
 
+def test_total_norm_of_any_tensors():
+    xs = [tf.tensor([[3.0, 0.0]]), tf.tensor(-4.0), tf.zeros(0), tf.tensor([6e4], dtype="float16")]
+    assert nn.utils.get_total_norm(xs[:3]).item() == 5
+    assert nn.utils.get_total_norm(xs[:3], 1).item() == 7
+    assert nn.utils.get_total_norm(xs, float("inf")).item() == 6e4
+    big = nn.utils.get_total_norm(xs[3:] * 4)
+    assert big.item() == 120000 and big.dtype == tf.float32  # too large for float16
+    assert nn.utils.get_total_norm(xs[1].double()).dtype == tf.float64
+    assert nn.utils.get_total_norm([]).item() == 0
+    with pytest.raises(ValueError, match="get_total_norm: norm_type must be > 0; got 0"):
+        nn.utils.get_total_norm(xs, 0)
+    with pytest.raises(TypeError, match="get_total_norm: tensors must be of a floating dtype; got int64"):
+        nn.utils.get_total_norm(tf.tensor([1, 2]))
+
+
 def test_clipping_a_gradient_that_came_as_an_expansion():
     """The gradient of a mean is one number, seen n times; a leaf's must be memory of its own."""
     p = nn.Parameter(tf.zeros(4))

@@ -302,6 +302,28 @@ def test_16_bit_weights():
             np.testing.assert_allclose(found.astype(np.float32), expected, rtol=0, atol=10 * eps)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", GOLDEN)
+def test_16_bit_weights_are_rounded_once(name, dtype):
+    """A step of 16-bit numbers is that of float32 numbers, to the last bit of what is written."""
+    make, arguments, _ = GOLDEN[name]
+    narrow = weights(dtype)
+    opt = make(narrow, **arguments)
+    run(opt, narrow, range(2))  # so that the memory is not zero
+    wide = [tf.Tensor(w.detach().float(), requires_grad=True) for w in narrow]
+    other = make(wide, **arguments)
+    other.load_state_dict(opt.state_dict())
+    set_grads(narrow, 2)
+    for w, n in zip(wide, narrow):
+        w.grad = n.grad.float()
+    opt.step()
+    other.step()
+    for w, n in zip(wide, narrow):
+        assert n.tolist() == w.detach().to(n.dtype).tolist()
+    for mine, theirs in zip(opt.state.values(), other.state.values()):
+        assert all(b.tolist() == theirs[k].to(b.dtype).tolist() for k, b in mine.items() if k != "step")
+
+
 X = tf.Tensor([1.0], requires_grad=True)
 MISUSE = [
     (lambda: optim.SGD([]), ValueError, "SGD: needs at least one parameter; got none. Has the model any that is not"),

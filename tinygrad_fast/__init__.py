@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import autograd as autograd, cpu as cpu, dtypes as dtypes, rng as rng
+from . import autograd as autograd, cpu as cpu, cuda as cuda, dtypes as dtypes, rng as rng
 from .autograd import enable_grad as enable_grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad
-from .backend import Device as device
+from .backend import (
+    Device as device,
+    get_default_device as get_default_device,
+    set_default_device as set_default_device,
+)
 from .backend.fast_cpu.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
+from .backend.precision import (
+    get_float32_matmul_precision as get_float32_matmul_precision,
+    set_float32_matmul_precision as set_float32_matmul_precision,
+)
 from .checkpoint import load as load, save as save
 from .creation import (
     arange as arange,
@@ -100,14 +108,14 @@ outer, clone, detach, numel = free(Tensor.outer), free(Tensor.clone), free(Tenso
 is_floating_point = free(Tensor.is_floating_point)
 
 if TYPE_CHECKING:
-    from . import data, learner, models, nn, optim, testing, vision
+    from . import data, emulator, learner, models, nn, optim, testing, vision
 
 # What PyTorch, too, offers in both places: here it is `nn.functional`'s function
 FUNCTIONAL = (
     *("conv1d", "conv2d", "conv_transpose2d", "max_pool2d", "pixel_shuffle", "pixel_unshuffle"),
     *("batch_norm", "layer_norm", "group_norm", "dropout", "embedding", "binary_cross_entropy_with_logits"),
 )
-LATE = ("data", "learner", "models", "nn", "optim", "testing", "vision")  # loaded when they are first named
+LATE = ("data", "emulator", "learner", "models", "nn", "optim", "testing", "vision")  # loaded when they are first named
 
 
 def __getattr__(name: str) -> Any:

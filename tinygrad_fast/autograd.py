@@ -64,14 +64,13 @@ def grad(
     roots = [(y, y._seed(g, "grad")) for y, g in zip(ys, gs) if y.node is not None]
     if not roots:
         raise RuntimeError("grad: none of the outputs requires grad: they were not made from the inputs")
-    xp = ys[0].xp
     retain = create_graph if retain_graph is None else retain_graph
     if create_graph:
         with tape.setting(record=True, keep=True):
-            found = tape.walk([(y.node, g) for y, g in roots], OnTensors(xp), retain, True, wanted)
+            found = tape.walk([(y.node, g) for y, g in roots], retain, OnTensors(ys[0].xp), wanted)
     else:
-        arrays = tape.walk([(y.node, g.data) for y, g in roots], xp, retain, False, wanted)
-        found = {node: wrap(xp.copy(a), xp, [0]) for node, a in arrays.items()}  # memory of their own
+        arrays = tape.walk([(y.node, g.data) for y, g in roots], retain, only=wanted)
+        found = {n: wrap(n.xp.copy(a), n.xp, [0]) for n, a in arrays.items()}  # memory of their own
     results = tuple(found.get(x.node) for x in xs)
     if not allow_unused and any(r is None for r in results):
         missing = [i for i, r in enumerate(results) if r is None]

@@ -46,8 +46,10 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a Tensor, without a copy where that is possible."""
-    t = data if isinstance(data, Tensor) else from_numpy(data) if isinstance(data, np.ndarray) else Tensor(data)
-    return t.to(dtype=dtype, device=device)
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    t = from_numpy(data) if isinstance(data, np.ndarray) else Tensor(data, device="cpu")
+    return t.to(dtype=dtype, device=backend.get_default_device() if device is None else device)
 
 
 def from_dlpack(ext: Any) -> Tensor:

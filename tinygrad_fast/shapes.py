@@ -7,13 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
 
 
 class ShapeError(ValueError, RuntimeError):
     """Shapes that do not fit. A ValueError to those who come from NumPy, a RuntimeError to those from PyTorch."""
+
+
+class Places(NamedTuple):
+    """Where an index may point: to 0..n-1 where `of` says what there are n of; else to -n..n-1, elements of an axis."""
+
+    name: str  # of the function
+    what: str  # "target": what the index is to it
+    n: int
+    of: str = ""  # "classes"
+    ignored: int | None = None  # with `of`: an index that may stand anywhere and points nowhere
+
+    @property
+    def low(self) -> int:
+        return 0 if self.of else -self.n
+
+    def error(self, got: Any, more: str = "") -> IndexError:
+        rule = f"{self.name}: every {self.what} must be in {self.low}..{self.n - 1}"
+        rule += f", there are {self.n} {self.of}" if self.of else f" for an axis of {self.n}"
+        unless = "" if self.ignored is None else f" (ignore_index is {self.ignored})"
+        advice = ". Number them from 0, or make room for more" if self.of else ""
+        return IndexError(f"{rule}; got {got}{unless}{advice}{more}")
 
 
 class Slot:

@@ -39,6 +39,25 @@ class Table(NamedTuple):
 
 
 @cache
+def spans(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """A table as arrays, also a turned one: (size, 2) int32, the first input of each output and how many it reads; and
+    (size, K) float64, their weights, zeros after the last."""
+    read: list[dict[int, float]] = [{} for _ in range(table.size)]
+    for i, (start, weights) in enumerate(table.rows):
+        for j, weight in enumerate(weights, start):
+            if table.turned:
+                read[j][i] = weight
+            else:
+                read[i][j] = weight
+    where = np.array([(min(r), max(r) + 1 - min(r)) if r else (0, 0) for r in read], np.int32).reshape(-1, 2)
+    by = np.zeros((len(read), max(int(where[:, 1].max(initial=0)), 1)))
+    for i, r in enumerate(read):
+        for j, weight in r.items():
+            by[i, j - where[i, 0]] = weight
+    return where, by
+
+
+@cache
 def nearest(n: int, size: int, scale: float | None = None) -> Table:
     """y_i = x[floor(i / scale)], scale being size / n unless given; exact where size is n or 2 n, whatever the scale.
 

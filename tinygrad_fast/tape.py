@@ -3,8 +3,9 @@
 A `Node` is one recorded op: its parents, and one pullback for each of them. A `Leaf` is where a walk ends: a tensor
 that a person made and wants the gradient of. `walk` visits nodes newest first and hands each gradient to the parents.
 
-Knows nothing of arrays but `.shape` and `.dtype`: adding two gradients is the backend's (`xp.add`). Knows nothing of
-Tensor: `tensor/core.py` makes the nodes, `autograd.py` is what users call.
+Knows nothing of arrays but `.shape` and `.dtype`: adding two gradients is a backend's (`xp.add`), of the machine that
+the node's tensor lies on, so that a graph may pass through several. Knows nothing of Tensor: `tensor/core.py` makes
+the nodes, `autograd.py` is what users call.
 """
 
 from __future__ import annotations
@@ -64,19 +65,19 @@ class setting(ContextDecorator):
 class Leaf:
     """The end of a walk: a tensor made by a person. Its gradient stays here, summed over walks."""
 
-    __slots__ = ("shape", "dtype", "grad", "hooks", "time", "__weakref__")
+    __slots__ = ("xp", "shape", "dtype", "grad", "hooks", "time", "__weakref__")
     name = "leaf"
     retains = True
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any):
-        self.shape, self.dtype = shape, dtype
+    def __init__(self, xp: Any, shape: tuple[int, ...], dtype: Any):
+        self.xp, self.shape, self.dtype = xp, shape, dtype
         self.grad: Any = None
         self.hooks: dict[Any, Callable] | None = None
         self.time = _clock()
 
 
 class Node:
-    """One recorded op.
+    """One recorded op, run on the machine `xp`.
 
     `edges` are pairs: a parent, and the pullback that makes its gradient of this node's. `cells` count the
     writes to the arrays that went in or came out, and `writes` was their sum: they only count up, so another sum means
@@ -85,12 +86,12 @@ class Node:
     """
 
     __slots__ = (
-        *("name", "edges", "cells", "writes", "redo"),
+        *("name", "xp", "edges", "cells", "writes", "redo"),
         *("shape", "dtype", "grad", "retains", "hooks", "time", "__weakref__"),
     )
 
-    def __init__(self, name: str, edges: list, cells: list, shape: Any, dtype: Any, redo: Any = None):
-        self.name, self.shape, self.dtype, self.redo = name, shape, dtype, redo
+    def __init__(self, name: str, xp: Any, edges: list, cells: list, shape: Any, dtype: Any, redo: Any = None):
+        self.name, self.xp, self.shape, self.dtype, self.redo = name, xp, shape, dtype, redo
         self.edges: list | None = edges
         self.cells = cells
         self.writes = sum(map(_first, cells))
@@ -105,7 +106,7 @@ def part(whole: Node, i: int, n: int, shape: tuple[int, ...], dtype: Any) -> Nod
     def place(g: Any) -> tuple:
         return (None,) * i + (g,) + (None,) * (n - 1 - i)
 
-    return Node(f"{whole.name}[{i}]", [(whole, place)], [], shape, dtype, redo=lambda: [(whole, place)])
+    return Node(f"{whole.name}[{i}]", whole.xp, [(whole, place)], [], shape, dtype, redo=lambda: [(whole, place)])
 
 
 def _sum(add: Callable, a: Any, b: Any) -> Any:
@@ -115,21 +116,21 @@ def _sum(add: Callable, a: Any, b: Any) -> Any:
     return tuple(y if x is None else x if y is None else add(x, y) for x, y in zip(a, b, strict=True))
 
 
-def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: bool = False, only: Any = None) -> dict:
+def walk(roots: list[tuple[Any, Any]], retain: bool = False, graph: Any = None, only: Any = None) -> dict:
     """Carry the gradient g of each (node, g) of `roots` back over the tape.
 
     A node's consumers are all newer than it, so taking the newest of the frontier (a heap) is a topological order: no
     recursion, no pass before. Leaves sum into `.grad`; with `only` (a set of nodes) nothing is written, and {node:
-    gradient} comes back. Edges and saved arrays are released on the way unless `retain`. With `graph`, gradients are
-    Tensors and pullbacks the differentiable ones of `node.redo`.
+    gradient} comes back. Edges and saved arrays are released on the way unless `retain`. With `graph`, a backend whose
+    arrays are Tensors, gradients are Tensors and pullbacks the differentiable ones of `node.redo`.
     """
-    add, found = xp.add, {}
+    found = {}
     oldest = min((n.time for n in only), default=0) if only is not None else -1
     grads: dict[Any, Any] = {}
     front: list[tuple[int, Any]] = []
     for root, g in roots:
         if root in grads:
-            grads[root] = add(grads[root], g)
+            grads[root] = (graph or root.xp).add(grads[root], g)
         else:
             heappush(front, (-root.time, root))
             grads[root] = g
@@ -146,7 +147,8 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
                 if node in only:
                     found[node] = g
             elif node.retains:
-                node.grad = add(node.grad, g) if node.grad is not None else g if leaf else xp.copy(g)
+                xp = graph or node.xp
+                node.grad = xp.add(node.grad, g) if node.grad is not None else g if leaf else xp.copy(g)
             if leaf:
                 continue
             edges = node.edges
@@ -179,8 +181,9 @@ def walk(roots: list[tuple[Any, Any]], xp: Any, retain: bool = False, graph: boo
                         f"pullback of {node.name}: must return the input's shape and dtype, {parent.shape} "
                         f"{parent.dtype}; got {d.shape} {d.dtype}"
                     )
+                xp = graph or parent.xp
                 if parent in grads:
-                    grads[parent] = _sum(add, grads[parent], d)
+                    grads[parent] = _sum(xp.add, grads[parent], d)
                 else:
                     heappush(front, (-parent.time, parent))  # a pullback may return g or a view of it, but
                     grads[parent] = xp.own(d, g) if leaf else d  # two leaves never share memory

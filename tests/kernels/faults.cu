@@ -1,4 +1,5 @@
 // One planted fault a kernel, in the line marked FAULT: test_emulator.py wants each reported with thread and line.
+#include "tensor_cores.cuh"
 
 // Reported always
 
@@ -34,10 +35,39 @@ extern "C" __global__ void not_in_mask(float* y) {
   y[threadIdx.x] = __ballot_sync(1, 1);  // FAULT
 }
 
+extern "C" __global__ void half_a_warp(float* y) {
+  float d[4] = {};
+  u32 a[4] = {}, b[2] = {};
+  if (threadIdx.x < 16) mma_f16(d, a, b);  // FAULT
+  __syncthreads();
+  y[threadIdx.x] = d[0];
+}
+
+extern "C" __global__ void small_warp(float* y) {
+  float d[4] = {};
+  u32 a[4] = {}, b[2] = {};
+  if (threadIdx.x >= 48) return;
+  if (threadIdx.x >= 32) mma_f16(d, a, b);  // FAULT
+  y[threadIdx.x] = d[0];
+}
+
+extern "C" __global__ void copy_not_aligned(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<16>(held + 4 * threadIdx.x, x + 1, true);  // FAULT
+  y[threadIdx.x] = 1;
+}
+
 // Reported by the checking mode: n = 64 elements, one block of 64 threads unless a test says two
 
 extern "C" __global__ void past_the_end(float* y) {
   y[threadIdx.x + 1] = 1;  // FAULT
+}
+
+template <class E> struct Arrays { E* at[2]; };
+
+extern "C" __global__ void past_one_of_a_list(Arrays<float> ys) {
+  ys.at[0][threadIdx.x] = 1;
+  ys.at[1][threadIdx.x + 1] = 1;  // FAULT
 }
 
 extern "C" __global__ void before_the_start(const float* x, float* y) {
@@ -104,4 +134,76 @@ extern "C" __global__ void half_atomic(int* y) {
   threadIdx.x < 63 ? (void)atomicAdd(&sum, 1) : (void)(sum = 7);  // FAULT
   __syncthreads();
   y[threadIdx.x] = sum;
+}
+
+// Copies on their way: FAULT is the line that is named, ALSO a copy that is named beside it
+
+extern "C" __global__ void copy_from_outside(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<4>(held + threadIdx.x, x + threadIdx.x + 1, true);  // FAULT
+  copy_commit();
+  copy_wait<0>();
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void copy_to_outside(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<16>(held + 4 * threadIdx.x, x, true);  // FAULT
+  copy_commit();
+  copy_wait<0>();
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void no_wait(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);  // ALSO
+  copy_commit();
+  __syncthreads();
+  y[threadIdx.x] = held[threadIdx.x];  // FAULT
+}
+
+extern "C" __global__ void wait_for_too_few(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);  // ALSO
+  copy_commit();
+  copy_wait<1>();
+  __syncthreads();
+  y[threadIdx.x] = held[threadIdx.x];  // FAULT
+}
+
+extern "C" __global__ void wait_without_barrier(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);
+  copy_commit();
+  copy_wait<0>();
+  y[threadIdx.x] = held[threadIdx.x / 2];  // FAULT
+}
+
+extern "C" __global__ void copy_over_readers(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  held[threadIdx.x] = 1;
+  __syncthreads();
+  y[threadIdx.x] = held[threadIdx.x / 2];
+  if (threadIdx.x == 5) copy_async<4>(held + 31, x, true);  // FAULT
+}
+
+extern "C" __global__ void write_under_a_copy(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);  // ALSO
+  __syncthreads();
+  held[threadIdx.x] = 1;  // FAULT
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void two_copies(const float* x, float* y) {
+  DYNAMIC_SHARED(float, held);
+  copy_async<4>(held + threadIdx.x / 2, x + threadIdx.x, true);  // FAULT
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void unwritten_fragment(float* y) {
+  DYNAMIC_SHARED(u16, held);
+  u32 r[4];
+  ldmatrix<false>(r, held);  // FAULT
+  y[threadIdx.x] = r[0];
 }

@@ -3,7 +3,8 @@
 An array here is no NumPy array, and becomes none by accident: as with CuPy, `np.asarray` of it is an error, and so is
 any function that meets one array of either kind. What it can do is what CuPy does: the methods listed below, operators,
 and NumPy's functions by way of `__array_ufunc__` and `__array_function__`. Where the real CuPy is installed (its
-import needs no GPU), every function that is called must be one of its own, and take the same keywords.
+import needs no GPU), every function that is called must be one of its own, and take the same keywords. Devices, streams
+and memory stand in like_cuda.py.
 """
 
 import functools
@@ -16,6 +17,8 @@ import numpy as np
 
 from tinygrad_fast.backend import launch, special
 from tinygrad_fast.backend.emulator import Emulator
+
+from . import like_cuda
 
 try:
     import cupy as real
@@ -41,6 +44,8 @@ def _open(a):
     if isinstance(a, np.ndarray) and a.ndim:
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
     if isinstance(a, ndarray):
+        if a.device != like_cuda.device_now():
+            raise ValueError(f"Array device must be same as the current device: {a.device} != {like_cuda.device_now()}")
         return a.held
     return type(a)(map(_open, a)) if type(a) in (tuple, list) else a
 
@@ -48,6 +53,7 @@ def _open(a):
 def _call(name, f, arguments, keywords):
     if real:
         _in_the_real_one(name, frozenset(keywords))
+    like_cuda.tick()
     arguments, keywords = [_open(a) for a in arguments], {k: _open(v) for k, v in keywords.items()}
     with np.errstate(all="ignore"):  # a GPU has no warnings
         return _shut(f(*arguments, **keywords))
@@ -59,7 +65,9 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     __array_priority__ = 100
 
     def __init__(self, held):
-        self.held = np.asarray(held)
+        self.held, self.device, self.free_since = np.asarray(held), like_cuda.device_now(), 0
+        if self.held.base is None:
+            self.free_since = like_cuda.pool.holds(self.held)
 
     def __array__(self, *args, **keywords):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
@@ -77,7 +85,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_function__(self, f, types, arguments, keywords):
         if not all(issubclass(t, ndarray) for t in types):
             return NotImplemented
-        return _call(f.__name__, f, arguments, keywords)
+        result = _call(f.__name__, f, arguments, keywords)
+        if f is np.broadcast_to:  # NumPy's can only be read, CuPy's cannot tell
+            result = lib.stride_tricks.as_strided(arguments[0], result.shape, result.strides)
+        return result
 
     def __getitem__(self, key):
         return _shut(self.held[_open(key)])
@@ -89,14 +100,36 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self.held)
 
     def __bool__(self):
+        like_cuda.waits["bool"] += 1
         return bool(self.held)
 
     def __index__(self):
+        like_cuda.waits["index"] += 1
         return operator.index(self.held)
+
+    def tolist(self):
+        like_cuda.waits["tolist"] += 1
+        return _open(self).tolist()
+
+    def set(self, a, stream=None):
+        if real:
+            _in_the_real_one("ndarray.set", frozenset(["stream"]))
+        if not (self.held.flags.c_contiguous and a.flags.c_contiguous):
+            raise RuntimeError("Cannot set to non-contiguous array")
+        assert type(a) is np.ndarray and (a.shape, a.dtype) == (self.shape, self.dtype)
+        stream, held = stream or like_cuda.get_current_stream(), _open(self)
+        assert stream.kernels_ended >= self.free_since, "a copy into memory that kernels may still be reading"
+        if stream is not like_cuda.Stream.null:
+            a = like_cuda.pinned.under(a)
+        stream.ask(lambda: held.__setitem__(..., a))
 
     @property
     def flags(self):  # there is no `writeable`
         return SimpleNamespace(c_contiguous=self.held.flags.c_contiguous, f_contiguous=self.held.flags.f_contiguous)
+
+    @property
+    def data(self):  # a MemoryPointer
+        return SimpleNamespace(ptr=self.held.ctypes.data)
 
     @property
     def base(self):
@@ -110,27 +143,38 @@ def _method(name):
     return run
 
 
-METHODS = "astype reshape transpose swapaxes take argsort sum prod max min any all argmax argmin cumsum copy"
+METHODS = "astype reshape transpose swapaxes take argsort sum prod max min any all argmax argmin cumsum copy view"
 for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))
 for _name in "shape dtype ndim size itemsize nbytes strides T".split():
     setattr(ndarray, _name, property(lambda self, name=_name: _shut(getattr(self.held, name))))
-ndarray.tolist = lambda self: self.held.tolist()
 
 
 def asarray(a, dtype=None):
-    return ndarray(np.array(_open(a) if isinstance(a, ndarray) else a, dtype))
+    if isinstance(a, ndarray):
+        return ndarray(np.asarray(_open(a), dtype))
+    fortran = isinstance(a, np.ndarray) and a.flags.f_contiguous  # no other order is kept
+    return ndarray(np.array(a, dtype, order="F" if fortran else "C"))
 
 
 def asnumpy(a):
-    return a.held.copy(order="K")
+    like_cuda.waits["asnumpy"] += 1
+    return _open(a).copy(order="C")
 
 
 def _made(name):
     return lambda *arguments, **keywords: _call(name, getattr(np, name), arguments, keywords)
 
 
-empty, full, arange, where = map(_made, ("empty", "full", "arange", "where"))
+full, arange, where = map(_made, ("full", "arange", "where"))
+
+
+def empty(shape, dtype):
+    held = np.empty(shape, dtype)
+    held.reshape(-1).view(np.uint8)[...] = 0xA5  # what nobody has written
+    return ndarray(held)
+
+
 may_share_memory, ascontiguousarray = map(_made, ("may_share_memory", "ascontiguousarray"))
 
 
@@ -152,23 +196,28 @@ class RawModule:
 
     def get_function(self, kernel):
         def run(grid, block, arguments, *, shared_mem=0):
-            given = [a.held if isinstance(a, ndarray) else a for a in arguments]
+            given = [_open(a) for a in arguments]
+            like_cuda.tick()
             self.machine.run(self.compiled, kernel, grid, block, shared_mem, given)
 
         return run
 
 
+lib = SimpleNamespace(
+    stride_tricks=SimpleNamespace(
+        as_strided=lambda x, shape, strides: ndarray(np.lib.stride_tricks.as_strided(x.held, shape, strides))
+    )
+)
 cuda = SimpleNamespace(
     is_available=lambda: True,
+    set_allocator=lambda allocator: None,
     compiler=SimpleNamespace(CompileException=CompileException),
-    nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
-    runtime=SimpleNamespace(
-        driverGetVersion=lambda: 13000,
-        runtimeGetVersion=lambda: 13000,
-        getDeviceCount=lambda: 1,
-        getDeviceProperties=lambda i: {"name": b"H100", "major": 9, "minor": 0, "totalGlobalMem": 80 << 30},
-    ),
+    nvrtc=SimpleNamespace(getVersion=lambda: (13, 0), getSupportedArchs=lambda: (75, 80, 90, 100, 120)),
+    runtime=like_cuda.runtime,
+    **{name: getattr(like_cuda, name) for name in ("Device", "Stream", "Event", "MemoryHook", "get_current_stream")},
 )
+get_default_memory_pool, get_default_pinned_memory_pool = lambda: like_cuda.pool, lambda: like_cuda.pinned
+empty_pinned = like_cuda.pinned.empty  # of cupyx
 __version__ = "14.2"
 
 

@@ -24,6 +24,14 @@ class Use:
     shared: int
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """A source for one architecture: what each of its kernels uses, and their code."""
+
+    uses: dict[str, Use]
+    cubin: bytes
+
+
 @cache
 def library():
     """libnvrtc, or None with the reason in `why_not`."""
@@ -42,7 +50,7 @@ why_not = "the wheel nvidia-cuda-nvrtc is not installed (it exists for Linux and
 
 @cache
 def compiled(text, architecture, *defines):
-    """Use of each kernel in a source. Raises Refused."""
+    """A source, compiled. Raises Refused."""
     nvrtc, program, size = library(), C.c_void_p(), C.c_size_t()
     nvrtc.nvrtcCreateProgram(C.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     flags = [f"-arch={architecture}", "-std=c++17", "--ptxas-options=-v", *(f"-D{define}" for define in defines)]
@@ -50,11 +58,14 @@ def compiled(text, architecture, *defines):
     nvrtc.nvrtcGetProgramLogSize(program, C.byref(size))
     log = C.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
-    nvrtc.nvrtcDestroyProgram(C.byref(program))
     said = log.value.decode()
     if failed or "warning" in said:
         raise Refused(said)
-    return dict(_uses(said))
+    nvrtc.nvrtcGetCUBINSize(program, C.byref(size))
+    cubin = C.create_string_buffer(size.value)
+    nvrtc.nvrtcGetCUBIN(program, cubin)
+    nvrtc.nvrtcDestroyProgram(C.byref(program))
+    return Compiled(dict(_uses(said)), cubin.raw)
 
 
 def _uses(log):

@@ -5,16 +5,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tinygrad_fast import backend
-from tinygrad_fast.backend.cuda import Emulated
 
 from .test_matmul import DTYPES, EPS, laid_out
 
 WEIGHTS = [None, (), (1,), (5,), (1, 5), (3, 1), (3, 5), (2, 1, 5), (2, 3, 5)]
-
-
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,40 +5,83 @@ import re
 import pytest
 
 from tinygrad_fast.backend import launch
+from tinygrad_fast.backend.launchers import tiles
 
-from . import nvrtc
+from . import nvrtc, sass
 
-TABLE = [
-    tuple(cell.strip() for cell in row.split("|")[1:-1])
+ROWS = [
+    tuple(cell.strip(" `") for cell in row.split("|")[1:-1])
     for row in (launch.folder() / "README.md").read_text().splitlines()
     if row.startswith("| `")
 ]
+TABLE = [row for row in ROWS if len(row) == 6]
+LOOPS = [row for row in ROWS if len(row) == 8]  # on the tile loop
+ENGINES = {"HMMA": tiles.TENSOR_CORES, "FFMA": tiles.MULTIPLY_ADDS, "DFMA": tiles.MULTIPLY_ADDS}
 ALL = {"dtypes": "float64 float32 float16 bfloat16".split(), "architectures": "sm_75 sm_80 sm_90 sm_120".split()}
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
+needs_nvdisasm = pytest.mark.skipif(sass.nvdisasm() is None, reason=sass.why_not)
 
 
 def test_every_kernel_has_a_row():
-    assert {row[0].strip("`") for row in TABLE} == set(launch.sources(launch.folder()))
+    assert {row[0] for row in ROWS} == set(launch.sources(launch.folder()))
+    assert len(TABLE) + len(LOOPS) == len(ROWS)
+
+
+def test_every_tile_has_a_row():
+    rows = {(row[7].split()[1], tile_of(row[1])) for row in LOOPS}
+    for engine in (tiles.TENSOR_CORES, tiles.MULTIPLY_ADDS):
+        works = {work for work, e in ENGINES.items() if e is engine}
+        assert {tile for shapes in engine.tiles.values() for tile in shapes} <= {t for w, t in rows if w in works}
+
+
+def tile_of(cell):
+    """ "128x256x32 64x64 4" """
+    return tiles.Tile(*map(int, re.findall(r"\d+", cell)))
+
+
+def compiled(kernel, flags, dtypes, architectures):
+    dtypes, architectures = dtypes.split(), architectures.split()
+    assert set(dtypes) <= set(ALL["dtypes"]) and set(architectures) <= set(ALL["architectures"])
+    text = launch.sources(launch.folder())[kernel].text
+    for architecture in architectures:
+        for dtype in dtypes:
+            yield (architecture, dtype), nvrtc.compiled(text, architecture, f"DTYPE={dtype}", *flags)
+
+
+def within(kernel, used, registers):
+    print(*used.items(), sep="\n")
+    assert not [at for at, use in used.items() if use.spilled], "registers spilled to memory"
+    over = {at: use for at, use in used.items() if use.registers > registers}
+    assert not over, f"{kernel} may take {registers} registers: {over}"
+    assert max(use.registers for use in used.values()) > registers - 16, "the budget is too wide to notice anything"
 
 
 @needs_nvrtc
 @pytest.mark.parametrize("kernel, flags, dtypes, architectures, registers, shared", TABLE)
 def test_compiles_within_its_budget(kernel, flags, dtypes, architectures, registers, shared, tally):
-    kernel, dtypes, architectures = kernel.strip("`"), dtypes.split(), architectures.split()
-    assert set(dtypes) <= set(ALL["dtypes"]) and set(architectures) <= set(ALL["architectures"])
-    source = launch.sources(launch.folder())[kernel]
-    used = {}
-    for architecture in architectures:
-        for dtype in dtypes:
-            uses = nvrtc.compiled(source.text, architecture, f"DTYPE={dtype}", *flags.split())
-            used[architecture, dtype] = uses[kernel]
-    print(*used.items(), sep="\n")
-    assert not [at for at, use in used.items() if use.spilled], "registers spilled to memory"
-    over = {at: use for at, use in used.items() if use.registers > int(registers) or use.shared > int(shared)}
-    assert not over, f"{kernel} may take {registers} registers and {shared} bytes: {over}"
-    assert max(use.registers for use in used.values()) > int(registers) - 16, (
-        "the budget is too wide to notice anything"
-    )
+    used = {at: c.uses[kernel] for at, c in compiled(kernel, flags.split(), dtypes, architectures)}
+    within(kernel, used, int(registers))
+    over = {at: use for at, use in used.items() if use.shared > int(shared)}
+    assert not over, f"{kernel} may take {shared} bytes: {over}"
+    tally(cubins=len(used))
+
+
+@needs_nvrtc
+@needs_nvdisasm
+@pytest.mark.parametrize("kernel, tile, flags, dtypes, architectures, registers, shared, loop", LOOPS)
+def test_main_loops(kernel, tile, flags, dtypes, architectures, registers, shared, loop, tally):
+    """Registers as above; and how many instructions the main loop has for each that does the work."""
+    tile, (budget, work) = tile_of(tile), loop.split()
+    flags = [f"{name}={n}" for name, n in tile.defines().items()] + flags.split()
+    used, each = {}, {}
+    for at, c in compiled(kernel, flags, dtypes, architectures):
+        used[at] = c.uses[kernel]
+        instructions = sass.main_loop(c.cubin, kernel, work)
+        each[at] = len(instructions) / sass.count(instructions, work)
+    within(kernel, used, int(registers))
+    assert ENGINES[work].shared(tile, {"float64": 8, "float32": 4}.get(dtypes, 2)) == int(shared)
+    assert not {at: n for at, n in each.items() if not n <= float(budget)}, f"{budget} {work}: {each}"
+    assert max(each.values()) > 0.95 * float(budget), f"the budget is too wide to notice anything: {each}"
     tally(cubins=len(used))
 
 
@@ -50,3 +93,18 @@ def test_a_refusal_names_file_and_line():
     )
     with pytest.raises(nvrtc.Refused, match=re.escape(f"matmul.cu({line}): error")):
         nvrtc.compiled(text.replace("A sum = 0", "A sum = nothing", 1), "sm_80", "DTYPE=float32", "TILE=16")
+
+
+@needs_nvrtc
+@needs_nvdisasm
+def test_a_loop_of_moves_is_seen():
+    """B's registers in another order compute the same with other multiplicands, and cost two moves for each mma."""
+    text = launch.sources(launch.folder())["matmul_tensor"].text
+    old = "mma(T(), sums[i][j], left[i], &right[j / 2][j % 2 * 2]);"
+    assert old in text
+    moved = "{ u32 pair[2] = {right[j / 2][j % 2], right[j / 2][2 + j % 2]}; mma(T(), sums[i][j], left[i], pair); }"
+    tile = tiles.TENSOR_CORES.tiles[2][1]
+    flags = [f"{k}={v}" for k, v in tile.defines().items()] + "DTYPE=float16 XK=1 XV=8 WK=1 WV=8".split()
+    cubins = [nvrtc.compiled(t, "sm_90", *flags).cubin for t in (text, text.replace(old, moved))]
+    before, after = (len(sass.main_loop(cubin, "matmul_tensor")) for cubin in cubins)
+    assert after > before + 64

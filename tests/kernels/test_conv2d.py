@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tinygrad_fast.backend import windows
-from tinygrad_fast.backend.cuda import Emulated
 
 from .test_matmul import DTYPES, EPS, laid_out
-
-
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
 
 
 def close(got, want, size, length, dtype):

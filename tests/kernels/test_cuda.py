@@ -18,7 +18,7 @@ from tinygrad_fast.backend.launch import KernelError
 from tinygrad_fast.testing import strategies as some
 from tinygrad_fast.testing.backends import HELPERS, backends
 
-from . import like_cupy
+from . import like_cuda, like_cupy
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,21 @@ def test_products_are_kernels(stand_in):
     y = stand_in.linear(x, stand_in.full((2, 4), 1.0, np.dtype("float32")), stand_in.asarray(np.float32([1, -9])), True)
     assert stand_in.to_numpy(y).tolist() == [[5, 0]] * 3
     assert (stand_in.launch.counts - before) == {"matmul_tiles": 1}
+
+
+def test_lists_of_its_arrays_reach_a_kernel(stand_in):
+    """By their addresses; nothing is read back but what the test looks at."""
+    before = stand_in.launch.counts.copy()
+    ps = [tf.full((n, 2), 2.0).to("like cupy").requires_grad_() for n in (1, 3)]
+    for p in ps:
+        p.grad = p.detach() * 1.0
+    with mock.patch.object(cuda.CUDA, "to_numpy", side_effect=AssertionError("read back")):
+        norm = tf.nn.utils.clip_grad_norm_(ps, 32**0.5)
+        tf.optim.SGD(ps, lr=0.5, momentum=0.9).step()
+    kernels = {"total_norm_parts": 1, "total_norm": 1, "clip_norm_": 1, "sgd_": 1}
+    assert stand_in.launch.counts - before == kernels
+    assert norm.item() == pytest.approx(32**0.5)
+    assert all((abs(p - 1) < 1e-6).all() for p in ps)
 
 
 def test_no_step_waits_for_the_gpu(stand_in, monkeypatch):
@@ -114,7 +129,7 @@ BROKEN = SimpleNamespace(cuda=SimpleNamespace(is_available=broken))
 )
 def test_no_gpu_disturbs_nobody(forgotten, cupy, says):
     with mock.patch.dict(sys.modules, {"cupy": cupy}):
-        assert not cuda.is_available()
+        assert not tf.cuda.is_available() and tf.cuda.device_count() == tf.cuda.memory_allocated() == 0
         with pytest.raises(RuntimeError, match=f'device "cuda": {says}.*doctor.*emulated'):
             tf.ones(2).to("cuda")
     assert (tf.ones(2) + 1).tolist() == [2, 2]
@@ -140,7 +155,7 @@ def test_doctor_finds_all_well(forgotten, one_cupy):
     names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
     well, said = examined(**dict.fromkeys(names, like_cupy))
     assert well and said.count("ok  ") == 9 and "matmul compiled, run, right to" in said
-    assert "H100 (sm_90, 80 GiB)" in said
+    assert "cuda:0 H100 (sm_90, 80 GiB)" in said
 
 
 def changed(**runtime):
@@ -157,6 +172,11 @@ def fails(*_):
 
 RUNTIME = like_cupy.cuda.runtime
 OLD = {"name": b"GTX 1080", "major": 6, "minor": 1, "totalGlobalMem": 8 << 30}
+NEW = {"name": b"Rubin", "major": 14, "minor": 0, "totalGlobalMem": 288 << 30}
+
+
+def mixed(i):
+    return OLD if i else like_cuda.GPU
 
 
 @pytest.mark.parametrize(
@@ -167,7 +187,10 @@ OLD = {"name": b"GTX 1080", "major": 6, "minor": 1, "totalGlobalMem": 8 << 30}
         (changed(driverGetVersion=fails), "does not answer", "nvidia-smi"),
         (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", "tinygrad_fast[cuda12]"),
         (changed(getDeviceCount=fails), "no device answers: cudaErrorNoDevice", "nvidia-smi -L"),
-        (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "CUDA_VISIBLE_DEVICES"),
+        (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "--query-gpu=name,compute"),
+        (changed(getDeviceCount=lambda: 2, getDeviceProperties=mixed), "GTX 1080", "export CUDA_VISIBLE_DEVICES=0"),
+        (changed(runtimeGetVersion=fails), "runtime: RuntimeError: cudaErrorNoDevice", "pip install --force-reinstall"),
+        (SimpleNamespace(__version__="13.6"), "CuPy must be 14 or newer; this is 13.6", "-U 'cupy-cuda13x[ctk]'"),
     ],
 )
 def test_doctor_names_the_first_fault_and_a_command(forgotten, one_cupy, cupy, says, command):
@@ -176,9 +199,22 @@ def test_doctor_names_the_first_fault_and_a_command(forgotten, one_cupy, cupy, s
     assert command in said.splitlines()[-2] and said.splitlines()[-2].lstrip().startswith("run: ")
 
 
-@pytest.mark.parametrize(
-    "found, command", [([], "pip install"), (["cupy", "cupy-cuda12x"], "pip uninstall -y cupy-cuda12x")]
-)
+def test_doctor_says_what_is_newer_than_the_toolkit(forgotten, one_cupy):
+    _, said = examined(cupy=changed(getDeviceProperties=lambda i: NEW))
+    assert "cuda:0 Rubin (sm_140, 288 GiB), newer than this CUDA knows: the driver translates" in said
+    assert "what is compiled for sm_120" in said
+
+
+def test_doctor_knows_cupy_from_its_friends(monkeypatch):
+    names = ["cupy-cuda13x", "cupy_xarray", "numpy", "cupyx-like"]
+    monkeypatch.setattr(doctor.metadata, "distributions", lambda: [SimpleNamespace(name=name) for name in names])
+    assert doctor._installed() == ["cupy-cuda13x"]
+
+
+TWO = "pip uninstall -y cupy cupy-cuda12x && pip install 'tinygrad_fast[cuda12]'"
+
+
+@pytest.mark.parametrize("found, command", [([], "pip install"), (["cupy", "cupy-cuda12x"], TWO)])
 def test_doctor_wants_one_cupy(forgotten, monkeypatch, found, command):
     monkeypatch.setattr(doctor, "_installed", lambda: found)
     well, said = examined()

@@ -81,7 +81,7 @@ def test_syncwarp():
 def test_atomics():
     x = np.random.default_rng(0).integers(0, 10, 1000).astype(np.int32)
     y, most = np.zeros(10, np.int32), np.zeros(1, np.int32)
-    run("counts", (8,), (128,), check=False, x=x, y=y, most=most, n=1000)
+    run("counts", (8,), (128,), x=x, y_=y, most_=most, n=1000)
     np.testing.assert_array_equal(y, np.bincount(x))
     assert most == x.max()
 
@@ -90,6 +90,28 @@ def test_numbers_and_structures_by_value():
     y, big = np.empty(5, np.float32), 1 << 40
     run("line", (1,), (8,), at=dict(n=4, slope=[2, 1], big=big), y=y, add=0.5, twice=0.25, far=big)
     np.testing.assert_array_equal(y, [1.75, 3.75, 5.75, 7.75, 1])
+
+
+def test_lists_of_arrays():
+    """What a list leaves free is null. A kernel whose name ends in _ works in place: what it reads is written."""
+    xs, ys, free = [floats(8), 2 * floats(8), floats(3)[1:]], [floats(8), floats(8), floats(2)], np.zeros((), np.int32)
+    run("lists_", (4,), (2,), xs=xs, ys=ys, free=free)
+    assert [y.tolist()[:3] for y in ys] == [[0, 2, 2], [0, 3, 2], [1, 3]] and free == 1
+
+
+LISTS = [
+    (dict(xs=[floats(2)] * 5), "xs has room for 4 arrays; got 5. Launch it by parts"),
+    (dict(xs=[floats(2), floats(2).astype(np.float64)]), "xs must be float32; got float64"),
+    (dict(ys=[floats(2, 2).T]), "ys must lie in order C"),
+    (dict(ys=[None]), "ys must be a numpy.ndarray; got NoneType"),
+]
+
+
+@pytest.mark.parametrize("change, says", LISTS)
+def test_lists_that_are_refused(change, says):
+    given = dict(xs=[floats(2)], ys=[floats(2)], free=np.zeros((), np.int32)) | change
+    with pytest.raises(launch.KernelError, match=rf"^lists_ .*{len(given['xs'])} xs, {len(given['ys'])} ys.*{says}"):
+        run("lists_", (1,), (2,), **given)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
@@ -111,9 +133,74 @@ def test_conversions(dtype):
     np.testing.assert_array_equal(back, want)
 
 
+# Words of the tensor cores: the layouts are those of the PTX manual, written out once more
+
+G, T4 = np.arange(32) // 4, np.arange(32) % 4  # a lane's group, and its place in it
+
+
+@pytest.mark.parametrize("n", [32, 13])
+def test_copies_of_three_sizes(n):
+    x, y = 1 + floats(128), np.empty(224, np.float32)
+    run("copies", (1,), (32,), shared=896, x=x, y=y, n=n)
+    want = [np.where(np.arange(32 * size) < n * size, x[: 32 * size], 0) for size in (4, 2, 1)]
+    np.testing.assert_array_equal(y, np.concatenate(want))
+
+
+def test_ldmatrix():
+    x, y = np.arange(256, dtype=np.uint16), np.empty((2, 4, 32), np.uint32)
+    run("fragments", (1,), (32,), shared=512, x=x, y=y)
+    pairs = y.view(np.uint16).reshape(2, 4, 32, 2)
+    for j, matrix in enumerate(x.reshape(4, 8, 8)):
+        for i in (0, 1):
+            np.testing.assert_array_equal(pairs[0, j, :, i], matrix[G, 2 * T4 + i])
+            np.testing.assert_array_equal(pairs[1, j, :, i], matrix[2 * T4 + i, G])
+
+
+KINDS = {"f16": (np.float16, 16), "bf16": (ml_dtypes.bfloat16, 16), "tf32": (np.float32, 8), "f16_k8": (np.float16, 8)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mma(kind):
+    dtype, depth = KINDS[kind]
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.integers(-8, 8, s).astype(t) for s, t in [((16, depth), dtype), ((depth, 8), dtype), ((16, 8), "f")])
+    each = 4 // a.itemsize  # elements in a register
+    left, right = np.zeros((4, 32, each), dtype), np.zeros((2, 32, each), dtype)
+    for e in range(each):
+        for i in range(depth * a.itemsize // 8):
+            left[i, :, e] = a[G + 8 * (i % 2), each * T4 + e + 4 * each * (i // 2)]
+        for i in range(depth * a.itemsize // 16):
+            right[i, :, e] = b[each * T4 + e + 4 * each * i, G]
+    place = [(G + 8 * (i // 2), 2 * T4 + i % 2) for i in range(4)]
+    sums = np.empty((4, 32), np.float32)
+    given = dict(a=left.view(np.uint32), b=right.view(np.uint32), c=np.stack([c[at] for at in place]))
+    run("products", (1,), (32,), **given, d=sums, kind=list(KINDS).index(kind))
+    want = c + a.astype("f") @ b.astype("f")  # small whole numbers: exact in any order
+    np.testing.assert_array_equal(sums, np.stack([want[at] for at in place]))
+
+
+def test_what_is_not_rounded_to_tf32_is_cut_off():
+    one = np.full((4, 32, 1), 1 + 2.0**-10 + 2.0**-11, np.float32)
+    sums = np.empty((4, 32), np.float32)
+    given = dict(a=one.view(np.uint32), b=np.ones((2, 32, 1), "f").view(np.uint32), c=np.zeros_like(sums))
+    run("products", (1,), (32,), **given, d=sums, kind=2)
+    assert set(sums.flat) == {8 * (1 + 2.0**-10)}
+
+
+def test_rounding_to_tf32():
+    x = np.array([1, 1 + 2**-11, -1 - 2**-11, 1 + 2**-11 - 2**-23, 1 + 3 * 2**-11, 2 - 2**-11, np.inf, -np.inf, np.nan])
+    x, y = x.astype(np.float32), np.empty(9, np.float32)
+    run("rounded", (1,), (32,), x=x.view(np.uint32), y=y.view(np.uint32), n=9)
+    want = [1, 1 + 2**-10, -1 - 2**-10, 1, 1 + 2**-9, 2, np.inf, -np.inf, np.nan]
+    np.testing.assert_array_equal(y, np.float32(want))
+
+
 # Faults
 
-ALWAYS = "barrier_not_for_all two_barriers lanes_missing two_collectives absent_lane not_in_mask".split()
+ALWAYS = (
+    "barrier_not_for_all two_barriers lanes_missing two_collectives absent_lane not_in_mask half_a_warp small_warp "
+    "copy_not_aligned"
+).split()
 SAYS = {
     "barrier_not_for_all": "waits at __syncthreads, which other threads of its block never reach",
     "two_barriers": "at a different __syncthreads",
@@ -122,6 +209,7 @@ SAYS = {
     "absent_lane": "thread (0, 0, 0) of block (0, 0, 0) shuffles from a lane that takes no part",
     "not_in_mask": "thread (1, 0, 0) of block (0, 0, 0) is not in the mask",
     "past_the_end": "thread (63, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes 0 past the end of y",
+    "past_one_of_a_list": "writes outside every array: 4 bytes 0 past the end of ys[1]",
     "before_the_start": "thread (0, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 4 before x",
     "between_the_rows": "thread (1, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes at element",
     "unwritten_result": "thread (0, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at element 0 of y",
@@ -133,6 +221,18 @@ SAYS = {
     "two_blocks": "thread (0, 0, 0) of block (1, 0, 0) writes at the same time as another",
     "in_step": "at the same time",
     "half_atomic": "writes at the same time as another",
+    "half_a_warp": "waits for lanes of its warp that never come",
+    "small_warp": "needs all 32 lanes of its warp",
+    "copy_not_aligned": "copies to or from what is not aligned",
+    "copy_from_outside": "thread (63, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 0 past the end of x",
+    "copy_to_outside": "thread (16, 0, 0) of block (0, 0, 0) copies to outside every array: 16 bytes at byte 256",
+    "no_wait": "reads what a copy on its way will write",
+    "wait_for_too_few": "reads what a copy on its way will write",
+    "wait_without_barrier": "thread (1, 0, 0) of block (0, 0, 0) reads what another writes at the same time (thread (0",
+    "copy_over_readers": "thread (5, 0, 0) of block (0, 0, 0) copies to what another reads at the same time (thread (6",
+    "write_under_a_copy": "writes what a copy on its way will write",
+    "two_copies": "copies at the same time to where another writes (thread (0, 0, 0)):",
+    "unwritten_fragment": "reads what nobody has written: 16 bytes at byte 0 of shared memory",
 }
 
 
@@ -140,9 +240,9 @@ def planted(kernel, check):
     """Run a kernel of faults.cu: 64 threads, arrays of 64."""
     wide = np.zeros((64, 2 if kernel == "between_the_rows" else 1), np.float32)
     known = {p.name: p for p in FAULTS.kernels[kernel]}
-    y = np.zeros(64, np.int32 if known["y"].target == "int" else np.float32)
-    arrays = {"x": launch.Strided(wide[:, 0]), "y": y}
-    shared = 40 if kernel == "past_shared" else 0
+    y = np.zeros(64, np.int32 if "y" in known and known["y"].target == "int" else np.float32)
+    arrays = {"x": launch.Strided(wide[:, 0]), "y": y, "ys": [y, y.copy()]}
+    shared = 40 if kernel == "past_shared" else 256
     given = {name: arrays[name] for name in known}
     run(kernel, (2 if kernel == "two_blocks" else 1,), (64,), check=check, shared=shared, **given)
 
@@ -155,5 +255,7 @@ def test_detectors(kernel, tally):
     with pytest.raises(launch.KernelError) as caught:
         planted(kernel, check=kernel not in ALWAYS)
     assert SAYS[kernel] in str(caught.value)
-    assert str(caught.value).startswith(kernel) and f"faults.cu:{fault}" in str(caught.value)
+    assert str(caught.value).startswith(kernel) and f"at faults.cu:{fault}" in str(caught.value)
+    also = next((i for i in range(start, fault) if "// ALSO" in lines[i]), None)
+    assert also is None or str(caught.value).endswith(f"the copy at faults.cu:{also + 1}")
     tally(faults=1)

@@ -95,6 +95,6 @@ def test_what_users_call_runs_the_kernels(deterministic):
         tf.use_deterministic_algorithms(True)
     for a, b in zip(*found):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
-    ran = {kernel: n for kernel, n in counts.items() if not kernel.startswith("matmul")}
+    ran = {kernel: n for kernel, n in counts.items() if kernel[:6] != "matmul" and kernel != "sum"}
     sums = {"scatter": 1, "scatter_parts": 1} if deterministic else {"scatter_atomic": 1}
     assert ran == {"grid_sample": 1, "grid_sample_dgrid": 1, "grid_sample_corners": 1, **sums}

@@ -1,6 +1,7 @@
 """Every rung of the ladder against NumPy in float64, with every access to memory watched.
 
-|y - want| <= (K + 2) eps_A sum |x| |w| + eps_T |want|: the bound of a sum of K products in A, rounded once to T.
+|y - want| <= (K + 2) eps_A sum |x| |w| + eps_T |want|: the bound of a sum of K products in A, in any order, rounded
+once to T. Where float32 runs as TF32, x and w are first rounded to it here, too.
 """
 
 import math
@@ -14,18 +15,14 @@ import tinygrad_fast as tf
 from tinygrad_fast import backend
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.backend.launchers.products import RUNGS
+from tinygrad_fast.backend.launchers import tiles
+from tinygrad_fast.backend.launchers.products import ENGINES, RUNGS
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 65, 68, 130])
 BATCHES = [((), ()), ((2,), (2,)), ((3, 1), (2,)), ((2, 3), ()), ((), (4,)), ((1, 2, 1, 3), (2, 1, 2, 1))]
 LAYOUTS = ["in order", "transposed", "every other", "reversed", "one row for all"]
-
-
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
 
 
 def laid_out(a, how):
@@ -41,8 +38,16 @@ def laid_out(a, how):
     return np.broadcast_to(a[..., :1, :], a.shape) if how == "one row for all" else a
 
 
+def tf32(a):
+    """float32 to 10 bits of fraction, ties away from zero"""
+    return ((np.ascontiguousarray(a).view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32)
+
+
 def check(machine, x, w, bias=None, relu=False):
+    before = machine.launch.counts["matmul_tensor"]
     got = machine._product(x, w, bias, relu)
+    if x.dtype == np.float32 and machine.launch.counts["matmul_tensor"] > before:
+        x, w = tf32(x), tf32(w)
     wide = [np.zeros(w.shape[-1]) if a is None else a.astype(np.float64) for a in (x, w, bias)]
     want = wide[0] @ wide[1] + wide[2]
     size = abs(wide[0]) @ abs(wide[1]) + abs(wide[2])
@@ -74,7 +79,60 @@ def test_rungs(machine, monkeypatch, rung, dtype, tally):
     tally(kernel=rung, launches=machine.launch.counts[rung] - before)
 
 
-@pytest.mark.parametrize("rung", RUNGS)
+# The tile loop is compiled anew for each form of its operands: where neighbours lie, and how many are copied at once.
+# Each form has layouts of x and w, and what m, n and k are odd multiples of; E elements are 16 bytes.
+WHOLE = ["in order", "reversed", "one row for all"]
+FORMS = {
+    "along k, along n": (WHOLE, WHOLE, lambda E: (1, E, E)),
+    "along m, along k": (["transposed"], ["transposed"], lambda E: (E, 1, E)),
+    "in pieces": (["in order"], ["in order"], lambda E: (1, E // 2, 2)),
+    "one by one": (["transposed"], ["every other"], lambda E: (1, 1, 1)),
+}
+SOME = {"bfloat16": 1, "float64": 2}  # forms enough, where another dtype has the same code
+LOOPS = [
+    (rung, dtype, form)
+    for rung in ENGINES
+    for dtype in DTYPES
+    if rung == "matmul_registers" or dtype is not np.float64
+    for form in list(FORMS)[: SOME.get(np.dtype(dtype).name)]
+]
+
+
+@pytest.mark.parametrize("rung, dtype, form", LOOPS)
+def test_tile_loop(machine, monkeypatch, rung, dtype, form, tally):
+    monkeypatch.setattr(machine, "rung", rung)
+    before = machine.launch.counts[rung]
+    x_layouts, w_layouts, multiples = FORMS[form]
+
+    @given(st.data())
+    def any_product(data):
+        odd = st.sampled_from([1, 3, 5, 9, 17, 33, 65])
+        sizes = multiples(16 // np.dtype(dtype).itemsize)
+        m, n, k = (of * data.draw(odd.filter(lambda i, of=of: i * of <= 140)) for of in sizes)
+        a, b = data.draw(st.sampled_from(BATCHES))
+        rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+        x, w = (rng.standard_normal(s).astype(dtype) for s in ((*a, m, k), (*b, k, n)))
+        x, w = laid_out(x, data.draw(st.sampled_from(x_layouts))), laid_out(w, data.draw(st.sampled_from(w_layouts)))
+        bias = rng.standard_normal(n).astype(dtype) if data.draw(st.booleans()) else None
+        check(machine, x, w, bias, data.draw(st.booleans()))
+
+    any_product()
+    tally(kernel=rung, launches=machine.launch.counts[rung] - before)
+
+
+@pytest.mark.parametrize("rung", ENGINES)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_large_tiles(monkeypatch, rung, dtype):
+    """Those that only a large product is given: here to one that fills them and reaches over each edge."""
+    x, w = (np.random.default_rng(0).standard_normal((270, 272)).astype(dtype) for _ in "xw")
+    for tile in ENGINES[rung].tiles[x.itemsize][:-1]:
+        machine = Emulated()
+        machine.rung = rung
+        monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
+        check(machine, x[:, :72], w[:72], w[0], True)
+
+
+@pytest.mark.parametrize("rung", [*RUNGS, *ENGINES])
 def test_nothing_to_multiply(machine, monkeypatch, rung):
     monkeypatch.setattr(machine, "rung", rung)
     bias = np.array([1, -2, 3], np.float32)
@@ -91,14 +149,6 @@ MUTANTS = {  # rung: (what stands there, what is put in its place), each a fault
         ("m0 + xi < M && k0 + xj < K", "k0 + xj < K"),
         ("k0 + wi < K && n0 + wj < N", "n0 + wj < N"),
         ("if (m < M && n < N) finish", "finish"),
-    ],
-    "matmul_registers": [
-        ("inside >= 4 && ", ""),
-        ("if (across ? k0 + k >= K : first + s >= count) inside = 0;", ""),
-        ("      __syncthreads();\n#pragma unroll", "#pragma unroll"),
-        ("      }\n      __syncthreads();\n", "      }\n"),
-        ("m < M && n + 3 < N && ", "m < M && "),
-        ("if (m < M && n + j < N) to[j]", "if (n + j < N) to[j]"),
     ],
 }
 
@@ -117,11 +167,129 @@ def test_faults_planted_in_the_ladder_are_found(tmp_path, rung, old, new, tally)
     tally(faults=1)
 
 
-def test_large_products_take_the_last_rung(machine):
-    x = np.random.default_rng(0).standard_normal((132, 12)).astype(np.float32)
+LOOP_MUTANTS = [  # file, what stands there, what is put in its place
+    ("matmul_loop.cuh", "m < M ? y", "m <= M ? y"),
+    ("matmul_loop.cuh", "!row || n >= N", "!row"),
+    ("tile_loop.cuh", "i), found.p, found.inside & (k < k_end)", "i), found.p, found.inside"),
+    ("tile_loop.cuh", "e, found.p, found.inside & (k < k_end)", "e, found.p, found.inside"),
+    ("tile_loop.cuh", "i < count};", "true};"),
+    ("tile_loop.cuh", "copy_wait<STAGES - 2>", "copy_wait<STAGES - 1>"),
+    ("tile_loop.cuh", "    __syncthreads();          //", "    //"),
+    ("tile_loop.cuh", "    __syncthreads();          //", "    if (threadIdx.x < 64) __syncthreads();  //"),
+    ("tile_loop.cuh", "    copy_commit();  //", "    if (t < tiles) copy_commit();  //"),
+    ("tile_loop.cuh", "ahead = STAGES - 1;", "ahead = STAGES - 2;"),
+    ("tile_loop.cuh", "ldmatrix<false>(r, ", "if (lane < 16) ldmatrix<false>(r, "),
+    ("tile_loop.cuh", "  __syncthreads();  // nobody reads the last", "  // nobody reads the last"),
+    ("tile_loop.cuh", "    engine.lay_down(i, staged);\n    __syncwarp();", "    engine.lay_down(i, staged);"),
+    ("tile_loop.cuh", "    }\n    __syncwarp();", "    }"),
+    ("tile_loop.cuh", "in % group) * BM", "0) * BM"),
+]
+
+
+@pytest.mark.parametrize("file, old, new", LOOP_MUTANTS)
+def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tally):
+    machine = planted(tmp_path, file, old, new)
+    rng = np.random.default_rng(0)
+    with pytest.raises(launch.KernelError, match=r"(?s)matmul_tensor .*thread \(.*(_loop\.cuh|_tensor\.cu):\d+"):
+        for m, n, k in (72, 136, 136), (71, 137, 134):  # whole chunks, and pieces
+            machine.matmul(*(rng.standard_normal(shape).astype(np.float16) for shape in ((m, k), (k, n))))
+    tally(faults=1)
+
+
+def planted(folder, file, old, new):
+    """A machine whose kernels are read from a copy with one fault."""
+    for name in ("matmul_tensor.cu", "matmul_loop.cuh", "tile_loop.cuh"):
+        text = (launch.folder() / name).read_text()
+        assert name != file or text.count(old) == 1, old
+        (folder / name).write_text(text.replace(old, new) if name == file else text)
+    machine = Emulated(check=True)
+    machine.rung, machine.launch.place = "matmul_tensor", folder
+    return machine
+
+
+def test_registers_in_another_order_show_in_the_values(tmp_path):
+    machine = planted(tmp_path, "tile_loop.cuh", "half = IS_B ? j % 2 : j / 2;", "half = j / 2;")
+    x = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float16)
+    with pytest.raises(AssertionError):
+        check(machine, x, x)
+
+
+def ran(machine, dtype, *shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     before = machine.launch.counts.copy()
-    check(machine, x, x.T.copy())  # whole vectors of four, on both sides of a tile's edge
-    assert machine.launch.counts - before == {"matmul_registers": 1}
+    check(machine, x, x.T.copy())
+    return dict(machine.launch.counts - before)
+
+
+def test_rungs_are_chosen(machine):
+    assert ran(machine, np.float32, 132, 12) == {"matmul_registers": 1}
+    assert ran(machine, np.float32, 32, 12) == {"matmul_tiles": 1}
+    assert ran(machine, np.float16, 132, 16) == {"matmul_tensor": 1}
+    assert ran(machine, np.float16, 12, 16) == {"matmul_tiles": 1}
+    assert ran(machine, ml_dtypes.bfloat16, 72, 16) == {"matmul_tensor": 1}
+    assert ran(machine, np.float64, 72, 16) == {"matmul_registers": 1}
+
+
+def test_older_gpus_take_what_they_have(monkeypatch):
+    turing = Emulated()
+    turing.hardware = tiles.Hardware(75, 40)
+    assert ran(turing, np.float16, 132, 16) == {"matmul_tensor": 1}
+    assert ran(turing, ml_dtypes.bfloat16, 72, 16) == {"matmul_registers": 1}
+    assert tiles.TENSOR_CORES.choose(2, 4096, 4096, 1, False, turing.hardware).STAGES == 2
+
+
+H100 = tiles.Hardware(90, 132)
+
+
+@pytest.mark.parametrize(
+    "sizes, chosen",
+    [
+        ((4096, 4096, 1, False), (128, 256)),
+        ((4096, 4096, 1, True), (64, 64)),  # in pieces
+        ((1024, 1024, 1, False), (64, 64)),  # 64 larger tiles: half of the processors would idle
+        ((1536, 1536, 1, False), (128, 128)),
+        ((50000, 64, 1, False), (256, 64)),
+        ((50000, 130, 1, False), (64, 64)),  # 128 x 256 would be half outside
+        ((128, 128, 200, False), (128, 128)),
+        ((128, 10, 1, False), (64, 64)),
+    ],
+)
+def test_tiles_are_chosen(sizes, chosen):
+    tile = tiles.TENSOR_CORES.choose(2, *sizes, H100)
+    assert (tile.BM, tile.BN) == chosen
+
+
+@pytest.mark.parametrize(
+    "side, depth, others, found",
+    [
+        ((64, 72), (72, 1), (), (1, 8)),  # neighbours along k
+        ((72, 1), (64, 72), (), (0, 8)),
+        ((64, 36), (36, 1), (), (1, 4)),
+        ((64, 72), (72, 1), (4,), (1, 4)),  # a batch stride, or an address that is a multiple of 4 elements
+        ((64, 72), (35, 1), (), (1, 1)),  # k ends within a chunk
+        ((64, 0), (72, 1), (0,), (1, 8)),  # one row for all
+        ((1, 5), (8, 1), (), (1, 8)),  # the stride of an axis of one element means nothing
+        ((35, 1), (7, 35), (), (0, 1)),
+        ((35, 70), (7, 2), (), (1, 1)),
+    ],
+)
+def test_orders(side, depth, others, found):
+    assert tiles.order(2, side, depth, others) == found
+
+
+def test_tf32_is_asked_for(machine):
+    assert tf.get_float32_matmul_precision() == "highest"
+    tf.set_float32_matmul_precision("high")
+    try:
+        assert tf.get_float32_matmul_precision() == "high"
+        assert ran(machine, np.float32, 132, 12) == {"matmul_tensor": 1}
+        x = np.full((64, 64), 1 + 2.0**-12, np.float32)
+        assert (machine.matmul(x, x) == 64).all()  # TF32 does not see the last bits
+    finally:
+        tf.set_float32_matmul_precision("highest")
+    assert (machine.matmul(x, x) > 64).all()
+    with pytest.raises(ValueError, match='must be "highest" .* or "high" .*; got \'medium\''):
+        tf.set_float32_matmul_precision("medium")
 
 
 def test_more_batches_than_a_grid_has():
@@ -142,7 +310,7 @@ def test_tensors_run_it_forward_and_back():
     x, w = tf.rand(5, 7).to("emulated").requires_grad_(), tf.rand(7, 3).to("emulated").requires_grad_()
     y = x @ w
     y.sum().backward()
-    assert xp.launch.counts - before == {"matmul_tiles": 3}  # y, dx, dw
+    assert xp.launch.counts - before == {"matmul_tiles": 3, "sum": 1}  # y, dx, dw
     np.testing.assert_allclose(y.numpy(force=True), x.numpy(force=True) @ w.numpy(force=True), rtol=1e-5)
     assert str(y.device) == "emulated" and x.grad.shape == (5, 7)
     with pytest.raises((RuntimeError, ValueError), match="device"):

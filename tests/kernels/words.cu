@@ -1,5 +1,5 @@
 // Every word of CUDA that the emulator knows, used as the programming guide does. test_emulator.py has the answers.
-#include "common.cuh"
+#include "tensor_cores.cuh"
 
 extern "C" __global__ void places(int* y) {  // where each thread says it is
   int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
@@ -66,11 +66,11 @@ extern "C" __global__ void neighbours(int* y) {  // __syncwarp puts accesses of 
   y[threadIdx.x] = held[threadIdx.x / 32 * 32 + (threadIdx.x + 31) % 32];
 }
 
-extern "C" __global__ void counts(const int* x, int* y, int* most, int n) {  // threads of all blocks on one element
+extern "C" __global__ void counts(const int* x, int* y_, int* most_, int n) {  // threads of all blocks on one element
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) {
-    atomicAdd(&y[x[i]], 1);
-    atomicMax(most, x[i]);
+    atomicAdd(&y_[x[i]], 1);
+    atomicMax(most_, x[i]);
   }
 }
 
@@ -81,9 +81,63 @@ extern "C" __global__ void line(Line at, float* y, float add, double twice, i64 
   if (threadIdx.x == 0) y[at.n] = at.big == far;
 }
 
+template <class E> struct Arrays { E* at[4]; };
+
+// A block for each place in a list: those that are taken add to their array, the others count.
+extern "C" __global__ void lists_(Arrays<const float> xs, Arrays<float> ys, int* free) {
+  int i = blockIdx.x;
+  if (xs.at[i]) ys.at[i][threadIdx.x] += xs.at[i][threadIdx.x];
+  else if (threadIdx.x == 0) atomicAdd(free, 1);
+}
+
 extern "C" __global__ void conversions(const float* x, T* y, float* back, int n) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) {
     narrow(x[i], y[i]);
     back[i] = wide(y[i]);
   }
+}
+
+// Of tensor_cores.cuh: what each lane holds is written out, so that a layout can be read off
+
+extern "C" __global__ void copies(const float* x, float* y, int n) {  // of 16, 8 and 4 bytes; from n on: outside
+  DYNAMIC_SHARED(float, held);
+  int lane = threadIdx.x;
+  copy_async<16>(held + 4 * lane, x + 4 * lane, lane < n);
+  copy_commit();
+  copy_async<8>(held + 128 + 2 * lane, x + 2 * lane, lane < n);
+  copy_async<4>(held + 192 + lane, x + lane, lane < n);
+  copy_commit();
+  copy_wait<1>();  // the first group is there
+  __syncthreads();
+  for (int i = 0; i < 4; i++) y[32 * i + lane] = held[32 * i + lane];
+  copy_wait<0>();
+  __syncthreads();
+  for (int i = 4; i < 7; i++) y[32 * i + lane] = held[32 * i + lane];
+}
+
+extern "C" __global__ void fragments(const u16* x, u32* y) {  // four 8 x 8 matrices, as they are and transposed
+  DYNAMIC_SHARED(u16, held);
+  for (int i = threadIdx.x; i < 256; i += 32) held[i] = x[i];
+  __syncthreads();
+  u32 r[4];
+  ldmatrix<false>(r, held + 8 * threadIdx.x);
+  for (int j = 0; j < 4; j++) y[32 * j + threadIdx.x] = r[j];
+  ldmatrix<true>(r, held + 8 * threadIdx.x);
+  for (int j = 0; j < 4; j++) y[128 + 32 * j + threadIdx.x] = r[j];
+}
+
+extern "C" __global__ void products(const u32* a, const u32* b, const float* c, float* d, int kind) {  // by registers
+  int lane = threadIdx.x;
+  u32 left[4], right[2] = {b[lane], b[32 + lane]};
+  float sums[4];
+  for (int i = 0; i < 4; i++) left[i] = a[32 * i + lane], sums[i] = c[32 * i + lane];
+  if (kind == 0) mma_f16(sums, left, right);
+  if (kind == 1) mma_bf16(sums, left, right);
+  if (kind == 2) mma_tf32(sums, left, right);
+  if (kind == 3) mma_f16_k8(sums, left[0], left[1], right[0]);
+  for (int i = 0; i < 4; i++) d[32 * i + lane] = sums[i];
+}
+
+extern "C" __global__ void rounded(const u32* x, u32* y, int n) {
+  for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = round_tf32(x[i]);
 }

@@ -1,37 +1,37 @@
-"""Every law, on every row of the table, at points that hypothesis draws."""
+"""Every law, on every row of the table, on every device, at points that hypothesis draws."""
 
 from importlib.util import find_spec
 
 import pytest
 from hypothesis import given, strategies as st
 
-from tinygrad_fast.testing import LAWS, strategies as some
-from tinygrad_fast.testing.backends import machines
+from tinygrad_fast.backend import why_not
+from tinygrad_fast.testing import LAWS, machines, strategies as some
 
 from .table import TABLE
 
-
-def holds(law, row):
-    """Which laws a row is held to: adjoint where it is linear, and all but those it excuses itself from."""
-    return law not in row.skip and (law != "adjoint" or bool(row.linear))
+DEVICES = ["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.gpu)]
+PAIRS = [pytest.param(law, row, id=f"{row.name}-{law}") for row in TABLE for law in LAWS if row.obeys(law)]
 
 
-PAIRS = [pytest.param(law, row, id=f"{row.name}-{law}") for row in TABLE for law in LAWS if holds(law, row)]
-
-
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("law, row", PAIRS)
-def test_law(law, row, tally):
+def test_law(law, row, device, tally):
+    if reason := why_not(device):
+        pytest.skip(reason)
     examples = 0
+    forms = [name for name in machines() if name not in ("emulated", "cuda")]  # of the fast CPU
+    more = {"devices": forms} if law == "backends" and device == "cpu" else {}
 
     @given(st.data())
     def every(data):
         nonlocal examples
-        LAWS[law](data.draw(some.cases(row)))
+        LAWS[law](data.draw(some.cases(row, device)), **more)
         examples += 1
 
     every()
-    tally(law=law, row=row.name, examples=examples)
-    for machine in machines() if law == "backends" else []:
+    tally(law=law, row=row.name, examples=examples, **{f"examples_on_{device}": examples})
+    for machine in more.get("devices", [device]):
         tally(machine=machine)
 
 

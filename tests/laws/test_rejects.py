@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 import tinygrad_fast as tf
-from tinygrad_fast import Tensor
-from tinygrad_fast.testing import LAWS, Case, LawError, laws
+from tinygrad_fast import Tensor, backend
+from tinygrad_fast.testing import LAWS, Case, LawError, laws, memory, prove
 
 x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "emulated", marks=pytest.mark.skipif(bool(backend.why_not("emulated")), reason=backend.why_not("emulated"))
+    ),
+]
 
 
 def case(op, **flags):
@@ -117,7 +124,7 @@ def constant_behind_the_tape(xp, x):
     """The saved y as a plain array: right at first order, a constant at second."""
     y = xp.exp(x)
     plain = np.asarray(y.detach() if isinstance(y, Tensor) else y)
-    return y, (lambda g: xp.mul(g, tf.from_numpy(plain) if isinstance(g, Tensor) else plain),)
+    return y, (lambda g: xp.mul(g, tf.from_numpy(plain).to(g.device) if isinstance(g, Tensor) else plain),)
 
 
 def hides_behind_float64(xp, x):
@@ -151,16 +158,33 @@ REJECTED = [
 ]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("law", LAWS)
-def test_a_right_op_passes(law):
-    LAWS[law](case(exp))
+def test_a_right_op_passes(law, device):
+    LAWS[law](case(exp, device=device))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("law, op", REJECTED)
-def test_a_wrong_op_is_rejected(law, op, tally):
-    with pytest.raises(LawError, match=f"^{law}: "):
-        LAWS[law](case(op, linear=True))
+def test_a_wrong_op_is_rejected(law, op, device, tally):
+    with pytest.raises(LawError, match=rf"(?s)^{law}: .*{device}"):
+        LAWS[law](case(op, linear=True, device=device))
     tally(planted=1)
+
+
+def test_all_of_them_at_once():
+    prove(lambda t, w: t @ w, x, x[0, 0].T, device="emulated", linear=True)
+    with pytest.raises(LawError, match=r"(?s)^slope: .*on emulated"):
+        prove(lambda t: tf.apply(twice, t), x, device="emulated")
+
+
+@pytest.mark.parametrize("order", [*memory.ORDERS, "spread"])
+def test_arrays_lie_on_a_machine_as_they_lie_here(order):
+    for a in (x, x[0, 0], x[0, :0], x[:1]):
+        a = memory.spread(a, 0) if order == "spread" else memory.lay(a, order)
+        there = memory.on(backend.get("emulated"), a)
+        np.testing.assert_array_equal(there, a)
+        assert (there.strides == a.strides or not a.size) and not np.may_share_memory(there, a)
 
 
 def test_the_tape_rejects_a_gradient_of_another_type():

@@ -30,8 +30,9 @@ WITHOUT = {  # reason: names
         dim size numel is_floating_point contiguous backward retain_grad register_hook
         no_grad enable_grad is_grad_enabled manual_seed result_type""",
     "is about the machine": """
-        get_num_threads set_num_threads
-        use_deterministic_algorithms are_deterministic_algorithms_enabled""",
+        use_deterministic_algorithms are_deterministic_algorithms_enabled
+        get_num_threads set_num_threads get_default_device set_default_device
+        get_float32_matmul_precision set_float32_matmul_precision""",
     "takes an op, or a method, and makes a function": "apply free",
     "moves to another type or device: differences see the rounding, so test_direct.py asks for its gradient": """
         to float double half bfloat16 int long bool type_as cpu cuda""",

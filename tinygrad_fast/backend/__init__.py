@@ -32,30 +32,25 @@ class Device(str):
         return f"device({str.__repr__(self)})"
 
 
-def _cuda() -> Composed:
-    from .cuda import CUDA  # what a CPU user does not load cannot disturb
-
-    return CUDA()
-
-
-def _emulated() -> Composed:
-    from .cuda import Emulated
+def _emulated() -> Any:
+    from .cuda import Emulated  # what a CPU user does not load cannot disturb
 
     return Emulated()
 
 
-_makers: dict[str, Callable[[], Composed]] = {"cpu": FastCPU, "cuda": _cuda, "emulated": _emulated}
-_made: dict[str, Composed] = {}
+_makers: dict[str, Callable[[], Any]] = {"cpu": FastCPU, "emulated": _emulated}
+_made: dict[str, Any] = {}
+_chosen: Device | None = None  # the default device, if a person has set one
 
 
-def register(name: str, make: Callable[[], Composed]) -> None:
+def register(name: str, make: Callable[[], Any]) -> None:
     """Offer a machine under a device name; `make()` runs at its first use."""
     _makers[name] = make
 
 
 def names() -> list[str]:
     """The devices on offer."""
-    return sorted(_makers)
+    return sorted({*_makers, "cuda"})
 
 
 def why_not(name: str) -> str:
@@ -73,11 +68,46 @@ def is_device(name: str) -> bool:
 
 
 def get(device: Any = None) -> Any:
-    """The backend of a device name (default: "cpu")."""
-    name = "cpu" if device is None else str(device)
-    if name not in _made:
-        if name not in _makers:
-            raise ValueError(f"device: must be one of {', '.join(sorted(_makers))}; got {name!r}")
-        _made[name] = _makers[name]()
-        _made[name].name = name
+    """The backend of a device name; "cuda" is the current GPU, "cuda:0" unless it was changed.
+
+    Raises ValueError for a name that is none, RuntimeError for a GPU that is not there.
+    """
+    name = str(get_default_device() if device is None else device)
+    xp = _made.get(name)
+    return _new(name) if xp is None else xp
+
+
+def _new(name: str) -> Any:
+    if name.partition(":")[0] == "cuda" and name not in _makers:
+        from . import cuda
+
+        index = cuda.index_of(name)
+        name, make = f"cuda:{index}", lambda: cuda.on(index)
+        if name in _made:  # "cuda" is never kept: which GPU it means may change
+            return _made[name]
+    elif name in _makers:
+        make = _makers[name]
+    else:
+        raise ValueError(f"device: must be one of {', '.join(names())}; got {name!r}")
+    _made[name] = make()
+    _made[name].name = name
     return _made[name]
+
+
+def set_default_device(device: Any) -> None:
+    """Where tensors are made from now on, and loaders bring their batches, unless told otherwise; None: the CPU again.
+
+    `tf.from_numpy` shares memory with an array and stays on the CPU. Raises what a tensor on that device would.
+    """
+    global _chosen
+    _chosen = None if device is None else Device(get(device).name)
+
+
+def get_default_device() -> Device:
+    """Where tensors are made: "cpu", or what `set_default_device` said."""
+    return _chosen or Device("cpu")
+
+
+def chosen_device() -> Device | None:
+    """The default device if a person has set one, else None."""
+    return _chosen

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from ..shapes import Slot
 from .activations import Activations
+from .gradients import Gradients
 from .losses import Losses
 from .norms import Norms
 from .sampling import Sampling
@@ -23,7 +24,7 @@ from .wide import wide
 Array = Any
 
 
-class Composed(Activations, Norms, Losses, Sampling, Updates):
+class Composed(Activations, Norms, Losses, Sampling, Gradients, Updates):
     """Definitions over the names of the same backend. `g` is the gradient of what the forward name returned."""
 
     name: str

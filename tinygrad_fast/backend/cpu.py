@@ -90,7 +90,7 @@ class CPU(Composed):
         if d is not g and type(d) is np.ndarray and d.base is None and type(g) is not tuple:
             return d  # the usual case: nothing but the pullback has made this memory
         gs = g if type(g) is tuple else (g,)
-        shared = any(v is not None and np.may_share_memory(d, v) for v in gs)
+        shared = any(isinstance(v, np.ndarray) and np.may_share_memory(d, v) for v in gs)
         d = np.asarray(d)
         return d if d.flags.writeable and not shared else self.copy(d)
 
@@ -257,6 +257,19 @@ class CPU(Composed):
         np.add.at(d, tuple(grid), g)
         return d
 
+    def check_indices(self, index, places):
+        """As int64, counted from 0 (what is ignored as it is). Raises IndexError for one that is outside"""
+        low = 0
+        if index.size:
+            low, high = int(index.min()), int(index.max())
+            if low < places.low or high >= places.n:
+                bad = index[(index < places.low) | (index >= places.n)]
+                bad = bad if places.ignored is None else bad[bad != places.ignored]
+                if bad.size:
+                    raise places.error(int(bad[0]))
+        index = index.astype(np.int64, copy=False)
+        return np.where(index < 0, index + places.n, index) if places.low and low < 0 else index
+
     def one_hot(self, index, n, dtype):
         """A new last axis of n: 1 at the index, else 0"""
         return np.equal(index[..., None], np.arange(n), order="C").astype(dtype)  # the new axis is the fastest
@@ -285,6 +298,7 @@ class CPU(Composed):
     def fold(self, y, hw, kernel, stride, padding, dilation):
         return windows.fold(y, hw, kernel, stride, padding, dilation)
 
+    @quiet
     def max_pool2d(self, x, kernel, stride, padding, dilation, out):
         return pooling.max_pool2d(x, kernel, stride, padding, dilation, out)
 

@@ -9,17 +9,18 @@ launcher runs on both. Next on the way: `launchers/`, then `kernels/README.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from . import special
+from . import special, windows
 from .cpu import CPU
 from .emulator import Emulator
 from .launch import CuPy, Launcher
-from .launchers import Convolutions, Losses, Products, Random, Sampling
+from .launchers import Checks, Convolutions, Losses, Norms, Pools, Products, Random, Reductions, Sampling, Updates
+from .launchers.tiles import Hardware
+from .transfer import Transfer
 from .wide import wide
 
 
@@ -36,47 +37,68 @@ def why_not() -> str:
         return f"CuPy does not work ({type(e).__name__}: {e})"
 
 
-def is_available() -> bool:
-    """True where a GPU can be used: `device="cuda"`."""
-    return not why_not()
+def need() -> Any:
+    """CuPy, or RuntimeError with what to do."""
+    if reason := why_not():
+        raise RuntimeError(
+            f'device "cuda": {reason}. Run "python -m tinygrad_fast doctor", which says what to do; '
+            'device="emulated" runs the same kernels without a GPU'
+        )
+    import cupy
+
+    return cupy
 
 
-def _by_cpu(name: str) -> Callable:
-    """CPU's function of that name, on copies in the computer's memory."""
-    f = getattr(CPU, name)
+def index_of(name: str) -> int:
+    """The number of the GPU that a device name means: "cuda" is CuPy's current one."""
+    cuda, number = need().cuda, name.partition(":")[2]
+    if name == "cuda":
+        return int(cuda.runtime.getDevice())
+    count = cuda.runtime.getDeviceCount()
+    if not number.isdecimal() or int(number) >= count:
+        there = "is one GPU, cuda:0" if count == 1 else f"are {count} GPUs, cuda:0 to cuda:{count - 1}"
+        raise RuntimeError(f"device {name!r}: there {there}")
+    return int(number)
 
-    def run(self: CUDA, *arguments: Any, **static: Any) -> Any:
-        near = [self.to_numpy(a) if isinstance(a, self.array) else a for a in arguments]
-        y = f(self, *near, **static)
-        return tuple(map(self.asarray, y)) if type(y) is tuple else self.asarray(y)
 
-    return run
+def on(index: int) -> Any:
+    """The machine of one GPU; see `OneOfMany` for computers with several."""
+    return CUDA() if need().cuda.runtime.getDeviceCount() == 1 else OneOfMany(index)
 
 
-class CUDA(Products, Convolutions, Losses, Random, Sampling):
+class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Pools, Random, Sampling, Checks):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"
+    transfer: Transfer | None = None  # copies beside the kernels; None: there is but one thing at a time
 
     def __init__(self) -> None:
-        if reason := why_not():
-            raise RuntimeError(
-                f'device "cuda": {reason}. Run "python -m tinygrad_fast doctor", which says what to do; '
-                'device="emulated" runs the same kernels without a GPU'
-            )
-        import cupy
+        super().__init__()
+        cupy = need()
         from cupyx.scipy.special import erf
 
         self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
+        self.transfer = Transfer(cupy)
         self._erf = erf
+        about = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
+        self.hardware = Hardware(10 * about["major"] + about["minor"], about["multiProcessorCount"])
 
     # In and out
 
     def asarray(self, a, dtype=None):
-        return self.np.asarray(a, dtype)
+        """CuPy keeps the memory order of what it copies only where that is C or Fortran's"""
+        if not isinstance(a, np.ndarray) or a.flags.c_contiguous or a.flags.f_contiguous:
+            return self.np.asarray(a, dtype)
+        order = windows.memory_order(a)
+        return self.np.asarray(a.transpose(order), dtype).transpose(np.argsort(order).tolist())
 
     def to_numpy(self, a):
-        return self.np.asnumpy(a)
+        near = self.np.asnumpy(a)
+        self._tell()
+        return near
+
+    def address(self, a):
+        return a.data.ptr
 
     def full(self, shape, value, dtype):
         return self.np.full(shape, value, dtype)
@@ -84,7 +106,7 @@ class CUDA(Products, Convolutions, Losses, Random, Sampling):
     def own(self, d, g):
         """As CPU's. CuPy writes to an expanded array without complaint, so strides must tell."""
         gs = g if type(g) is tuple else (g,)
-        if _expanded(d) or any(v is not None and self.np.may_share_memory(d, v) for v in gs):
+        if _expanded(d) or any(isinstance(v, self.array) and self.np.may_share_memory(d, v) for v in gs):
             return self.copy(d)
         return d
 
@@ -102,12 +124,30 @@ class CUDA(Products, Convolutions, Losses, Random, Sampling):
     def erf(self, x):
         return self._erf(x)
 
-    # Not yet kernels: computed by the CPU, there and back
 
-    unfold, fold, resample2d = map(_by_cpu, ("unfold", "fold", "resample2d"))
-    max_pool2d, max_pool2d_back = map(_by_cpu, ("max_pool2d", "max_pool2d_back"))
-    max_pool2d_at, max_pool2d_index = map(_by_cpu, ("max_pool2d_at", "max_pool2d_index"))
-    adaptive_max_index = _by_cpu("adaptive_max_index")
+class OneOfMany:
+    """One GPU among several: a `CUDA`, each function of which runs with its GPU as CuPy's current one.
+
+    Copies, allocations and launches go to the current device, whatever arrays they are given. Entering it takes about a
+    microsecond, which a computer with a single GPU never pays.
+    """
+
+    def __init__(self, index: int):
+        self._device, self._index = need().cuda.Device, index
+        with self._device(index):
+            self._machine = CUDA()
+        self._machine.name = f"cuda:{index}"
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._machine, name)
+        if not callable(found) or name in ("array", "launch"):
+            return found
+
+        def run(*arrays: Any, **static: Any) -> Any:
+            with self._device(self._index):  # one for each use: it keeps the device before, and threads share this
+                return found(*arrays, **static)
+
+        return run
 
 
 def _expanded(x: Any) -> bool:
@@ -122,14 +162,24 @@ class Emulated(CUDA):
     """
 
     name = "emulated"
+    poisoned = True
 
     def __init__(self, check: bool = False) -> None:
+        Checks.__init__(self)
         self.np, self.array, self.launch = np, np.ndarray, Launcher(Emulator(check))
         self._erf = special.erf
+        self.hardware = Hardware(90, 132)  # of an H100
 
     # Copied, as between a computer and its GPU: no tensor here shares its memory with one on "cpu"
     def asarray(self, a, dtype=None):
         return np.array(a, dtype)
 
     def to_numpy(self, a):
-        return np.array(a)
+        near = np.array(a)
+        self._tell()
+        return near
+
+    def address(self, a):
+        return a.ctypes.data
+
+    own = CPU.own  # views of NumPy's may be read-only

@@ -5,6 +5,7 @@ Each check needs those before it, so the first failure ends the examination, wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -15,6 +16,7 @@ from . import cuda, emulator
 
 OLDEST = {12: (5, 0), 13: (7, 5)}  # compute capability that each CUDA still compiles for
 OURS = (7, 5)  # and that our kernels want
+OURSELVES = "pip install --force-reinstall --no-deps tinygrad_fast"
 
 
 class Sick(Exception):
@@ -30,8 +32,10 @@ def examine(say: Callable[[str], Any] = print) -> bool:
     for name, check in (("emulator", _emulator), *GPU):
         try:
             say(f"ok      {name}: {check()}")
-        except Sick as e:
-            say(f"missing {name}: {e}\n        run: {e.command}")
+        except Exception as e:
+            said = e if isinstance(e, Sick) else f"{type(e).__name__}: {e}"
+            command = e.command if isinstance(e, Sick) else _reinstall() if name != "emulator" else OURSELVES
+            say(f"missing {name}: {said}\n        run: {command}")
             if name != "emulator":
                 say('no GPU can be used; device="cpu" works, and device="emulated" where the emulator does')
                 return False
@@ -46,7 +50,8 @@ def _emulator() -> str:
 
 
 def _installed() -> list[str]:
-    return sorted({d.name for d in metadata.distributions() if d.name and d.name.lower().startswith("cupy")})
+    names = {d.name for d in metadata.distributions() if d.name}
+    return sorted(name for name in names if re.fullmatch(r"cupy(-cuda\d+x?|-rocm.*)?", name.lower()))
 
 
 def _install(major: int) -> str:
@@ -58,12 +63,14 @@ def _reinstall() -> str:
 
 
 def _package() -> str:
-    """Exactly one CuPy: each carries a module of that name, and two overwrite each other's files."""
+    """Exactly one CuPy: each carries a module of that name."""
     found = _installed()
     if not found:
         raise Sick("CuPy is not installed (cuda13 wants driver 580 or newer; else cuda12)", _install(13))
     if len(found) > 1:
-        raise Sick(f"several CuPys are installed, {', '.join(found)}", f"pip uninstall -y {' '.join(found[1:])}")
+        major = 13 if any("cuda13" in name for name in found) else 12
+        alone = f"pip uninstall -y {' '.join(found)} && {_install(major)}"
+        raise Sick(f"several CuPys are installed, {', '.join(found)}, and overwrite each other's files", alone)
     return f"{found[0]} {metadata.version(found[0])}"
 
 
@@ -72,7 +79,10 @@ def _import() -> str:
         import cupy
     except Exception as e:
         raise Sick(f"CuPy does not load: {type(e).__name__}: {e}", _reinstall()) from None
-    return str(cupy.__version__)
+    version = str(cupy.__version__)
+    if int(version.partition(".")[0]) < 14:
+        raise Sick(f"CuPy must be 14 or newer; this is {version}", f"pip install -U '{_installed()[0]}[ctk]'")
+    return version
 
 
 def _version(number: int) -> str:
@@ -87,7 +97,8 @@ def _driver() -> str:
     except Exception as e:
         raise Sick(f"the NVIDIA driver does not answer: {e}", "nvidia-smi") from None
     if not number:
-        raise Sick("there is no NVIDIA driver (nvidia-smi comes with it)", "nvidia-smi")
+        missing = "there is no NVIDIA driver: install it (nvidia.com/drivers; a container wants --gpus all)"
+        raise Sick(f"{missing}, and see that it answers", "nvidia-smi")
     return f"for CUDA {_version(number)} and older"
 
 
@@ -112,6 +123,7 @@ def _devices() -> str:
     if not count:
         raise Sick("there is no device", "nvidia-smi -L")
     least, told = max(OURS, OLDEST.get(runtime.runtimeGetVersion() // 1000, OURS)), []
+    newest = _newest()
     for i in range(count):
         found = runtime.getDeviceProperties(i)
         capability, name = (found["major"], found["minor"]), found["name"].decode()
@@ -119,9 +131,26 @@ def _devices() -> str:
             had, needed = (".".join(map(str, version)) for version in (capability, least))
             old = f"{name} has compute capability {had}; at least {needed} is needed"
             others = ",".join(str(j) for j in range(count) if j != i)
-            raise Sick(old, f"export CUDA_VISIBLE_DEVICES={others}")
-        told.append(f"{name} (sm_{capability[0]}{capability[1]}, {found['totalGlobalMem'] / 2**30:.0f} GiB)")
-    return ", ".join(told)
+            look = "nvidia-smi --query-gpu=name,compute_cap --format=csv"
+            raise Sick(old, f"export CUDA_VISIBLE_DEVICES={others}" if others else look)
+        told.append(f"cuda:{i} {name} ({_sm(capability)}, {found['totalGlobalMem'] / 2**30:.0f} GiB)")
+        if newest and capability > newest:
+            told[-1] += f", newer than this CUDA knows: the driver translates what is compiled for {_sm(newest)}"
+    return "; ".join(told)
+
+
+def _sm(capability: tuple[int, int]) -> str:
+    return f"sm_{capability[0]}{capability[1]}"
+
+
+def _newest() -> tuple[int, int] | None:
+    """The compute capability up to which this CUDA compiles; None where it cannot be asked: the next check says why."""
+    import cupy
+
+    try:
+        return divmod(max(cupy.cuda.nvrtc.getSupportedArchs()), 10)
+    except Exception:
+        return None
 
 
 def _nvrtc() -> str:

@@ -3,16 +3,16 @@
     launch("matmul_tiles", grid=(4, 4), block=(16, 16), defines={"DTYPE": "float32", "TILE": 16}, x=x, w=w, ..., M=64)
 
 A kernel's own signature says what it takes: arguments go by the names of its parameters, numbers become the types
-written there, structures are given as dicts. `defines` are what it is compiled for (dtype, tile shape, flags), never
-sizes: each new set of them is compiled anew. Which machine compiles and runs is a parameter: `CuPy` here, or the
-`emulator/`. Next on the way: `launchers/`.
+written there, structures are given as dicts, lists of arrays (`Arrays<T> ws`, lists.cuh) as lists. `defines` are what
+it is compiled for (dtype, tile shape, flags), never sizes: each new set of them is compiled anew. Which machine
+compiles and runs is a parameter: `CuPy` here, or the `emulator/`. Next on the way: `launchers/`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ class KernelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel, as C spells it: `const T* x`, `int M`, `Batch batch`."""
+    """One parameter of a kernel, as C spells it: `const T* x`, `int M`, `Batch batch`, `Arrays<const T> gs`."""
 
     type: str
     name: str
@@ -42,8 +42,13 @@ class Parameter:
         return self.type.endswith("*")
 
     @property
+    def listed(self) -> bool:
+        """True for a list of arrays."""
+        return self.type.startswith("Arrays<")
+
+    @property
     def reads_only(self) -> bool:
-        return self.type.startswith("const ")
+        return self.type.removeprefix("Arrays<").startswith("const ")
 
     @property
     def writes_only(self) -> bool:
@@ -52,8 +57,8 @@ class Parameter:
 
     @property
     def target(self) -> str:
-        """What a pointer points to."""
-        return self.type.removeprefix("const ").removesuffix("*").strip()
+        """What a pointer, or each of a list of them, points to."""
+        return self.type.removeprefix("Arrays<").removeprefix("const ").rstrip("*>").strip()
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def read(path: Path) -> Source:
     text = _pasted(path, set())
     bare = re.sub(r"//.*", "", text)
     kernels = re.findall(r'extern "C" __global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\(([^)]*)\)', bare)
-    structures = re.findall(r"^struct (\w+) \{([^}]*)\};", bare, re.M)
+    structures = re.findall(r"^(?:template <class E> )?struct (\w+) \{([^}]*)\};", bare, re.M)
     return Source(
         path.name,
         text,
@@ -106,7 +111,8 @@ def _pasted(path: Path, seen: set[str]) -> str:
         if include := re.match(r'#include "(\w+\.cuh)"', line):
             if include[1] not in seen:
                 seen.add(include[1])
-                lines += [_pasted(folder() / include[1], seen), f'#line {number + 1} "{path.name}"']
+                place = path.parent if (path.parent / include[1]).exists() else folder()
+                lines += [_pasted(place / include[1], seen), f'#line {number + 1} "{path.name}"']
         else:
             lines.append(line)
     return "\n".join(lines) + "\n"
@@ -118,20 +124,21 @@ def _parameter(spelled: str) -> Parameter:
 
 
 NUMBERS = {"int": "int32", "unsigned": "uint32", "u32": "uint32", "u16": "uint16", "unsigned char": "uint8"}
-NUMBERS |= {"i64": "int64", "long long": "int64", "float": "float32", "double": "float64", "bool": "bool"}
+NUMBERS |= {"i64": "int64", "long long": "int64", "float": "float32", "double": "float64"}
+MEMBERS = NUMBERS | {"E*": "uintp"}
 
 
 def _structure(members: str) -> np.dtype:
     """The NumPy dtype that lies in memory as a C structure does."""
     fields = []
     for line in filter(None, map(str.strip, members.split(";"))):
-        kind = next((c for c in sorted(NUMBERS, key=len, reverse=True) if line.startswith(c + " ")), None)
+        kind = next((c for c in sorted(MEMBERS, key=len, reverse=True) if line.startswith(c + " ")), None)
         if kind is None:
             return np.dtype([])  # not made of numbers alone: no parameter
         for name in line.removeprefix(kind).split(","):
             sized = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", name.strip())
             assert sized, f"structure member {line!r}"
-            fields.append((sized[1], NUMBERS[kind], (int(sized[2]),)) if sized[2] else (sized[1], NUMBERS[kind]))
+            fields.append((sized[1], MEMBERS[kind], (int(sized[2]),)) if sized[2] else (sized[1], MEMBERS[kind]))
     return np.dtype(fields, align=True)
 
 
@@ -147,7 +154,7 @@ class Machine(Protocol):
         """Whatever `run` takes; KernelError with the compiler's words if it refuses."""
 
     def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
-        """One launch. The arguments are arrays, NumPy scalars, or 0-d structures, in the order of the parameters."""
+        """One launch. The arguments are arrays, NumPy scalars, 0-d structures, or `Arrays`, as the parameters are."""
 
 
 class CuPy:
@@ -169,7 +176,8 @@ class CuPy:
         function = compiled.get_function(kernel)
         if shared > 48 << 10:  # more than that must be asked for
             function.max_dynamic_shared_size_bytes = shared
-        function(grid, block, tuple(arguments), shared_mem=shared)
+        given = (a.filled(lambda array: array.data.ptr) if isinstance(a, Arrays) else a for a in arguments)
+        function(grid, block, tuple(given), shared_mem=shared)
 
 
 # --------------------------------------------------------------------------------------------------------- launching
@@ -183,6 +191,17 @@ class Strided:
             raise KernelError(f"strides must be whole elements of {array.itemsize} bytes; got {array.strides}. Copy it")
         self.array = array
         self.strides = tuple(s // array.itemsize for s in array.strides)  # in elements
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A list of arrays as a kernel takes it: a structure of addresses, which only a machine knows."""
+
+    arrays: list[Any]
+    dtype: np.dtype
+
+    def filled(self, address: Callable[[Any], int]) -> np.ndarray:
+        return _filled(self.dtype, {"at": [address(a) for a in self.arrays]})
 
 
 class Launcher:
@@ -232,10 +251,15 @@ class Launcher:
 
     def _argument(self, source: Source, parameter: Parameter, value: Any, defines: Mapping[str, Any]) -> Any:
         if parameter.pointer:
-            return self._array(parameter, value, defines)
+            return np.uintp(0) if value is None else self._array(parameter, value, held(parameter.target, defines))
+        if parameter.listed:
+            dtype, name = source.structures["Arrays"], held(parameter.target, defines)  # the same for all of them
+            if len(value) > (most := dtype["at"].shape[0]):
+                raise KernelError(f"{parameter.name} has room for {most} arrays; got {len(value)}. Launch it by parts")
+            return Arrays([self._array(parameter, a, name) for a in value], dtype)
         if parameter.type in source.structures:
             return _filled(source.structures[parameter.type], value)
-        kind = _held(parameter.type, defines)
+        kind = held(parameter.type, defines)
         number = np.dtype(kind).type(value) if kind.startswith("float") else int(value)
         if isinstance(number, int):
             limits = np.iinfo(kind)
@@ -244,15 +268,12 @@ class Launcher:
             return np.dtype(kind).type(number)
         return number
 
-    def _array(self, parameter: Parameter, value: Any, defines: Mapping[str, Any]) -> Any:
-        if value is None:
-            return np.uintp(0)
+    def _array(self, parameter: Parameter, value: Any, name: str) -> Any:
         array = value.array if isinstance(value, Strided) else value
         if not isinstance(array, self.machine.array):
             want = f"{self.machine.array.__module__}.{self.machine.array.__name__}"
             raise KernelError(f"{parameter.name} must be a {want}; got {type(array).__name__}")
-        name = _held(parameter.target, defines)
-        if array.dtype.name != name:
+        if _name(array.dtype) != name:
             raise KernelError(f"{parameter.name} must be {name}; got {array.dtype.name}")
         if array is value and not array.flags.c_contiguous:
             raise KernelError(
@@ -262,11 +283,19 @@ class Launcher:
         return array
 
 
-def _held(spelled: str, defines: Mapping[str, Any]) -> str:
-    """The dtype of a C type: T is what the kernel is compiled for, A what that is computed in (common.cuh)."""
+@cache
+def _name(dtype: np.dtype) -> str:
+    return dtype.name  # NumPy makes it anew each time, in a microsecond
+
+
+def held(spelled: str, defines: Mapping[str, Any]) -> str:
+    """The dtype of a C type: T is what the kernel is compiled for, A what that is computed in (common.cuh); another
+    name that it is compiled with stands for what it is defined as (-DTAP=uint8)."""
     if spelled == "A":
         return "float64" if defines["DTYPE"] == "float64" else "float32"
-    return str(defines["DTYPE"]) if spelled == "T" else NUMBERS[spelled]
+    if spelled == "T" or spelled in defines:
+        return held(str(defines["DTYPE" if spelled == "T" else spelled]), defines)
+    return NUMBERS.get(spelled, spelled)
 
 
 class _named:
@@ -282,15 +311,19 @@ class _named:
         if isinstance(error, KernelError):
             flags = " ".join(f"-D{name}={value}" for name, value in self.defines.items())
             arrays = [(name, getattr(a, "array", a)) for name, a in self.arguments.items()]
-            shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays if hasattr(a, "shape"))
-            raise KernelError(f"{self.kernel} ({flags}; {shapes}): {error}") from None
+            shapes = [f"{name} {a.shape}" for name, a in arrays if hasattr(a, "shape")]
+            shapes += [f"{len(a)} {name}" for name, a in arrays if type(a) is list]
+            raise KernelError(f"{self.kernel} ({flags}; {', '.join(shapes)}): {error}") from None
 
 
 def _filled(dtype: np.dtype, value: Mapping[str, Any]) -> np.ndarray:
-    """A 0-d structure with the fields of a dict."""
+    """A 0-d structure with the fields of a dict. What a list leaves free is zero."""
     structure = np.zeros((), dtype)
     for name in dtype.names or ():
-        structure[name] = value[name]
+        if structure[name].ndim:
+            structure[name][: len(value[name])] = value[name]
+        else:
+            structure[name] = value[name]
     return structure
 
 

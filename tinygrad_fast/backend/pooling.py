@@ -19,7 +19,7 @@ from .windows import NCHW, NHWC, Pair, channels_last, empty_like, memory_order, 
 
 
 def max_pool2d(x, kernel, stride, padding, dilation, out):
-    """The largest of each window and its place there, counted along rows; the first of equals, NaN above all."""
+    """The largest of each window and its place there, counted along rows; the first of equals, the last NaN."""
     lowest = -np.inf if is_float(x.dtype) else np.iinfo(x.dtype).min
     y = empty_like(x, [*x.shape[:2], *out])
     tap = np.zeros_like(y, np.min_scalar_type(kernel[0] * kernel[1] - 1))
@@ -118,7 +118,9 @@ def _along(x: np.ndarray, table: Table, axis: int) -> np.ndarray:
     else:
         y3 = np.empty((p, table.size, q), x.dtype)
         for i, j, a, b, part in _bands(table, x.dtype):
-            if q == 1:
+            if b - a == 1:  # a matrix of one column is slow as a matrix
+                np.multiply(part, x3[:, a:b], out=y3[:, i:j])
+            elif q == 1:
                 y3[:, i:j, 0] = x3[:, a:b, 0] @ part.T
             else:
                 np.matmul(part, x3[:, a:b], out=y3[:, i:j])

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from math import sqrt
 
+from .wide import wide_type
+
 
 class Updates:
     """What `Composed` says of optimisers. Sources: as PyTorch computes them, see `optim/`."""
@@ -27,20 +29,34 @@ class Updates:
         self.mul_(x, 1 - t)
         self.add_(x, self.mul(y, t))
 
+    def _step(self, new, ws, gs, *memory):
+        """w, *memory <- new(w, g, *memory) for each parameter; what is not remembered (an empty list) is None.
+
+        16-bit floats are computed in float32 and rounded once, as they are written.
+        """
+        for w, g, *kept in zip(ws, gs, *(m or [None] * len(ws) for m in memory), strict=True):
+            kind = wide_type(w.dtype)
+            given = (None if a is None else self.cast(a, dtype=kind) for a in (w, g, *kept))
+            for a, value in zip((w, *kept), new(*given), strict=True):
+                if a is not None:
+                    self.write_(a, self.cast(value, dtype=a.dtype))
+
     def sgd_(self, ws, gs, vs, hyper, nesterov):
         """d = g + decay w;  v <- m v + fresh d;  d = d + m v if nesterov, else v;  w <- w - lr d
 
         hyper: lr, m (momentum), fresh (1 - dampening), decay. `vs` is empty without momentum: d stays as it is.
         """
         lr, m, fresh, decay = self.numbers(hyper)
-        for i, (w, d) in enumerate(zip(ws, gs, strict=True)):
+
+        def new(w, d, v):
             if decay:
                 d = self.add(d, self.mul(w, decay))
-            if vs:
-                self.mul_(vs[i], m)
-                self.add_(vs[i], d if fresh == 1 else self.mul(d, fresh))
-                d = self.add(d, self.mul(vs[i], m)) if nesterov else vs[i]
-            self.add_(w, self.mul(d, -lr))
+            if v is not None:
+                v = self.add(self.mul(v, m), d if fresh == 1 else self.mul(d, fresh))
+                d = self.add(d, self.mul(v, m)) if nesterov else v
+            return self.sub(w, self.mul(d, lr)), v
+
+        self._step(new, ws, gs, vs)
 
     def adam_(self, ws, gs, ms, vs, hyper, decoupled):
         """m <- lerp(m, g, 1 - beta1);  v <- lerp(v, g^2, 1 - beta2)
@@ -51,15 +67,18 @@ class Updates:
         """
         lr, beta1, beta2, eps, decay, step = self.numbers(hyper)
         rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
-        for w, g, m, v in zip(ws, gs, ms, vs, strict=True):
+
+        def new(w, g, m, v):
             if decay and decoupled:
-                self.mul_(w, 1 - lr * decay)
+                w = self.mul(w, 1 - lr * decay)
             elif decay:
                 g = self.add(g, self.mul(w, decay))
-            self.lerp_(m, g, 1 - beta1)
-            self.lerp_(v, self.mul(g, g), 1 - beta2)
+            m = self._lerp(m, g, 1 - beta1)
+            v = self._lerp(v, self.mul(g, g), 1 - beta2)
             size = self.add(self.mul(self.sqrt(v), 1 / root), eps)
-            self.add_(w, self.mul(self.div(m, size), -rate))
+            return self.sub(w, self.mul(self.div(m, size), rate)), m, v
+
+        self._step(new, ws, gs, ms, vs)
 
     def rmsprop_(self, ws, gs, ss, ms, vs, hyper):
         """d = g + decay w;  s <- lerp(s, d^2, 1 - alpha);  m <- lerp(m, d, 1 - alpha)
@@ -69,17 +88,20 @@ class Updates:
         instead of v.
         """
         lr, alpha, eps, decay, momentum = self.numbers(hyper)
-        for i, (w, d, s) in enumerate(zip(ws, gs, ss, strict=True)):
+
+        def new(w, d, s, m, v):
             if decay:
                 d = self.add(d, self.mul(w, decay))
-            self.lerp_(s, self.mul(d, d), 1 - alpha)
-            var = s
-            if ms:
-                self.lerp_(ms[i], d, 1 - alpha)
-                var = self.maximum(self.sub(s, self.mul(ms[i], ms[i])), 0.0)  # rounding may leave -1e-17
+            var = s = self._lerp(s, self.mul(d, d), 1 - alpha)
+            if m is not None:
+                m = self._lerp(m, d, 1 - alpha)
+                var = self.maximum(self.sub(s, self.mul(m, m)), 0.0)  # rounding may leave -1e-17
             d = self.div(d, self.add(self.sqrt(var), eps))
-            if vs:
-                self.mul_(vs[i], momentum)
-                self.add_(vs[i], d)
-                d = vs[i]
-            self.add_(w, self.mul(d, -lr))
+            if v is not None:
+                d = v = self.add(self.mul(v, momentum), d)
+            return self.sub(w, self.mul(d, lr)), s, m, v
+
+        self._step(new, ws, gs, ss, ms, vs)
+
+    def _lerp(self, x, y, t):
+        return self.add(self.mul(x, 1 - t), self.mul(y, t))

@@ -14,14 +14,16 @@ from .loader import DataLoader
 class DataLoaders:
     """A training loader and a validation loader: `dls.train`, `dls.valid`.
 
-    `path` is where a Learner saves; `device` where batches go.
+    `path` is where a Learner saves; `device` where batches go, by default those of the training loader.
     """
 
     def __init__(self, *loaders: DataLoader, path: str | os.PathLike = ".", device: Any = None):
         if not loaders:
             raise ValueError("DataLoaders: give a training and a validation DataLoader")
         self.loaders, self.path, self.device = list(loaders), Path(path), device
-        if device is not None:
+        if device is None:
+            self.device = getattr(loaders[0], "device", None)
+        else:
             self.to(device)
 
     @classmethod

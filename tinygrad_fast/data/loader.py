@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import rng
+from .. import backend, rng
 from ..autograd import no_grad
 from ..tensor import Tensor
 from .collate import Cache, collate, kind_of, to_tensors
 from .errors import naming
+from .prefetch import pinned, prefetched
 from .show import contact_sheet, title
 from .transforms import Pipeline, as_list, generator
 
@@ -39,7 +40,9 @@ class DataLoader:
     threads. `after_item`, `after_batch` are lists of transforms, `before_batch` functions of the list of samples.
     `training` (default: `shuffle`) says whether random transforms draw. With `seed`, epoch e is a function of the two;
     without, of the global `manual_seed`. `cache` keeps what an item is before its first random transform: True for up
-    to 1 GiB, or a number of bytes. `device` is where batches go.
+    to 1 GiB, or a number of bytes. `device` is where batches go: by default where the data lie, or to the device of
+    `tf.set_default_device`. On their way to a GPU they are copied out of page-locked memory, each while the step before
+    it runs; `pin_memory=False` leaves both out.
 
     Raises ValueError if `drop_last` would leave no batch at all, and ItemError naming the item that failed.
     """
@@ -62,10 +65,12 @@ class DataLoader:
         after_batch: Any = None,
         cache: bool | int = False,
         device: Any = None,
+        pin_memory: bool = True,
     ):
         self.dataset, self.bs = dataset, batch_size if bs is None else bs
         self.shuffle, self.drop_last = shuffle, drop_last
         self.num_workers, self.seed, self.device, self.epoch = num_workers, seed, device, 0
+        self.pin_memory = pin_memory
         if self.bs < 1 or num_workers < 0:
             raise ValueError(f"DataLoader: batch_size >= 1 and num_workers >= 0; got {self.bs} and {num_workers}")
         if drop_last and 0 < self.n < self.bs:
@@ -85,8 +90,9 @@ class DataLoader:
         self.after_batch = Pipeline(after_batch, kinds, split_idx)
         self.collate_fn = collate_fn
         self.cache = Cache(2**30 if cache is True else int(cache))
-        self._options: dict[str, Any] = dict(num_workers=num_workers, collate_fn=collate_fn, seed=seed)
-        self._options |= dict(kinds=kinds, after_item=after_item, before_batch=before_batch, after_batch=after_batch)
+        self._options: dict[str, Any] = dict(num_workers=num_workers, collate_fn=collate_fn, seed=seed, kinds=kinds)
+        self._options |= dict(after_item=after_item, before_batch=before_batch, after_batch=after_batch)
+        self._options["pin_memory"] = pin_memory
         if self.n:
             self._setup()
 
@@ -115,8 +121,9 @@ class DataLoader:
     def __iter__(self) -> Iterator:
         key = self._next_key()
         self.epoch += 1
-        batches = self._batches(key)
-        for b, arrays in enumerate(self._built(batches, key)):
+        batches, xp = self._batches(key), self._gpu()
+        built = self._built(batches, key, xp)
+        for b, arrays in enumerate(prefetched(built, xp) if xp else built):
             yield self._finish(arrays, key, b)
 
     def one_batch(self) -> Any:
@@ -135,19 +142,33 @@ class DataLoader:
         order = generator(key, SHUFFLE).permutation(self.n) if self.shuffle else np.arange(self.n)
         return [order[b * self.bs : (b + 1) * self.bs] for b in range(len(self))]
 
-    def _built(self, batches: list[np.ndarray], key: np.ndarray) -> Iterator:
-        """The batches up to arrays, in order; built ahead by threads that end when the consumer stops."""
+    def _where(self) -> Any:
+        return backend.chosen_device() if self.device is None else self.device
+
+    def _gpu(self) -> Any:
+        """The machine to which batches go ahead of their steps; None where none does."""
+        xp = backend.get(self._where()) if self.pin_memory else None
+        return xp if getattr(xp, "transfer", None) else None
+
+    def _built(self, batches: list[np.ndarray], key: np.ndarray, gpu: Any) -> Iterator:
+        """The batches up to arrays, pinned if a GPU wants them; built ahead, in order, by threads that end when the
+        consumer stops."""
         stop = threading.Event()
+
+        def build(indices: np.ndarray, b: int) -> Any:
+            batch = self._build(indices, b, key, stop)
+            return pinned(batch, gpu) if gpu else batch
+
         if not self.num_workers:
             for b, indices in enumerate(batches):
-                yield self._build(indices, b, key, stop)
+                yield build(indices, b)
             return
         pool = ThreadPoolExecutor(min(self.num_workers, max(1, len(batches))), thread_name_prefix="DataLoader")
         try:
             todo, ahead = iter(enumerate(batches)), deque[Future]()
             for _ in batches:
                 while len(ahead) < 2 * self.num_workers and (job := next(todo, None)):
-                    ahead.append(pool.submit(self._build, job[1], job[0], key, stop))
+                    ahead.append(pool.submit(build, job[1], job[0]))
                 yield ahead.popleft().result()
         finally:  # also when the loop is left early, or an item failed
             stop.set()
@@ -183,7 +204,7 @@ class DataLoader:
     def _finish(self, arrays: Any, key: np.ndarray, b: int, start: int = 0, stop: int | None = None) -> Any:
         """Arrays -> Tensors on the device -> batch transforms."""
         with no_grad():
-            batch = to_tensors(arrays, self.device)
+            batch = to_tensors(arrays, self._where())
             return self.after_batch(batch, key, BATCH + b, start, stop) if self.after_batch.tfms else batch
 
     def _setup(self) -> None:

@@ -8,6 +8,7 @@ from operator import gt, lt
 from pathlib import Path
 from typing import Any
 
+from ..backend import chosen_device
 from ..nn.utils import clip_grad_norm_
 from ..schedule import Schedule
 from .events import Callback, CancelBatchException, CancelFitException
@@ -25,7 +26,7 @@ class TrainEvalCallback(Callback):
         self._to_device()
 
     def _to_device(self) -> None:
-        device = getattr(self.learn.dls, "device", None)
+        device = getattr(self.learn.dls, "device", None) or chosen_device()
         if device is not None:
             self.learn.model.to(device)
 

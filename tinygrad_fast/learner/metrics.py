@@ -52,11 +52,19 @@ class AvgMetric(Metric):
     @property
     def value(self) -> float | None:
         items = sum(n for _, n in self.values)
-        return sum(float(v) * n for v, n in self.values) / items if items else None
+        numbers = _numbers([v for v, _ in self.values])
+        return sum(v * n for v, (_, n) in zip(numbers, self.values)) / items if items else None
 
     @property
     def name(self) -> str:
         return name_of(self.func)
+
+
+def _numbers(values: list) -> list[float]:
+    """Values of batches as numbers; those that lie on a device come in one copy."""
+    if values and all(isinstance(v, Tensor) and not v.ndim for v in values):
+        return functions.stack([v.double() for v in values]).tolist()
+    return [float(v) for v in values]
 
 
 class AvgLoss(AvgMetric):

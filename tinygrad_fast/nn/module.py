@@ -311,6 +311,6 @@ def _become(t: Tensor, new: Tensor, grad: Tensor | None) -> None:
     t.data, t.xp = new.data, new.xp
     t.version[0] += 1
     if t.node is not None:
-        leaf = Leaf(new.data.shape, new.data.dtype)
+        leaf = Leaf(new.xp, new.data.shape, new.data.dtype)
         leaf.hooks, leaf.grad = t.node.hooks, None if grad is None else grad.data
         t.node = leaf

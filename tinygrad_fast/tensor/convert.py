@@ -24,7 +24,8 @@ class Convert(Gradients):
     ) -> Tensor:
         """In another dtype, on another device, or like another tensor: to("cuda"), to(tf.float16), to(other).
 
-        The tensor itself where nothing changes, unless `copy`. `non_blocking` is taken and not needed.
+        The tensor itself where nothing changes, unless `copy`. `non_blocking` is taken and not needed: a copy to a GPU
+        makes nobody wait, one to the CPU always does.
         """
         for a in args:
             if isinstance(a, Core):
@@ -65,8 +66,9 @@ class Convert(Gradients):
     def cpu(self) -> Tensor:
         return self.to(device="cpu")
 
-    def cuda(self) -> Tensor:
-        return self.to(device="cuda")
+    def cuda(self, device: Any = None) -> Tensor:
+        """On a GPU: the current one, or that of this number or name."""
+        return self.to(device="cuda" if device is None else f"cuda:{device}" if type(device) is int else device)
 
     def contiguous(self) -> Self:
         """Itself: memory order is never part of the meaning here."""
@@ -78,6 +80,7 @@ def moved(x: Core, xp: Any) -> Tensor:
     home = x.xp
     t = wrap(xp.asarray(home.to_numpy(x.data)), xp, [0])
     if x.node is not None and mode.record:
-        edge = x.node, lambda g: home.asarray(xp.to_numpy(g))
-        t.node = Node("to", [edge], [x.version], t.shape, t.dtype)
+        node = x.node
+        edges = [(node, lambda g: home.asarray(xp.to_numpy(g)))]
+        t.node = Node("to", xp, edges, [x.version], t.shape, t.dtype, lambda: [(node, lambda g: moved(g, home))])
     return t

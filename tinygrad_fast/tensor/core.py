@@ -58,12 +58,12 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
         if edges:
             redo = _redo(op, xp, inputs, static, nodes) if mode.keep else None
             if type(y) is tuple:
-                whole = Node(op.__name__, edges, cells + [t.version for t in outs], None, None, redo)
+                whole = Node(op.__name__, xp, edges, cells + [t.version for t in outs], None, None, redo)
                 for i, t in enumerate(outs):
                     t.node = tape.part(whole, i, len(outs), t.data.shape, t.data.dtype)
             else:
                 cells.append(outs.version)
-                outs.node = Node(op.__name__, edges, cells, outs.data.shape, outs.data.dtype, redo)
+                outs.node = Node(op.__name__, xp, edges, cells, outs.data.shape, outs.data.dtype, redo)
     return (outs, *(wrap(a, xp, [0]) for a in aux[0])) if aux else outs
 
 

@@ -46,7 +46,7 @@ class Gradients(Interop):
         elif not dtypes.is_float(self.data.dtype):
             raise RuntimeError(f"requires_grad: only floating tensors can; got {self.data.dtype}. Write x.float()")
         elif self.node is None:
-            self.node = Leaf(self.data.shape, self.data.dtype)
+            self.node = Leaf(self.xp, self.data.shape, self.data.dtype)
         return self
 
     @property
@@ -66,6 +66,8 @@ class Gradients(Interop):
                 f"grad: must have the tensor's shape and dtype, {self.shape} {self.dtype}; "
                 f"got {value.shape} {value.dtype}"
             )
+        if value is not None:
+            self._must_lie_here("grad", value)
         self.node.grad = None if value is None else value.data
 
     def retain_grad(self) -> None:
@@ -117,7 +119,7 @@ class Gradients(Interop):
         g = self._seed(gradient, "backward").data
         if gradient is not None:  # a leaf keeps it; else an array of its own, for ops tell gradients apart by identity
             g = self.xp.copy(g) if type(self.node) is Leaf else self.xp.reshape(g, shape=g.shape)
-        tape.walk([(self.node, g)], self.xp, retain_graph)
+        tape.walk([(self.node, g)], retain_graph)
 
     def _seed(self, gradient: Tensor | None, name: str) -> Tensor:
         """dself/dself, or the gradient given."""
@@ -131,7 +133,15 @@ class Gradients(Interop):
         if not isinstance(gradient, Core) or gradient.shape != self.shape or gradient.dtype != self.dtype:
             got = f"{gradient.shape} {gradient.dtype}" if isinstance(gradient, Core) else repr(gradient)
             raise RuntimeError(f"{name}: the gradient must be a Tensor {self.shape} {self.dtype}; got {got}")
+        self._must_lie_here(name, gradient)
         return gradient
+
+    def _must_lie_here(self, name: str, gradient: Core) -> None:
+        if gradient.xp is not self.xp:
+            raise RuntimeError(
+                f"{name}: the gradient must be on the tensor's device, {self.xp.name}; got one on {gradient.xp.name}. "
+                "Move it with .to(device)"
+            )
 
     def detach(self) -> Tensor:
         """The same memory, outside the graph."""
@@ -152,7 +162,7 @@ class Gradients(Interop):
         t = type(self).__new__(type(self))
         t.data, t.xp, t.version, t.node = self.xp.copy(self.data), self.xp, [0], None
         if isinstance(self.node, Leaf):
-            t.node = Leaf(t.data.shape, t.data.dtype)
+            t.node = Leaf(t.xp, t.data.shape, t.data.dtype)
             t.node.grad = None if self.node.grad is None else self.xp.copy(self.node.grad)
         memo[id(self)] = t
         return t

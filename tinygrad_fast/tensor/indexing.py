@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import ops, shapes
-from ..shapes import Slot
+from .. import backend, ops, shapes
+from ..shapes import Places, Slot
 from .core import Core, apply, wrap
 from .movement import Movement
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Indexing(Movement):
-    """Indexing. Index arrays are checked before an op sees them, on the CPU."""
+    """Indexing. Index arrays are checked before an op sees them (`check_indices` of the backend)."""
 
     __slots__ = ()
 
@@ -70,19 +70,20 @@ def must_index(name: str, index: Any) -> None:
         raise TypeError(f"{name}: the index must be a Tensor; got {type(index).__name__}. Make one with tf.tensor(...)")
 
 
+def checked(index: Any, places: Places) -> Any:
+    """The index as int64, every element in its place; itself where nothing changes."""
+    data = index.xp.check_indices(index.data, places)
+    return index if data is index.data else wrap(data, index.xp, [0])
+
+
 def checked_index(name: str, index: Core, n: int) -> Any:
-    """An integer index with every element in -n..n-1; negative ones count from the end. Read on the CPU only."""
+    """An integer index with every element in -n..n-1; negative ones count from the end."""
     if index.dtype.kind not in "iu":
         raise IndexError(
             f"{name}: an index is made of ints, slices, None, ..., and lists or tensors of integers or bools; "
             f"got {index.dtype}. Write index.long() if the numbers are whole"
         )
-    if isinstance(index.data, np.ndarray) and index.numel():
-        low, high = int(index.data.min()), int(index.data.max())
-        if low < -n or high >= n:
-            got = low if low < -n else high
-            raise IndexError(f"{name}: index must be in {-n}..{n - 1} for an axis of {n}; got {got}")
-    return index
+    return checked(index, Places(name, "index", n))
 
 
 def static_index(x: Core, key: Any) -> tuple[tuple, list[Tensor]]:
@@ -173,5 +174,12 @@ def _advanced(x: Core, k: Any, axis: int) -> list[Tensor]:
         arrays: Any = a.nonzero()
     else:
         arrays = (a,)
-    found = [t if isinstance(t, Core) else wrap(x.xp.asarray(t), x.xp, [0]) for t in arrays]
-    return [checked_index("index", t, x.shape[axis + i]) for i, t in enumerate(found)]
+    return [_placed(x, t, x.shape[axis + i]) for i, t in enumerate(arrays)]
+
+
+def _placed(x: Core, index: Any, n: int) -> Tensor:
+    """An index for an axis of x: a tensor as it is, numbers of the host checked there before they go where x lies."""
+    if isinstance(index, Core):
+        return checked_index("index", index, n)
+    near = checked_index("index", wrap(index, backend.get("cpu"), [0]), n)
+    return wrap(x.xp.asarray(near.data), x.xp, [0])

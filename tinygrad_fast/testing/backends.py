@@ -7,7 +7,7 @@ come from the registry.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,9 +41,11 @@ class Shut:
 
     __slots__ = ("_held",)
 
-    def __init__(self, held: np.ndarray):
-        self._held = held.view()
-        self._held.flags.writeable = False  # also for the backend: it may write to what it allocates only
+    def __init__(self, held: Any):
+        self._held = held
+        if isinstance(held, np.ndarray):  # shut for the backend too: it may write to what it allocates only
+            self._held = held.view()
+            self._held.flags.writeable = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,10 +64,6 @@ def _open(a: Any) -> Any:
     return a._held if isinstance(a, Shut) else tuple(map(_open, a)) if type(a) is tuple else a
 
 
-def _shut(a: Any) -> Any:
-    return tuple(map(_shut, a)) if type(a) is tuple else Shut(np.asarray(a))
-
-
 class Opaque(Through):
     """A machine whose arrays show only shape, dtype and ndim, as those of a GPU might: ops must compute through xp."""
 
@@ -73,12 +71,17 @@ class Opaque(Through):
 
     def primitive(self, name: str, f: Callable) -> Callable:
         def call(*arrays: Any, **static: Any) -> Any:
-            return _shut(f(*map(_open, arrays), **{k: _open(v) for k, v in static.items()}))
+            return self._shut(f(*map(_open, arrays), **{k: _open(v) for k, v in static.items()}))
 
         return call
 
+    def _shut(self, a: Any) -> Any:
+        if type(a) is tuple:
+            return tuple(map(self._shut, a))
+        return Shut(a if isinstance(a, self.base.array) else self.base.asarray(a))
+
     def to_numpy(self, a: Shut) -> np.ndarray:
-        return _open(a)
+        return self.base.to_numpy(_open(a))
 
     def is_view(self, y: Any, x: Any) -> bool:
         return y is x
@@ -120,9 +123,17 @@ class Noisy(Through):
         return y is x
 
 
-backend.register("opaque", lambda: Opaque(backend.CPU()))
 backend.register("noisy", lambda: Noisy(backend.CPU()))
-HELPERS = {"plain", "opaque", "noisy"}
+HELPERS = {"plain", "noisy"}
+
+
+def shut(device: str) -> str:
+    """The name of the machine that is `device` behind an `Opaque`."""
+    name = f"opaque {device}"
+    if name not in HELPERS:
+        HELPERS.add(name)
+        backend.register(name, lambda: Opaque(backend.get("plain" if device == "cpu" else device)))
+    return name
 
 
 def opaque(case: Case) -> None:
@@ -130,7 +141,7 @@ def opaque(case: Case) -> None:
     want = Run(case)
     gs = like(case, want.values)
     try:
-        run = Run(case, device="opaque")
+        run = Run(case, device=shut(case.device))
         pulled = run.pull(gs)
     except (AttributeError, TypeError, ValueError) as e:
         raise LawError(
@@ -148,8 +159,10 @@ def machines() -> list[str]:
     return [name for name in backend.names() if name not in HELPERS and backend.why_not(name) == ""]
 
 
-def backends(case: Case, devices: list[str] | None = None) -> None:
-    """Value and gradients on every machine, in four floats, agree with float64 on the plain one.
+def backends(case: Case, devices: Sequence[str] = ()) -> None:
+    """Value and gradients on a machine, in four floats, agree with float64 on the plain one.
+
+    devices: several at once (`machines()` names all that run here) in place of that of the case.
 
     Inputs are rounded to the float first, so both sides start from the same numbers. Then each element may differ by
 
@@ -166,7 +179,7 @@ def backends(case: Case, devices: list[str] | None = None) -> None:
         gs = [g.astype(dtype).astype(np.float64) for g in like(case, exact.values)]
         want = exact.values + exact.pull(gs)
         allowed, called = tolerance(case, arrays, gs, want, name)
-        for device in devices or machines():
+        for device in devices or [case.device]:
             claims = backend.get(device).rounding if name == "float32" else {}
             claim = max((claims.get(n, 1.0) for n in called), default=1.0)
             run = Run(case, arrays, device, dtype)

@@ -17,6 +17,8 @@ from the tape. Next on the way: `backends.py`, then `mutations.py`, which tries 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..autograd import grad, higher
@@ -95,9 +97,9 @@ def purity(case: Case) -> None:
         for i, (a, b) in enumerate(zip(now, before, strict=True)):
             require("purity", case, np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), f"{what} {i} was changed")
 
-    same("input", case.arrays, given)
+    same("input", [numpy(x) for x in run.inputs], given)
     same("output", run.values, y)
-    same("g", gs, kept)
+    same("g", [numpy(seed) for seed in run.seeds], kept)
     same("the answer to the same question, for input", again, first)
     same("the value of a second run, output", Run(case).values, y)
     if len(first) > 1:
@@ -109,7 +111,7 @@ def purity(case: Case) -> None:
 def _belongs(case: Case, gs: Arrays, want: Arrays) -> None:
     """`.grad` is the caller's: filled with NaN, it spoils no saved array, no other gradient and no second answer."""
     run = Run(case)
-    total = sum(((y * tensor(g, "cpu")).sum() for y, g in zip(run.outs, gs)), start=tensor(np.zeros(()), "cpu"))
+    total = _dot(case, run.outs, gs)
     for turn in ("first", "second"):
         for x in run.wanted:
             x.grad = None
@@ -139,7 +141,7 @@ def _same_in(case: Case, plain: Arrays, gs: Arrays, order: str) -> None:
     first = next((plain[i] for i in images if plain[i].ndim == 4), None)
     if order != "channels_last" or not _is_told(plain, first, run.values):
         return
-    for i, y in enumerate(run.values):
+    for i, y in enumerate(t.data for t in run.outs):  # where they are: what brings them here may change the order
         kept = y.ndim != 4 or memory.is_channels_last(y)
         require("layout", case, kept, f"output {i} of channels-last inputs has strides {y.strides}")
     if not all(memory.has_order(g) for g in gs):
@@ -149,7 +151,7 @@ def _same_in(case: Case, plain: Arrays, gs: Arrays, order: str) -> None:
         if i in images and x.ndim == 4:
             x.register_hook(arrived.append)  # as the pullback made it: what `grad` returns is a copy
     run.pull([memory.lay(g, order) for g in gs])
-    for d in map(numpy, arrived):
+    for d in (t.data for t in arrived):
         kept = memory.is_channels_last(d)
         require("layout", case, kept, f"a gradient {d.shape} of channels-last inputs has strides {d.strides}")
 
@@ -193,12 +195,12 @@ def hessian(case: Case) -> None:
 
     numeric = [(a - b) / (2 * H) for a, b in zip(first(H), first(-H), strict=True)]
     with higher():
-        inputs = [tensor(a, "cpu", wanted=i in case.wanted) for i, a in enumerate(case.arrays)]
-        seeds = [tensor(g, "cpu", wanted=True) for g in gs]
-        total = _dot(outputs(case.row.call(*inputs, **case.static)), seeds)
+        inputs = [tensor(a, case.device, wanted=i in case.wanted) for i, a in enumerate(case.arrays)]
+        seeds = [tensor(g, case.device, wanted=True) for g in gs]
+        total = _dot(case, outputs(case.row.call(*inputs, **case.static)), seeds)
         variables = [inputs[i] for i in case.wanted] + seeds
         ds = grad(total, variables, create_graph=True, allow_unused=True)
-        along = _dot([d for d in ds if d is not None], [tensor(v, "cpu") for v, d in zip(vs, ds) if d is not None])
+        along = _dot(case, [d for d in ds if d is not None], [v for v, d in zip(vs, ds) if d is not None])
         second = grad(along, variables, allow_unused=True) if along.requires_grad else (None,) * len(variables)
     for i, (found, want) in enumerate(zip(second, numeric, strict=True)):
         what = f"input {case.wanted[i]}" if i < len(case.wanted) else f"g {i - len(case.wanted)}"
@@ -207,9 +209,9 @@ def hessian(case: Case) -> None:
         close("hessian", case, f"the second derivative in {what}", got, want, TOLERANCE * scale + 1e-8)
 
 
-def _dot(us: list[Tensor], vs: list[Tensor]) -> Tensor:
+def _dot(case: Case, us: list[Tensor], vs: Sequence[Tensor | np.ndarray]) -> Tensor:
     """<u, v> as a Tensor."""
-    total = tensor(np.zeros((), float64), "cpu")
+    total = tensor(np.zeros((), float64), case.device)
     for u, v in zip(us, vs, strict=True):
-        total = total + (u * v).sum()
+        total = total + (u * (v if isinstance(v, Tensor) else tensor(v, case.device))).sum()
     return total

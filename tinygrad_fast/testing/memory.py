@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 ORDERS = ("C", "F", "strided", "negative", "swapped", "channels_last")
@@ -32,6 +34,18 @@ def lay(a: np.ndarray, order: str) -> np.ndarray:
 def spread(a: np.ndarray, axis: int) -> np.ndarray:
     """A read-only view: the first slice of `a` along `axis`, repeated with stride 0. As gradients of a sum arrive."""
     return np.broadcast_to(a.take([0], axis), a.shape) if a.size else a
+
+
+def on(xp: Any, a: np.ndarray) -> Any:
+    """The array on a machine, in memory that lies as here: what moves an array there may make it contiguous."""
+    y = xp.asarray(a)
+    if not a.size or getattr(y, "strides", a.strides) == a.strides:
+        return y
+    lowest = tuple(slice(n - 1, n) if s < 0 else slice(1) for n, s in zip(a.shape, a.strides))
+    ahead = [(n - 1) * s // a.itemsize for n, s in zip(a.shape, a.strides)]  # of the first element, in elements
+    before, after = -sum(k for k in ahead if k < 0), sum(k for k in ahead if k > 0)
+    flat = np.lib.stride_tricks.as_strided(a[lowest], (before + 1 + after,), (a.itemsize,))
+    return xp.np.lib.stride_tricks.as_strided(xp.asarray(flat)[before:], a.shape, a.strides)
 
 
 def is_channels_last(a: np.ndarray) -> bool:

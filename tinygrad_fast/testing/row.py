@@ -59,6 +59,10 @@ class Row:
         """The public name, without the suffix of a second row."""
         return self.name.partition(" / ")[0]
 
+    def obeys(self, law: str) -> bool:
+        """Is the row held to the law? adjoint where it is linear, and all others but those it excuses itself from."""
+        return law not in self.skip and (law != "adjoint" or bool(self.linear))
+
     def __repr__(self) -> str:
         return f"Row({self.name!r})"
 
@@ -87,13 +91,22 @@ class Case:
     arrays: tuple[np.ndarray, ...]
     static: dict[str, Any]
     seed: int = 0  # of directions and gradients
+    device: str = "cpu"  # the machine that is held to the law
 
     @classmethod
-    def of(cls, call: Callable[..., Any], *arrays: Any, seed: int = 0, static: Any = None, **flags: Any) -> Case:
+    def of(
+        cls,
+        call: Callable[..., Any],
+        *arrays: Any,
+        seed: int = 0,
+        static: Any = None,
+        device: str = "cpu",
+        **flags: Any,
+    ) -> Case:
         """A case of any function of Tensors, without a table."""
         name = getattr(call, "__name__", "function")
         given = tuple(np.asarray(a) for a in arrays)
-        return cls(Row(name, call, lambda draw, fill: Args(), **flags), given, dict(static or {}), seed)
+        return cls(Row(name, call, lambda draw, fill: Args(), **flags), given, dict(static or {}), seed, device)
 
     @property
     def wanted(self) -> tuple[int, ...]:
@@ -103,7 +116,7 @@ class Case:
     def __repr__(self) -> str:
         given = ", ".join(f"{a.dtype}{list(a.shape)} strides {list(a.strides)}" for a in self.arrays)
         options = "".join(f", {k}={v!r}" for k, v in self.static.items())
-        return f"{self.row.name}({given}{options}; seed {self.seed})"
+        return f"{self.row.name}({given}{options}; seed {self.seed}, on {self.device})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """How hypothesis prints a counterexample."""

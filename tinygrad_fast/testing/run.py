@@ -11,6 +11,7 @@ from .. import backend
 from ..autograd import grad
 from ..dtypes import is_float
 from ..tensor import Tensor, wrap
+from . import memory
 from .row import Case
 
 Arrays = Sequence[np.ndarray]
@@ -22,11 +23,11 @@ class LawError(AssertionError):
 
 
 def tensor(a: np.ndarray, device: str, dtype: Any = None, wanted: bool = False) -> Tensor:
-    """A Tensor on the array's own memory (where the device allows it), so that its order is kept."""
+    """A Tensor on the array's own memory where the device allows it, and else on memory in the same order."""
     xp = backend.get(device)
     if dtype is not None and is_float(a.dtype):
         a = a.astype(dtype, copy=False)  # order K
-    t = wrap(xp.asarray(a), xp, [0])
+    t = wrap(memory.on(xp, a), xp, [0])
     return t.requires_grad_() if wanted else t
 
 
@@ -42,16 +43,21 @@ def numpy(t: Tensor) -> np.ndarray:
 
 
 class Run:
-    """f(x) for the arrays x of a case (or `arrays` in their place): `values`, and `pull(gs)`, one gradient an input."""
+    """f(x) for the arrays x of a case (or `arrays` in their place): `values`, and `pull(gs)`, one gradient an input.
 
-    def __init__(self, case: Case, arrays: Arrays | None = None, device: str = "cpu", dtype: Any = None):
+    device: where, if not on that of the case.
+    """
+
+    def __init__(self, case: Case, arrays: Arrays | None = None, device: str = "", dtype: Any = None):
         given = case.arrays if arrays is None else arrays
-        self.inputs = [tensor(a, device, dtype, i in case.wanted) for i, a in enumerate(given)]
+        self.device = device or case.device
+        self.inputs = [tensor(a, self.device, dtype, i in case.wanted) for i, a in enumerate(given)]
         self.result = case.row.call(*self.inputs, **case.static)
         self.outs = outputs(self.result)
         if not self.outs:
             raise LawError(f"{case!r}: no output carries a gradient, so there is nothing to check")
-        self.device, self.wanted = device, [self.inputs[i] for i in case.wanted]
+        self.wanted = [self.inputs[i] for i in case.wanted]
+        self.seeds: list[Tensor] = []  # g, as the last `pull` handed it over
 
     @property
     def values(self) -> list[np.ndarray]:
@@ -59,9 +65,9 @@ class Run:
 
     def pull(self, gs: Arrays, only: int | None = None) -> list[np.ndarray]:
         """dL/dx for each differentiable x (or the `only` one asked for), from dL/dy for each y: 0 if not reached."""
-        seeds = [tensor(g, self.device, y.dtype) for g, y in zip(gs, self.outs, strict=True)]
+        self.seeds = [tensor(g, self.device, y.dtype) for g, y in zip(gs, self.outs, strict=True)]
         xs = self.wanted if only is None else [self.wanted[only]]
-        found = grad(self.outs, xs, seeds, retain_graph=True, allow_unused=True)
+        found = grad(self.outs, xs, self.seeds, retain_graph=True, allow_unused=True)
         return [np.zeros(x.shape, x.dtype) if d is None else numpy(d) for d, x in zip(found, xs)]
 
 

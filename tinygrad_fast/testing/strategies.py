@@ -117,12 +117,12 @@ def windows(
 
 
 @st.composite
-def cases(draw: Any, row: Row) -> Case:
-    """One call of a row's function: its own arguments, each array in a memory order of its own."""
+def cases(draw: Any, row: Row, device: str = "cpu") -> Case:
+    """One call of a row's function on a device: its own arguments, each array in a memory order of its own."""
     seed = draw(st.integers(0, 2**16 - 1))
     args = row.draw(draw, Fill(seed))
     arrays = tuple(lay(a, draw(orders(a.ndim))) for a in args.arrays)
-    return Case(row, arrays, args.static, seed)
+    return Case(row, arrays, args.static, seed, device)
 
 
 def examples(row: Row, n: int) -> list[Case]:

@@ -2,23 +2,26 @@
 
 `cuda.h` gives the compiler CUDA's words; `machine.cpp` runs a block's threads as fibers and says where a barrier or a
 warp waits in vain; `checker.cpp` watches every access to memory in the checking mode. `build.py` finds a compiler and
-keeps what it built. This file loads a library, hands it a launch, and says in words what went wrong.
+keeps what it built. This file loads a library, hands it a launch, and says in words what went wrong; `trace.py`, what a
+thread did.
 """
 
 from __future__ import annotations
 
 import ctypes as C
-import re
-import shutil
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..launch import KernelError, Parameter, Source, Triple
+from ..launch import Arrays, KernelError, Parameter, Source, Triple
 from . import build
+from .places import chains
+from .trace import trace as trace, wanting
 
 RED = 4096  # bytes around every array that belong to nobody, in the checking mode
 
@@ -43,28 +46,41 @@ class _Fault(C.Structure):
     """`struct Fault` of machine.h"""
 
     _fields_ = [
-        *(("what", C.c_char_p), ("file", C.c_char_p), ("line", C.c_int), ("code", C.c_longlong)),
+        *(("what", C.c_char_p), ("file", C.c_char_p), ("line", C.c_int), ("word", C.c_char_p), ("code", C.c_longlong)),
         *(("block", _Three), ("thread", _Three), ("space", C.c_int), ("offset", C.c_longlong), ("bytes", C.c_int)),
-        ("other", _Three),
+        *(("other", _Three), ("copy_file", C.c_char_p), ("copy_line", C.c_int), ("copy_word", C.c_char_p)),
     ]
 
 
 class Library:
-    """A compiled source."""
+    """A compiled source. checked: in the form in which each access to memory is seen."""
 
-    def __init__(self, source: Source, path: Any):
-        self.source, self.path, self.loaded = source, path, C.CDLL(str(path))
+    def __init__(self, source: Source, defines: Mapping[str, Any], checked: bool):
+        flags = [f"{name}={value}" for name, value in defines.items()]
+        try:
+            self.path = build.library(source.file, source.text, source.kernels, flags, checked)
+        except build.NoCompiler as e:
+            raise KernelError(str(e)) from None
+        except subprocess.CalledProcessError as e:
+            raise KernelError(f"the C++ compiler refused it:\n{e.stderr.strip()}") from None
+        self.source, self.defines, self.loaded = source, defines, C.CDLL(str(self.path))
         self.fault = _Fault.in_dll(self.loaded, "emulator_fault")
-        self.watch = self.loaded.emulator_watch
+        self.watch, self.trace = self.loaded.emulator_watch, self.loaded.emulator_trace
         self.watch.argtypes = [C.c_void_p, C.c_longlong, C.c_void_p]
+        self.trace.argtypes = [C.c_void_p, C.c_longlong, *[C.c_uint] * 3, *[C.c_int] * 2]
+
+    @cached_property
+    def checked(self) -> Library:
+        """The same, in that form."""
+        return Library(self.source, self.defines, True)
 
 
 class Emulator:
     """A machine for `launch.py`. `check=True` watches every access to memory, some ten times slower.
 
     It then reports accesses outside an array, reads of what nobody wrote, and races, with kernel, block, thread and
-    line; an array that a kernel may write (`T* y`) counts as unwritten when it starts, unless its name ends in _
-    (`T* d_`: changed in place). Barriers that not all threads reach, and warps that do not meet, are reported always.
+    line. An array that a kernel may write (`T* y`) counts as unwritten when it starts, unless its name or the kernel's
+    ends in `_`, changed in place. Barriers that not all threads reach, and warps that do not meet, are reported always.
     """
 
     array = np.ndarray
@@ -74,20 +90,14 @@ class Emulator:
         self._lock = threading.Lock()  # a library has one machine, and one launch at a time
 
     def compile(self, source: Source, defines: Mapping[str, Any]) -> Library:
-        flags = [f"{name}={value}" for name, value in defines.items()]
-        try:
-            return Library(source, build.library(source.file, source.text, source.kernels, flags, self.check))
-        except build.NoCompiler as e:
-            raise KernelError(str(e)) from None
-        except subprocess.CalledProcessError as e:
-            raise KernelError(f"the C++ compiler refused it:\n{e.stderr.strip()}") from None
+        return Library(source, defines, self.check)
 
     def run(self, library: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
         with self._lock:
-            if self.check:
-                self._checked(library, kernel, grid, block, shared, arguments)
+            if (seen := wanting(kernel)) or self.check:
+                self._checked(library.checked if seen else library, kernel, grid, block, shared, arguments, seen)
             else:
-                self._launch(library, kernel, grid, block, shared, [_value(a) for a in arguments], [])
+                self._launch(library, kernel, grid, block, shared, [_value(a, _address) for a in arguments], [])
 
     def _launch(self, library, kernel, grid, block, shared, values, arrays):
         pointers = (C.c_void_p * len(values))(*(v.ctypes.data for v in values))
@@ -96,22 +106,22 @@ class Emulator:
         if library.fault.what:
             raise KernelError(_told(library, arrays))
 
-    def _checked(self, library, kernel, grid, block, shared, arguments):
+    def _checked(self, library, kernel, grid, block, shared, arguments, seen):
         """The arrays move into one piece of memory with red zones between them, each byte marked, and back."""
-        spans = [_Span(p, a) for p, a in zip(library.source.kernels[kernel], arguments) if isinstance(a, np.ndarray)]
-        spans = [span for span in spans if span.parameter.pointer]
+        spans = list(_spans(library.source.kernels[kernel], arguments))
         size = RED
         for span in spans:
             span.start, size = size, (size + span.bytes + 2 * RED) // RED * RED
         memory, marks = np.full(size, 0xFF, np.uint8), np.zeros(size, np.uint8)
         for span in spans:
             span.copied(memory)[...] = span.array
-            span.marked(marks)[...] = 1 if span.parameter.writes_only else 2
-        moved = {id(span.array): np.uintp(span.copied(memory).ctypes.data) for span in spans}
+            span.marked(marks)[...] = 1 if self.check and span.parameter.writes_only and not kernel.endswith("_") else 2
+        moved = {id(span.array): span.copied(memory).ctypes.data for span in spans}
         library.watch(memory.ctypes.data, size, marks.ctypes.data)
         try:
-            values = [moved.get(id(a), a) for a in arguments]
-            self._launch(library, kernel, grid, block, shared, [_value(v) for v in values], spans)
+            values = [_value(a, lambda array: moved[id(array)]) for a in arguments]
+            with seen.watching(library, kernel, grid, block, spans) if seen else nullcontext():
+                self._launch(library, kernel, grid, block, shared, values, spans)
         finally:
             library.watch(None, 0, None)
         for span in spans:
@@ -122,8 +132,8 @@ class Emulator:
 class _Span:
     """An array's place in the memory of a checked launch."""
 
-    def __init__(self, parameter: Parameter, array: np.ndarray):
-        self.parameter, self.array, self.start = parameter, array, 0
+    def __init__(self, parameter: Parameter, name: str, array: np.ndarray):
+        self.parameter, self.name, self.array, self.start = parameter, name, array, 0
         reach = [(n - 1) * s for n, s in zip(array.shape, array.strides)] if array.size else []
         self.before = -sum(r for r in reach if r < 0)  # bytes below the first element
         self.bytes = self.before + sum(r for r in reach if r > 0) + array.itemsize if array.size else 0
@@ -137,10 +147,24 @@ class _Span:
         return np.ndarray((*a.shape, a.itemsize), np.uint8, marks.data, self.start + self.before, (*a.strides, 1))
 
 
-def _value(argument: Any) -> np.ndarray:
-    """What the kernel is handed, where it can be pointed at: a number, a structure, an array's address."""
+def _spans(parameters: Iterable[Parameter], arguments: list[Any]) -> Iterator[_Span]:
+    for p, a in zip(parameters, arguments):
+        if isinstance(a, Arrays):
+            yield from (_Span(p, f"{p.name}[{i}]", array) for i, array in enumerate(a.arrays))
+        elif p.pointer and isinstance(a, np.ndarray):
+            yield _Span(p, p.name, a)
+
+
+def _address(array: np.ndarray) -> int:
+    return array.ctypes.data
+
+
+def _value(argument: Any, address: Callable[[np.ndarray], int]) -> np.ndarray:
+    """What the kernel is handed, where it can be pointed at: a number, a structure, an array's address, or several."""
+    if isinstance(argument, Arrays):
+        return argument.filled(address)
     if isinstance(argument, np.ndarray) and argument.dtype.names is None:
-        return np.array(argument.ctypes.data, np.uintp)
+        return np.array(address(argument), np.uintp)
     return np.asarray(argument)
 
 
@@ -156,7 +180,7 @@ def _told(library: Library, arrays: list[_Span]) -> str:
         at = fault.offset
         span = min(arrays, key=lambda s: max(s.start - at, at - s.start - s.bytes))  # the nearest
         past = at - span.start - span.bytes
-        name, size = span.parameter.name, span.array.itemsize
+        name, size = span.name, span.array.itemsize
         text += f": {fault.bytes} bytes " + (
             f"{past} past the end of {name}" if past >= 0
             else f"{span.start - at} before {name}" if at < span.start
@@ -166,14 +190,6 @@ def _told(library: Library, arrays: list[_Span]) -> str:
         text += f": {fault.bytes} bytes at byte {fault.offset} of shared memory"
     if fault.file:
         text += f"\n  at {fault.file.decode()}:{fault.line}"
-    return text + "".join(f"\n  at {place}" for place in _places(library, fault.code))
-
-
-def _places(library: Library, code: int) -> list[str]:
-    """file:line of an instruction, innermost first; several where functions were inlined."""
-    if not code or not (tool := shutil.which("addr2line")):
-        return []
-    command = [tool, "-i", "-e", str(library.path), hex(code - 1)]  # the address is where the call returns to
-    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    short = [re.sub(r"^.*/", "", line.partition(" (")[0]) for line in lines]
-    return [line for line in short if re.match(r"\w+\.cuh?:\d+", line)]
+    [chain] = chains(library.path, [fault.code]) if fault.code else [[]]
+    text += "".join(f"\n  at {file}:{line}" for file, line in chain)
+    return text + (f"\n  the copy at {fault.copy_file.decode()}:{fault.copy_line}" if fault.copy_file else "")

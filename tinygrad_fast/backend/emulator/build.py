@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MACHINE = ("machine.cpp", "checker.cpp")  # never instrumented; the same for every kernel
+MACHINE = ("machine.cpp", "matrices.cpp", "checker.cpp", "tracer.cpp")  # never instrumented; the same for every kernel
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-exceptions")
 CHECKED = ("-fsanitize=thread", "-gdwarf-4", "-Og")  # so that each access keeps its file and line
 
@@ -68,7 +68,7 @@ def library(file: str, text: str, kernels: Iterable[str], defines: Iterable[str]
 
 def _built(name: str, flags: tuple[str, ...], text: str | None, objects: Iterable[Path] = ()) -> Path:
     """What the compiler makes of `text`, or of objects: from the cache, or put there in one step when it is whole."""
-    headers = [(HERE / header).read_text() for header in ("cuda.h", "machine.h")]
+    headers = [(HERE / header).read_text() for header in ("cuda.h", "machine.h", "numbers.h")]
     system = (platform.system(), platform.machine(), *compiler())
     what = "\0".join((*system, *flags, *headers, text or "", *(path.name for path in objects)))
     digest = hashlib.sha256(what.encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ typedef unsigned u32;
 
 struct Access { u32 who, when, warp_when; };  // who: block * 1024 + thread + 1; when: interval; 0 never
 enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
-struct Cell { Access write, read; Readers readers; bool atomic; };
+struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied; };  // of a copy on its way, and when
 
 struct Space { uintptr_t start; size_t size; Cell* cells; };
 static Space global, fixed, dynamic;      // arrays; __shared__ arrays; the shared memory of the launch
@@ -53,6 +53,7 @@ void check_launch(int shared) {
 }
 
 void check_block() {  // nothing in shared memory outlives a block: NaN in every float format, so that use shows
+  trace_settle();
   memset((void*)fixed.start, 0xff, fixed.size);
   memset((void*)dynamic.start, 0xff, dynamic.size);
   block_began = ++interval;
@@ -96,7 +97,8 @@ static void note_read(Cell& c) {
   }
 }
 
-static void fault(const char* what, const Space& space, uintptr_t at, int bytes, const void* code, u32 other = 0) {
+static void fault(const char* what, const Space& space, uintptr_t at, int bytes, const void* code, u32 other = 0,
+                  bool copy = false) {
   Fault f = {};
   Dl_info library;
   if (dladdr(code, &library)) f.code = (long long)((const char*)code - (const char*)library.dli_fbase);
@@ -105,6 +107,7 @@ static void fault(const char* what, const Space& space, uintptr_t at, int bytes,
   u32 i = (other - 1) % 1024;
   dim3 n = emulator_block_dim;
   if (other) f.other = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
+  if (copy) f.copy = where_copied((int)i, at);
   stop(f);
 }
 
@@ -115,20 +118,31 @@ static const Space* space_of(uintptr_t at) {
   return nullptr;  // a thread's own stack, or a parameter
 }
 
-static void check(const void* p, int bytes, bool writes, bool atomic, const void* code) {
-  if (!checking || !emulator_thread) return;
-  uintptr_t at = (uintptr_t)p;
-  const Space* space = space_of(at);
-  if (!space) return;
+// The space of an access that is about to be checked; null where there is nothing to check.
+static const Space* asks(uintptr_t at) {
+  const Space* space = checking && emulator_thread ? space_of(at) : nullptr;
+  if (!space) return nullptr;
   me = block_number * 1024 + thread_number() + 1;
   my_warp_interval = warp_interval[thread_number() / 32];
+  since = space != &global ? block_began : launched;
+  return space;
+}
+
+static void check(const void* p, int bytes, bool writes, bool atomic, const void* code) {
+  uintptr_t at = (uintptr_t)p;
+  const Space* space = asks(at);
+  if (!space) return;
   bool shared = space != &global;
-  since = shared ? block_began : launched;
+  trace_access(atomic ? TRACED_ATOMIC : writes ? TRACED_WRITE : TRACED_READ, p, bytes,
+               space == &global ? 1 : space == &fixed ? 2 : 3, (long long)(at - space->start), code);
   for (int i = 0; i < bytes; i++, at++) {
     size_t offset = at - space->start;
     if (offset >= space->size || (!shared && !written[offset]))
       fault(writes ? "writes outside every array" : "reads outside every array", *space, at, bytes, code);
     Cell& c = space->cells[offset];
+    if (c.copied >= since && c.copier)
+      fault(writes ? "writes what a copy on its way will write" : "reads what a copy on its way will write", *space, at,
+            bytes, code, c.copier, true);
     if (!writes || atomic) {
       bool known = shared ? c.write.when >= since : written[offset] == 2;
       if (!known) fault("reads what nobody has written", *space, at, bytes, code);
@@ -148,6 +162,36 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
   }
 }
 
+// From here until it lands, the hardware may write these bytes at any moment: nobody may touch them, and who touched
+// them before must be in order.
+void check_departure(const Copy& copy) {
+  uintptr_t at = (uintptr_t)copy.to;
+  const Space* space = asks(at);
+  if (!space) return;
+  for (int i = 0; i < copy.size; i++, at++) {
+    size_t offset = at - space->start;
+    if (offset >= space->size) fault("copies to outside every array", *space, at, copy.size, copy.code);
+    Cell& c = space->cells[offset];
+    bool flying = c.copied >= since && c.copier;
+    if (flying || !in_order(c.write))
+      fault("copies at the same time to where another writes", *space, at, copy.size, copy.code,
+            flying ? c.copier : c.write.who);
+    if (!reads_in_order(c))
+      fault("copies to what another reads at the same time", *space, at, copy.size, copy.code, c.read.who);
+    c.copier = me;
+    c.copied = interval;
+  }
+}
+
+void check_landing(const Copy& copy) {
+  if (copy.inside) check(copy.from, copy.size, false, false, copy.code);
+  uintptr_t at = (uintptr_t)copy.to;
+  const Space* space = asks(at);
+  if (!space) return;
+  for (int i = 0; i < copy.size; i++) space->cells[at - space->start + i].copier = 0;
+  check(copy.to, copy.size, true, false, copy.code);
+}
+
 extern "C" {
 
 // Check from now on. `bytes` of `memory` hold the arrays, told apart by `marks` (see `written`); null: check no more.
@@ -160,7 +204,8 @@ void emulator_watch(unsigned char* memory, long long bytes, unsigned char* marks
 
 #define CODE __builtin_return_address(0)
 void emulator_atomic(void* p, int bytes) { check(p, bytes, true, true, CODE); }
-void emulator_copy(void* to, const void* from, int bytes) { memcpy(to, from, bytes); }
+void emulator_read(const void* p, int bytes) { check(p, bytes, false, false, CODE); }
+void emulator_move(void* to, const void* from, int bytes) { memcpy(to, from, bytes); }
 
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}

@@ -1,12 +1,12 @@
 // CUDA's words for a C++ compiler. A kernel is compiled as it stands, with this in front of it.
 #pragma once
 #include <math.h>
-#include <string.h>
 
 #include <type_traits>
 #include <utility>
 
 #include "machine.h"
+#include "numbers.h"
 
 #define EMULATED 1
 
@@ -33,7 +33,7 @@
 #define gridDim emulator_grid_dim
 #define warpSize 32
 
-#define HERE {file, line}
+#define HERE {file, line, __func__}
 #define FROM const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 // The block
@@ -83,9 +83,9 @@ inline int __all_sync(unsigned mask, int yes, FROM) { return __ballot_sync(mask,
 template <class V, class F> __forceinline__ V emulator_change(V* p, F f) {
   V old, now;
   emulator_atomic(p, sizeof(V));
-  emulator_copy(&old, p, sizeof(V));
+  emulator_move(&old, p, sizeof(V));
   now = f(old);
-  emulator_copy(p, &now, sizeof(V));
+  emulator_move(p, &now, sizeof(V));
   return old;
 }
 template <class V> using Same = typename std::common_type<V>::type;
@@ -109,16 +109,6 @@ template <class V> __forceinline__ V atomicCAS(V* p, Same<V> is, Same<V> v) {
 }
 
 // Numbers
-inline float __uint_as_float(unsigned u) {
-  float x;
-  memcpy(&x, &u, 4);
-  return x;
-}
-inline unsigned __float_as_uint(float x) {
-  unsigned u;
-  memcpy(&u, &x, 4);
-  return u;
-}
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
 inline int max(int a, int b) { return a > b ? a : b; }
 inline int min(int a, int b) { return a < b ? a : b; }
@@ -129,25 +119,31 @@ struct __align__(8) float2 { float x, y; };
 struct __align__(16) float4 { float x, y, z, w; };
 struct __align__(16) uint4 { unsigned x, y, z, w; };
 
-// The conversions that common.cuh writes in PTX: exact one way, to the nearest and ties to even the other.
-inline float half_to_float(uint16_t h) {  // scaled by 2^112 the bits of a half mean the same as a float's
-  float x = __uint_as_float((h & 0x7fffu) << 13) * 0x1p112f;
-  if ((h & 0x7c00) == 0x7c00) x = __uint_as_float(0x7f800000u | (h & 0x3ffu) << 13);
-  return h & 0x8000 ? -x : x;
+// The words of tensor_cores.cuh: see there
+template <int BYTES> __forceinline__ void copy_async(void* to, const void* from, bool inside, FROM) {
+  emulator_copy(to, from, BYTES, inside, HERE);
 }
-inline uint16_t float_to_half(float x) {
-  unsigned u = __float_as_uint(x), sign = u >> 16 & 0x8000;
-  u &= 0x7fffffff;
-  if (u > 0x7f800000) return 0x7fff;                     // NaN
-  if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00); // 65520 and above
-  if (u < 0x38800000)                                    // below 2^-14: the adder rounds at 2^-24
-    return (uint16_t)(sign | (__float_as_uint(__uint_as_float(u) + 0.5f) - 0x3f000000));
-  return (uint16_t)(sign | (u + 0xfff + (u >> 13 & 1) - 0x38000000) >> 13);
+inline void copy_commit() { emulator_commit(); }
+template <int N> inline void copy_wait() { emulator_wait(N); }
+
+template <bool TRANS> __forceinline__ void ldmatrix(unsigned (&r)[4], const void* row, FROM) {
+  emulator_read(row, 16);
+  emulator_meet(TRANS ? LDMATRIX_TRANS : LDMATRIX, ~0u, row, r, 0, 0, HERE);
 }
-inline uint16_t float_to_bfloat(float x) {
-  unsigned u = __float_as_uint(x);
-  return (u & 0x7fffffff) > 0x7f800000 ? 0x7fff : (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+
+#define MMA(name, meeting)                                                                       \
+  inline void name(float (&d)[4], const unsigned (&a)[4], const unsigned* b, FROM) {             \
+    unsigned given[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};                                    \
+    emulator_meet(meeting, ~0u, given, d, 0, 0, HERE);                                           \
+  }
+MMA(mma_f16, MMA_F16)
+MMA(mma_bf16, MMA_BF16)
+MMA(mma_tf32, MMA_TF32)
+inline void mma_f16_k8(float (&d)[4], unsigned a0, unsigned a1, unsigned b, FROM) {
+  unsigned given[6] = {a0, a1, 0, 0, b, 0};
+  emulator_meet(MMA_F16, ~0u, given, d, 0, 0, HERE);
 }
+#undef MMA
 
 // EMULATE(name) exports a kernel with the arguments of cuLaunchKernel; its own signature says how to unpack them.
 template <class... P, size_t... I>

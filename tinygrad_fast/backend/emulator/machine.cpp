@@ -6,6 +6,7 @@
 // that the others left: one change of stacks a lane, and no second barrier.
 #include "machine.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -139,6 +140,7 @@ static void give_way() {
 
 void emulator_barrier(Where where) {
   emulator_thread->where = where;
+  trace_arrival(nullptr, 0, where);
   if (++at_barrier < count) {
     emulator_thread->state = AT_BARRIER;
     give_way();
@@ -156,6 +158,13 @@ void emulator_barrier(Where where) {
 static void together(int warp, unsigned lanes, Meeting meeting) {
   Thread* lane = threads + warp * WARP;
   unsigned votes = 0;
+  if (meeting >= LDMATRIX) {
+    if (lanes != ~0u) {
+      emulator_thread = lane + __builtin_ctz(lanes);
+      stop({"needs all 32 lanes of its warp", emulator_thread->where});
+    }
+    matrices(meeting, lane);
+  }
   for (int i = 0; i < WARP; i++) {
     if (!(lanes >> i & 1)) continue;
     if (meeting == VOTE) votes |= (unsigned)(*(const int*)lane[i].give != 0) << i;
@@ -195,7 +204,44 @@ void emulator_meet(Meeting meeting, unsigned mask, const void* give, void* take,
   *me = {me->stack, me->index, AT_WARP, where, meeting, mask, give, take, from, size};
   if (!(mask >> number % WARP & 1)) stop({"is not in the mask of its own warp collective", where});
   warps[warp].waiting |= 1u << number % WARP;
+  int bytes = meeting == VOTE ? (int)sizeof(int) : size;
+  long long arrival = trace_arrival(give, bytes, where);
   if (!completed(warp, me)) give_way();
+  trace_departure(arrival, take, bytes);
+}
+
+// ---- Copies that nobody waits for: each thread has a queue, and they are done when it waits ------------------------
+
+struct Queue { Copy* copies; int room, first, end; unsigned commits; };
+static Queue queues[MOST_THREADS];
+
+// Nothing is copied here: whoever relies on a copy that was not waited for gets what was there before.
+void emulator_copy(void* to, const void* from, int size, bool inside, Where where) {
+  if ((uintptr_t)to % size || (inside && (uintptr_t)from % size))
+    stop({"copies to or from what is not aligned", where});
+  Queue& q = queues[thread_number()];
+  if (q.end == q.room) q.copies = (Copy*)realloc(q.copies, (q.room = 2 * q.room + 16) * sizeof(Copy));
+  q.copies[q.end] = {to, from, size, inside, q.commits, where, __builtin_return_address(0)};
+  check_departure(q.copies[q.end++]);
+}
+
+void emulator_commit() { queues[thread_number()].commits++; }
+
+void emulator_wait(int groups) {
+  Queue& q = queues[thread_number()];
+  for (; q.first < q.end && (int)(q.commits - q.copies[q.first].group) > groups; q.first++) {
+    const Copy& copy = q.copies[q.first];
+    check_landing(copy);
+    copy.inside ? memcpy(copy.to, copy.from, copy.size) : memset(copy.to, 0, copy.size);
+  }
+  if (q.first == q.end) q.first = q.end = 0;
+}
+
+Where where_copied(int thread, uintptr_t at) {
+  const Queue& q = queues[thread];
+  for (int i = q.end; i-- > q.first;)
+    if (at - (uintptr_t)q.copies[i].to < (size_t)q.copies[i].size) return q.copies[i].where;
+  return {};
 }
 
 // ---- A launch ------------------------------------------------------------------------------------------------------
@@ -219,6 +265,7 @@ static void run_block(dim3 block) {
   for (int i = 0; i < count; i++) {
     threads[i].index = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
     threads[i].state = READY;
+    queues[i].first = queues[i].end = 0;
   }
   for (int i = 0; i < count; i += WARP) warps[i / WARP] = {count - i < WARP ? (1u << (count - i)) - 1 : ~0u, 0};
   check_block();

@@ -1,16 +1,17 @@
-"""Max pooling, images divided among the threads."""
+"""Pools and resampling, images divided among the threads."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ...tables import spans
 from .layout import empty, nchw, nhwc
 from .machine import Machine
 from .threads import parallel
 
 
 class Pools(Machine):
-    """max_pool2d and its adjoint; windows of more than 256 places take the plain path."""
+    """max_pool2d and its adjoint, where windows have at most 256 places; resample2d."""
 
     def max_pool2d(self, x, kernel, stride, padding, dilation, out):
         if not self.large(x) or kernel[0] * kernel[1] > 256:
@@ -27,6 +28,20 @@ class Pools(Machine):
         d = empty((len(g), *hw, g.shape[1]), g.dtype)
         parallel(lambda lo, hi: self.loops.max_pool_back(gl, taps, d, lo, hi, *window), len(d), self._images(d))
         return nchw(d)
+
+    def resample2d(self, x, rows, columns):
+        """Small windows in one loop; large ones are matrix products, as defined."""
+        outputs = rows.size * columns.size
+        large = x.dtype == np.float32 and max(x.size, x.shape[0] * x.shape[1] * outputs) >= self.sizes.least
+        if not large or not self.loops.resample:
+            return super().resample2d(x, rows, columns)
+        tables = [a.astype(t) for table in (rows, columns) for a, t in zip(spans(table), (np.int64, np.float32))]
+        if tables[0][:, 1].sum() * tables[2][:, 1].sum() > 64 * outputs:
+            return super().resample2d(x, rows, columns)
+        xl, y = nhwc(x), empty((len(x), rows.size, columns.size, x.shape[1]), x.dtype)
+        larger = max(xl, y, key=np.size)
+        parallel(lambda lo, hi: self.loops.resample(xl, y, lo, hi, *tables), len(x), self._images(larger))
+        return nchw(y)
 
     def _images(self, x: np.ndarray) -> int:
         """How many images are taken at a time."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from .checks import Checks as Checks
 from .convolutions import Convolutions as Convolutions
 from .indexing import Indexing as Indexing
 from .losses import Losses as Losses
+from .norms import Norms as Norms
+from .pools import Pools as Pools
 from .products import Products as Products
 from .random import Random as Random
+from .reductions import Reductions as Reductions
 from .sampling import Sampling as Sampling
+from .updates import Updates as Updates

@@ -16,7 +16,7 @@ class Convolutions(Machine):
     def conv2d_epilogue(self, x, w, b, res, relu, stride, padding, dilation, groups):
         oh, ow = windows.fits(x.shape[2:], w.shape[2:], stride, padding, dilation)
         y = self.empty((len(x), oh, ow, len(w)), x.dtype)
-        given = dict(x=x, w=w, bias=b, res=res, y=y, OH=oh, OW=ow, relu=relu)
+        given = dict(x=x, w=w, bias=self.contiguous(b), res=res, y=y, OH=oh, OW=ow, relu=relu)
         self._window("conv2d", -(-y.size // 128), stride, padding, dilation, groups, **given)
         return y.transpose(windows.NCHW)
 

@@ -75,16 +75,16 @@ class Indexing(Machine):
 
     def pixels(self, x, index):
         _, c, h, w = x.shape
-        lines = x.transpose(windows.NHWC).reshape(-1, c).take(self._pixels(index, h * w), axis=0)
+        lines = x.transpose(windows.NHWC).reshape(-1, c).take(self._places(index, h * w), axis=0)
         return lines.reshape(*index.shape, c).transpose(windows.NCHW)
 
     def pixels_back(self, g, index, hw):
         n, c = g.shape[:2]
         lines = self._contiguous(g.transpose(windows.NHWC), (index.size, c))
-        d = self._scatter(lines, self._pixels(index, prod(hw)), n * prod(hw))
+        d = self._scatter(lines, self._places(index, prod(hw)), n * prod(hw))
         return d.reshape(n, *hw, c).transpose(windows.NCHW)
 
-    def _pixels(self, index, size):
+    def _places(self, index, size):
         """Pixels of each image, `size` of them, as pixels of all images."""
         return (self.np.arange(len(index))[:, None, None] * size + index).reshape(-1)
 

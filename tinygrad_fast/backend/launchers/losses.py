@@ -35,10 +35,8 @@ class Losses(Machine):
             s = self.mul(shared, e / x.shape[1])
             total = self.add(a, self.mul(s, float(x.shape[1]) if w is None else self.sum(w, axis=(0,))))
         rows = _rows(x)
-        dx = windows.empty_like(rows, list(rows.shape))
-        given = {
-            name: None if v is None else self.np.ascontiguousarray(v) for name, v in dict(a=a, s=s, total=total).items()
-        }
+        dx = self.empty_like(rows, rows.shape)
+        given = {name: self.contiguous(v) for name, v in dict(a=a, s=s, total=total).items()}
         self._by_rows("cross_entropy_back", {"x": rows, "dx": dx}, kept=kept, t=self._indices(t), w=w, **given)
         return dx.reshape(x.shape)
 
@@ -94,17 +92,24 @@ class Losses(Machine):
         return self._each("binary_cross_entropy_with_logits_back", pos_weight, "dx", x=x, t=t, g=g)
 
     def _each(self, kernel, p, result, **arrays):
-        """One element of the result for each of the arrays', all of one shape; p broadcasts over the leading axes."""
+        """One element of the result for each of the arrays', in x's order of memory; p broadcasts to their shape."""
         x = arrays["x"]
+        order = windows.memory_order(x)
+        plain = order == sorted(order)
+
+        def laid(a):
+            return self.contiguous(self.expand(a, x.shape).transpose(order))
+
         if p is not None:  # from its first axis on that is not 1, as long as x
             along = next((i for i, n in enumerate(p.shape) if n != 1), p.ndim)
-            p = self.np.ascontiguousarray(self.expand(p, (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])))
-        near = {name: self.np.ascontiguousarray(self.expand(a, x.shape)) for name, a in arrays.items()}
-        y = self.empty(x.shape, x.dtype)
+            whole = (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])
+            p = self.contiguous(self.expand(p, whole)) if plain else laid(p)
+        near = {name: laid(a) for name, a in arrays.items()}
+        y = self.empty_like(x, x.shape)
+        near[result] = y.transpose(order)
         size = dict(n=x.size, P=1 if p is None else p.size)
         blocks = min(-(-x.size // 256), 1 << 16)
-        defines = {"DTYPE": x.dtype.name}
-        self.launch(kernel, grid=(blocks,), block=(256,), defines=defines, p=p, **near, **{result: y}, **size)
+        self.launch(kernel, grid=(blocks,), block=(256,), defines={"DTYPE": x.dtype.name}, p=p, **near, **size)
         return y
 
 

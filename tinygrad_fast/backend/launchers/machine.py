@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ...dtypes import bool_, is_float
+from .. import windows
 from ..cpu import CPU
 from ..launch import Launcher
+from .tiles import Hardware
 
 
 def lanes(n: int, most: int = 32) -> int:
@@ -18,7 +23,27 @@ class Machine(CPU):
 
     np: Any
     launch: Launcher
+    hardware: Hardware
+
+    poisoned = False  # results start as NaN, so that an element that no kernel writes shows
 
     def empty(self, shape, dtype):
-        """An array of any values."""
+        """An array of any values, for a kernel to write all of them."""
+        if self.poisoned:
+            kind = np.dtype(dtype)
+            return self.full(shape, np.nan if is_float(kind) else kind == bool_ or np.iinfo(kind).max, kind)
         return self.np.empty(shape, dtype)
+
+    def address(self, a):
+        """Where the first element of an array lies, in bytes."""
+        raise NotImplementedError
+
+    def empty_like(self, x, shape):
+        """The same, its axes in memory in x's order."""
+        order = windows.memory_order(x)
+        y = self.empty([shape[i] for i in order], x.dtype)
+        return y.transpose([order.index(i) for i in range(len(order))])
+
+    def contiguous(self, a):
+        """The array (or None) in order C, as a kernel wants what it is told no strides of."""
+        return None if a is None else self.np.ascontiguousarray(a)

@@ -1,4 +1,4 @@
-"""Launchers of kernels/matmul.cu."""
+"""Launchers of kernels/matmul.cu, matmul_registers.cu and matmul_tensor.cu."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from ...dtypes import is_float
 from ..launch import Strided
+from ..precision import get_float32_matmul_precision
+from . import tiles
 from .machine import Machine
 
 AXES = 4  # of `struct Batch`
@@ -27,8 +29,9 @@ TILE = 16
 RUNGS = {
     "matmul_naive": Rung((32, 8), 8, 32),
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
-    "matmul_registers": Rung((16, 16), 128, 128),
 }
+ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR_CORES}  # of kernels/tile_loop.cuh
+TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
 
 
 class Products(Machine):
@@ -54,17 +57,47 @@ class Products(Machine):
             x, w = (self.expand(a, (*shape, *a.shape[-2:])).reshape(batches, *a.shape[-2:]) for a in (x, w))
             axes = _merged((batches,), Strided(x), Strided(w))
         size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes)
-        kernel = self.rung or ("matmul_registers" if min(m, n) >= 64 else "matmul_tiles")  # a guess, not yet measured
-        xs, ws, rung = Strided(x), Strided(w), RUNGS[kernel]
+        kernel = self.rung or self._rung(m, n, x.dtype.name)
+        xs, ws = Strided(x), Strided(w)
+        (xm, xk), (wk, wn) = xs.strides[-2:], ws.strides[-2:]
+        if kernel in ENGINES:
+            x_order = self._order(x, (m, xm), (k, xk), xb)
+            w_order = self._order(w, (n, wn), (k, wk), wb)
+            shape = _tiled(ENGINES[kernel], x.dtype, m, n, batches, x_order, w_order, self.hardware)
+        else:
+            rung = RUNGS[kernel]
+            shape = dict(grid=(-(-m // rung.rows), -(-n // rung.columns)), block=rung.block, defines={"TILE": TILE})
+        shape["grid"] += (min(batches, 65535),)
+        shape["defines"] |= {"DTYPE": x.dtype.name}
         self.launch(
             kernel,
-            grid=(-(-m // rung.rows), -(-n // rung.columns), min(batches, 65535)),
-            block=rung.block,
-            defines={"DTYPE": x.dtype.name, "TILE": TILE},
-            **dict(x=xs, xm=xs.strides[-2], xk=xs.strides[-1], w=ws, wk=ws.strides[-2], wn=ws.strides[-1]),
-            **dict(bias=bias, y=y, M=m, N=n, K=k, batches=batches, batch=dict(size=size, x=xb, w=wb), relu=relu),
+            **shape,
+            **dict(x=xs, xm=xm, xk=xk, w=ws, wk=wk, wn=wn, bias=self.contiguous(bias), y=y),
+            **dict(M=m, N=n, K=k, relu=relu, batches=batches, batch=dict(size=size, x=xb, w=wb)),
         )
         return y
+
+    def _order(self, a, side, depth, batch_strides):
+        return tiles.order(a.dtype.itemsize, side, depth, (*batch_strides, self.address(a) // a.dtype.itemsize))
+
+    def _rung(self, m, n, dtype):
+        """The highest that pays. Guesses, not yet measured."""
+        exact = dtype == "float32" and get_float32_matmul_precision() == "highest"
+        if min(m, n) >= 16 and not exact and self.hardware.capability >= TENSOR_CORES.get(dtype, 1000):
+            return "matmul_tensor"
+        return "matmul_registers" if min(m, n) >= 64 else "matmul_tiles"
+
+
+def _tiled(engine, dtype, m, n, batches, x_order, w_order, hardware):
+    """How the tile loop is launched: its shape by the sizes, its loaders by where neighbours lie."""
+    pieces = min(x_order[1], w_order[1]) * dtype.itemsize < 16
+    tile = engine.choose(dtype.itemsize, m, n, batches, pieces, hardware)
+    return dict(
+        grid=(tile.blocks(m, n), 1),
+        block=(tile.threads,),
+        shared=engine.shared(tile, dtype.itemsize),
+        defines=tile.defines() | dict(zip(("XK", "XV", "WK", "WV"), x_order + w_order)),
+    )
 
 
 def _merged(shape: tuple[int, ...], x: Strided, w: Strided) -> list[tuple[int, int, int]]:

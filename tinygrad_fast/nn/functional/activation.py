@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from ... import dtypes, ops, rng
+from ...shapes import Places
 from ...tensor import Tensor, apply, wrap
+from ...tensor.indexing import checked
 from ...tensor.promote import as_float, together
 
 
@@ -139,8 +141,8 @@ def embedding(
 ) -> Tensor:
     """weight[input]: rows of weight (rows, D) at integers of any shape -> (*input.shape, D).
 
-    Row `padding_idx` receives no gradient. Raises IndexError for an index outside 0..rows - 1 (read on the CPU only).
-    `max_norm`, `scale_grad_by_freq` and `sparse` are not offered.
+    Row `padding_idx` receives no gradient. Raises IndexError for an index outside 0..rows - 1 (on a GPU when a value is
+    next read: see docs/devices.md). `max_norm`, `scale_grad_by_freq` and `sparse` are not offered.
     """
     if max_norm is not None or scale_grad_by_freq or sparse:
         raise ValueError("embedding: max_norm, scale_grad_by_freq and sparse are not offered; leave them out")
@@ -166,18 +168,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 
 def whole(name: str, what: str, t: Tensor, n: int, of: str, ignored: int | None = None) -> Tensor:
-    """t as int64, with every element in 0..n-1, or `ignored`. Values are read on the CPU only."""
+    """t as int64, with every element in 0..n-1, or `ignored`."""
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: the {what} must be of an integer dtype; got {t.dtype}. Write .long()")
-    if t.xp.name == "cpu" and t.data.size:
-        low, high = int(t.data.min()), int(t.data.max())
-        if low < 0 or high >= n:
-            bad = t.data[(t.data < 0) | (t.data >= n)]
-            bad = bad if ignored is None else bad[bad != ignored]
-            if bad.size:
-                raise IndexError(
-                    f"{name}: every {what} must be in 0..{n - 1}, there are {n} {of}; got {int(bad[0])}"
-                    f"{'' if ignored is None else f' (ignore_index is {ignored})'}. "
-                    "Number them from 0, or make room for more"
-                )
-    return t.long()
+    return checked(t, Places(name, what, n, of, ignored))

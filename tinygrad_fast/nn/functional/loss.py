@@ -30,7 +30,7 @@ def cross_entropy(
     input: logits (N, C, ...), or (C,) for a single one. target: class indices (N, ...), or probabilities of the input's
     shape. weight: (C,). A position whose target is `ignore_index` counts nothing. label_smoothing e: the target becomes
     (1 - e) target + e / C. "mean" divides by the sum of weight[target], with probabilities by the number of positions.
-    Raises IndexError for a class outside the logits (read on the CPU only).
+    Raises IndexError for a class outside the logits (on a GPU when a value is next read: see docs/devices.md).
     """
     _check("cross_entropy", reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:

@@ -172,13 +172,14 @@ def relu_back(g, y, d):
 
 # -------------------------------------------------------------------------------------------------------------- pooling
 
+SPANS = "i8[:,::1]"
 TAPS = "u1[:,:,:,::1]"
 POOL = " ".join(["i8"] * 10)  # lo, hi, KH, KW, strides, paddings, dilations
 
 
 @loop(f"{IMAGES} {IMAGES} {TAPS} {POOL}")
 def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
-    """Images lo..hi of y, tap <- the largest of each window and its place there; the first of equals, NaN above all"""
+    """Images lo..hi of y, tap <- the largest of each window and its place there; the first of equals, the last NaN"""
     _, h, w, c = x.shape
     _, oh, ow, _ = y.shape
     for i in range(lo, hi):
@@ -195,7 +196,7 @@ def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
                             place = np.uint8(u * kw + v)
                             for k in range(c):
                                 spot, best = x[i, p, q, k], y[i, a, b, k]
-                                won = (spot > best) | ((spot != spot) & (best == best))
+                                won = (spot > best) | (spot != spot)
                                 y[i, a, b, k] = spot if won else best
                                 tap[i, a, b, k] = place if won else tap[i, a, b, k]
 
@@ -217,6 +218,26 @@ def max_pool_back(g, tap, d, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
                             place = np.uint8(u * kw + v)
                             for k in range(c):
                                 d[i, p, q, k] += g[i, a, b, k] if tap[i, a, b, k] == place else ZERO
+
+
+@loop(f"{IMAGES} {IMAGES} i8 i8 {SPANS} {LINES} {SPANS} {LINES}")
+def resample(x, y, lo, hi, rows, down, columns, across):
+    """Images lo..hi of y <- A x B^T; A and B as spans (first input, how many) and weights of each output"""
+    _, oh, ow, c = y.shape
+    for i in range(lo, hi):
+        for a in range(oh):
+            for b in range(ow):
+                if rows[a, 1] * columns[b, 1] == 0:
+                    y[i, a, b] = ZERO
+                for u in range(rows[a, 1]):
+                    for v in range(columns[b, 1]):
+                        weight, p, q = down[a, u] * across[b, v], rows[a, 0] + u, columns[b, 0] + v
+                        if u + v == 0:
+                            for k in range(c):
+                                y[i, a, b, k] = weight * x[i, p, q, k]
+                        else:
+                            for k in range(c):
+                                y[i, a, b, k] += weight * x[i, p, q, k]
 
 
 # --------------------------------------------------------------------------------------------------------------- losses

@@ -19,6 +19,7 @@ from ..winograd import AT, BT
 BB, AA = np.kron(BT, BT), np.kron(AT, AT)  # both axes at once: (36, 36) and (16, 36)
 AAT = np.ascontiguousarray(AA.T)
 direct = None  # no compiled loops, no direct convolution
+resample = None  # the definition's matrix products are as fast as NumPy gets
 ZEROS = np.zeros(1 << 18, np.float32)
 
 
@@ -208,7 +209,7 @@ def relu_back(g, y, d):
 
 
 def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
-    """Images lo..hi of y, tap <- the largest of each window and its place there; the first of equals, NaN above all"""
+    """Images lo..hi of y, tap <- the largest of each window and its place there; the first of equals, the last NaN"""
     _, oh, ow, _ = y.shape
     xp = cut(x[lo:hi], -ph, -pw, (oh - 1) * sh + (kh - 1) * dh + 1, (ow - 1) * sw + (kw - 1) * dw + 1, -np.inf)
     best, place = y[lo:hi], tap[lo:hi]
@@ -218,13 +219,11 @@ def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
         spot = xp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
         if not k:
             best[...] = spot
-            seen = np.isnan(spot)
             continue
         won = spot > best
         np.maximum(best, spot, out=best)
-        if np.isnan(best.sum()):  # rare: the first NaN of a window wins
-            won |= np.isnan(spot) & ~seen
-            seen |= np.isnan(spot)
+        if np.isnan(best.sum()):  # rare: the last NaN of a window wins
+            won |= np.isnan(spot)
         np.maximum(place, won.view(np.uint8) * place.dtype.type(k), out=place)  # k grows: faster than copies by mask
 
 

@@ -1,0 +1,318 @@
+// Batch norm and group norm: statistics of many numbers, then one line of arithmetic for each of them.
+//
+// MATH      y = relu?((x - mean) rstd w + b + res),   rstd = 1 / sqrt(var + eps),   w and b one for each channel
+//           mean and var (biased) of a channel over all samples and pixels (batch norm), or given (its evaluation
+//           form), or of a few neighbouring channels of one sample (group norm; one channel: instance norm).
+// BACKWARD  with h = g where y > 0, d = x - mean, and means over the numbers of a statistic:
+//           dx = rstd (w h - mean(w h) - d rstd^2 mean(w h d)),   dw = sum h d rstd,   db = sum h,   dres = h
+//           With given statistics dx = rstd w h.
+// TILING    A column is what has one w and, of one sample or of all, one mean. A block takes neighbouring columns and a
+//           part of their numbers. A thread reads 16 bytes, V numbers, at a time. Which way a column lies in memory is
+//           -DLAST, and is all that differs:
+//
+//           LAST=1, channels-last         C ->                LAST=0, a channel's pixels together   P ->
+//                            +----+----+----+----+                             +-------------------------------+
+//             rows    block  | V  | V  | V  | V  |  threadIdx.y = 0     block  | V  V  V  V  ...  threadIdx.x  |
+//             N P     of     | V  | V  | V  | V  |                1     of     +-------------------------------+
+//              |      256    |    threadIdx.x    |               ..     256    |  (n, c)          threadIdx.y  |
+//              v             +----+----+----+----+                             +-------------------------------+
+//             a thread has V columns, found down the block          a thread has one column, found along x
+//
+//           1. batch_norm_moments      each block: count, mean, squares of its columns     x read
+//           2. batch_norm_statistics   a warp for each mean and var puts the parts together
+//           3. batch_norm              y                                                   x, res read, y written
+//           and back
+//           1. batch_norm_sums         each block: sum h, sum h d                          g, x, y read, h written
+//           2. batch_norm_slopes       a warp for each dw and db, and each mean(w h) and mean(w h d)
+//           3. batch_norm_back         dx                                                  h, x read, dx written
+//           The third step walks its part from the end: what the first has read last is still in a cache.
+// COST      Bytes are all that counts: a dozen flop an element each. In passes over memory, each N C P elements:
+//             forward     2 read, 1 written; a residual 1 more read; evaluation 1 read, 1 written
+//             backward    4 read, 1 written; with ReLU 5.1 read, 1.1 written: y is read once, and its sign kept in one
+//                         bit. With ReLU and a residual 5 read, 2 written: h is dres, read again in place of g and y.
+//                         Evaluation: one pass, 2 read and 1 written; y and dres 1 more each.
+//           float16, 512 x 64 x 32 x 32: 201 MB forward, 411 MB back with ReLU.
+// EDGES     Any C, N, P; 16 bytes are read in one piece where the channels (LAST=0: pixels) are a multiple of V, else
+//           number by number. Large means cost no digits (moments.cuh). What threads and blocks find is put together
+//           always in the same order, by the formula of Chan: sums do not depend on the GPU.
+// MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where an activation is larger than the cache;
+//           below a few MB what counts is three launches, some 3 us each.
+// SOURCE    T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", 1983; S. Ioffe, C. Szegedy,
+//           "Batch Normalization", 2015; Y. Wu, K. He, "Group Normalization", 2018.
+// SPEC      Norms.batch_norm, batch_norm_eval, group_norm and their _back (tinygrad_fast/backend/norms.py).
+#include "moments.cuh"
+
+struct Shape {
+  int C;                // channels
+  int length;           // numbers in a line of memory: C, or P
+  int units;            // what threads walk along: LAST the rows of a sample, else the packs of all lines of a column
+  int step;             // units of a block
+  int columns, shared;  // in all; neighbours with the same mean
+};
+
+const int SLOTS = LAST ? V : 1;           // columns of a thread
+const int FOUND = LAST ? 8 * 32 * V : 8;  // what the warps of a block find before it is put together
+
+// What a thread is responsible for: units from `first` on, `by` apart, of the block's from `begin` to `end`.
+struct Share {
+  int begin, end, first, by;
+  i64 line;           // of memory, the first
+  int pack;           // LAST: of each line
+  int column, count;  // the first of its SLOTS columns, and how many are there
+};
+
+__device__ __forceinline__ Share share(const Shape& s) {
+  Share mine;
+  int packs = (s.length + V - 1) / V, along = LAST ? threadIdx.y : threadIdx.x;
+  mine.by = LAST ? blockDim.y : blockDim.x;
+  mine.begin = blockIdx.y * s.step;
+  mine.end = min(mine.begin + s.step, s.units);
+  mine.first = mine.begin + along;
+  if (LAST) {
+    int slabs = (packs + blockDim.x - 1) / blockDim.x, sample = blockIdx.x / slabs;
+    mine.pack = blockIdx.x % slabs * blockDim.x + threadIdx.x;
+    mine.line = (i64)sample * s.units;
+    mine.column = sample * s.C + mine.pack * V;
+    mine.count = min(s.C - mine.pack * V, V);
+  } else {
+    mine.pack = 0;
+    mine.line = mine.column = blockIdx.x * blockDim.y + threadIdx.y;
+    mine.count = mine.column < s.columns;
+  }
+  return mine;
+}
+
+// Where a unit is: its first number, its pack among all, and how many of V are there.
+struct Place { i64 offset, pack; int inside; };
+
+__device__ __forceinline__ Place place(const Shape& s, const Share& mine, int u) {
+  int packs = (s.length + V - 1) / V, pack = LAST ? mine.pack : u % packs;
+  i64 line = mine.line + (LAST ? u : (i64)(u / packs) * s.columns);
+  bool there = u < mine.end && mine.count > 0;
+  return {line * s.length + pack * V, line * packs + pack, there ? min(s.length - pack * V, V) : 0};
+}
+
+// The origin of a column's moments: the first number of all that share its statistics.
+__device__ __forceinline__ A origin(const Shape& s, const T* x, int column) {
+  column -= column % s.shared;
+  return wide(x[LAST ? (i64)(column / s.C) * s.units * s.C + column % s.C : (i64)column * s.length]);
+}
+
+// What all threads of a block found of the same columns; the first of them knows it.
+template <class S> __device__ __forceinline__ void put_together(S (&s)[SLOTS], S* found) {
+  if (!LAST) {
+    s[0] = across_line(s[0], found);
+    return;
+  }
+  int wide = blockDim.x, t = threadIdx.y * wide + threadIdx.x, lane = t % 32, warp = t / 32;
+#pragma unroll
+  for (int j = 0; j < SLOTS; j++) {
+    for (int bits = 16; bits >= wide; bits /= 2) s[j] = with_other(s[j], lane, bits);
+    if (lane < wide) found[(warp * wide + lane) * SLOTS + j] = s[j];
+  }
+  __syncthreads();
+  if (warp || lane >= wide) return;
+#pragma unroll
+  for (int j = 0; j < SLOTS; j++)
+    for (int i = 1; i < 8; i++) s[j] = both(s[j], found[(i * wide + lane) * SLOTS + j]);
+}
+
+__device__ __forceinline__ bool first_of_column() { return (LAST ? threadIdx.y : threadIdx.x) == 0; }
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
+    const T* __restrict__ x, A* __restrict__ parts, Shape shape) {  // parts[part][column]: count, mean, squares
+  const int U = 4;                                                  // so many reads under way: there is no second array
+  __shared__ Moments found[FOUND];
+  Share mine = share(shape);
+  A n = 0, first[SLOTS], sum[SLOTS] = {}, squares[SLOTS] = {};
+  Place at = place(shape, mine, mine.first);
+  Pack pack = load(x + at.offset, at.inside);
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++) first[s] = wide(pack.at[s]);
+  for (int u = mine.first; u < mine.end; u += U * mine.by) {
+    Pack packs[U];
+    int inside[U];
+#pragma unroll
+    for (int k = 0; k < U; k++) {
+      at = place(shape, mine, u + k * mine.by);
+      packs[k] = load(x + at.offset, inside[k] = at.inside);
+      n += LAST ? at.inside > 0 : at.inside;
+    }
+#pragma unroll
+    for (int i = 0; i < U * V; i++) {
+      int s = i % SLOTS;
+      A d = i % V < inside[i / V] ? wide(packs[i / V].at[i % V]) - first[s] : A(0);
+      sum[s] += d;
+      squares[s] += d * d;
+    }
+  }
+  Moments all[SLOTS];
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++)
+    all[s] = moments(n, first[s], sum[s], squares[s], s < mine.count ? origin(shape, x, mine.column + s) : A(0));
+  put_together(all, found);
+  if (!first_of_column()) return;
+  parts += 3 * ((i64)blockIdx.y * shape.columns + mine.column);
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++) {
+    if (s >= mine.count) break;
+    parts[3 * s] = all[s].n;
+    parts[3 * s + 1] = all[s].mean;
+    parts[3 * s + 2] = all[s].squares;
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
+    const T* __restrict__ x, const A* __restrict__ parts, A* __restrict__ mean, A* __restrict__ var,
+    int count, Shape shape) {  // count of parts
+  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
+  if (i >= shape.columns / shape.shared) return;
+  Moments s = {};
+  for (int e = lane; e < count * shape.shared; e += 32) {
+    const A* part = parts + 3 * ((i64)(e / shape.shared) * shape.columns + (i64)i * shape.shared + e % shape.shared);
+    s = both(s, {part[0], part[1], part[2]});
+  }
+  s = across_line(s);
+  if (lane) return;
+  mean[i] = origin(shape, x, i * shape.shared) + s.mean;
+  var[i] = s.squares / s.n;
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm(
+    const T* __restrict__ x, const T* __restrict__ res, const A* __restrict__ mean, const A* __restrict__ var,
+    const A* __restrict__ w, const A* __restrict__ b, T* __restrict__ y, A* __restrict__ rstd, A eps, int relu,
+    Shape shape) {
+  Share mine = share(shape);
+  A middle[SLOTS] = {}, scale[SLOTS] = {}, shift[SLOTS] = {};
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++) {
+    if (s >= mine.count) break;
+    int column = mine.column + s, i = column / shape.shared, c = column % shape.C;
+    A r = 1 / sqrt(var[i] + eps);
+    if (blockIdx.y == 0 && first_of_column() && column % shape.shared == 0) rstd[i] = r;
+    middle[s] = mean[i];
+    scale[s] = w ? r * w[c] : r;
+    shift[s] = b ? b[c] : A(0);
+  }
+  for (int u = mine.first; u < mine.end; u += mine.by) {
+    Place at = place(shape, mine, mine.begin + mine.end - 1 - u);
+    Pack xs = load(x + at.offset, at.inside), more;
+    if (res) more = load(res + at.offset, at.inside);
+#pragma unroll
+    for (int j = 0; j < V; j++) {
+      int s = j % SLOTS;
+      A v = (wide(xs.at[j]) - middle[s]) * scale[s] + shift[s];
+      if (res) v += wide(more.at[j]);
+      narrow(relu && v < 0 ? A(0) : v, xs.at[j]);
+    }
+    store(xs, y + at.offset, at.inside);
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
+    const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ y,  // y null: no ReLU, h = g
+    const A* __restrict__ mean, const A* __restrict__ rstd, const A* __restrict__ w,
+    A* __restrict__ parts,                                                  // parts[part][column]: sum h, sum h d
+    T* __restrict__ h, unsigned char* __restrict__ kept,                    // or of each pack the bits where y > 0
+    T* __restrict__ dx,                                                     // rstd w h: given statistics
+    Shape shape) {
+  __shared__ Sums found[FOUND];
+  Share mine = share(shape);
+  A middle[SLOTS] = {}, scale[SLOTS] = {};
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++) {
+    if (s >= mine.count) break;
+    int column = mine.column + s, i = column / shape.shared;
+    middle[s] = mean[i];
+    if (dx) scale[s] = w ? rstd[i] * w[column % shape.C] : rstd[i];
+  }
+  Sums all[SLOTS] = {};
+  for (int u = mine.first; u < mine.end; u += mine.by) {
+    Place at = place(shape, mine, u);
+    Pack hs = load(g + at.offset, at.inside), xs = load(x + at.offset, at.inside), ys;
+    if (y) ys = load(y + at.offset, at.inside);
+    int bits = 0;
+#pragma unroll
+    for (int j = 0; j < V; j++) {
+      if (y) {
+        bool passes = wide(ys.at[j]) > 0;
+        if (!passes) narrow(A(0), hs.at[j]);
+        bits |= passes << j;
+      }
+      int s = j % SLOTS;
+      A v = wide(hs.at[j]);
+      all[s] = both(all[s], {v, v * (wide(xs.at[j]) - middle[s])});
+      if (dx) narrow(v * scale[s], xs.at[j]);
+    }
+    if (h) store(hs, h + at.offset, at.inside);
+    if (kept && at.inside > 0) kept[at.pack] = bits;
+    if (dx) store(xs, dx + at.offset, at.inside);
+  }
+  put_together(all, found);
+  if (!first_of_column()) return;
+  parts += 2 * ((i64)blockIdx.y * shape.columns + mine.column);
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++) {
+    if (s >= mine.count) break;
+    parts[2 * s] = all[s].g;
+    parts[2 * s + 1] = all[s].gd;
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_slopes(
+    const A* __restrict__ parts, const A* __restrict__ w, const A* __restrict__ rstd,
+    A* __restrict__ dw, A* __restrict__ db,                                 // of the channels
+    A* __restrict__ level, A* __restrict__ tilt,                            // mean(w h) and rstd^2 mean(w h d)
+    A n, int count, Shape shape) {                                          // over n numbers; count of parts
+  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
+  bool of_channel = i < shape.C;
+  if (!of_channel) i -= shape.C;
+  if (!of_channel && (!level || i >= shape.columns / shape.shared)) return;
+  int together = of_channel ? shape.columns / shape.C : shape.shared;      // columns of it: C apart, or neighbours
+  Sums s = {};
+  for (int e = lane; e < count * together; e += 32) {
+    int column = of_channel ? e % together * shape.C + i : i * together + e % together;
+    const A* part = parts + 2 * ((i64)(e / together) * shape.columns + column);
+    A weight = w && !of_channel ? w[column % shape.C] : A(1), scale = of_channel ? rstd[column / shape.shared] : weight;
+    s = both(s, {part[0] * weight, part[1] * scale});
+  }
+  s = across_line(s);
+  if (lane) return;
+  if (of_channel) {
+    db[i] = s.g;
+    dw[i] = s.gd;
+  } else {
+    level[i] = s.g / n;
+    tilt[i] = s.gd / n * rstd[i] * rstd[i];
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_back(
+    const T* __restrict__ h, const unsigned char* __restrict__ kept, const T* __restrict__ x,
+    const A* __restrict__ mean, const A* __restrict__ rstd, const A* __restrict__ w,
+    const A* __restrict__ level, const A* __restrict__ tilt, T* __restrict__ dx, Shape shape) {
+  Share mine = share(shape);
+  A middle[SLOTS] = {}, scale[SLOTS] = {}, flat[SLOTS] = {}, slope[SLOTS] = {};
+#pragma unroll
+  for (int s = 0; s < SLOTS; s++) {
+    if (s >= mine.count) break;
+    int column = mine.column + s, i = column / shape.shared;
+    A r = rstd[i];
+    middle[s] = mean[i];
+    scale[s] = w ? r * w[column % shape.C] : r;
+    flat[s] = r * level[i];
+    slope[s] = r * tilt[i];
+  }
+  for (int u = mine.first; u < mine.end; u += mine.by) {
+    Place at = place(shape, mine, mine.begin + mine.end - 1 - u);
+    Pack hs = load(h + at.offset, at.inside), xs = load(x + at.offset, at.inside);
+    int bits = kept && at.inside > 0 ? kept[at.pack] : ~0;
+#pragma unroll
+    for (int j = 0; j < V; j++) {
+      int s = j % SLOTS;
+      A v = bits >> j & 1 ? wide(hs.at[j]) : A(0);
+      narrow(v * scale[s] - flat[s] - (wide(xs.at[j]) - middle[s]) * slope[s], xs.at[j]);
+    }
+    store(xs, dx + at.offset, at.inside);
+  }
+}

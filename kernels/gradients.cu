@@ -1,0 +1,85 @@
+// What is done to all gradients before a step: their norm, clipping, and loss scaling.
+//
+// MATH      total_norm   (sum of |g|^p over all elements of all arrays)^(1/p); the largest |g| for p = inf
+//           clip_norm_   g = g min(1, most / (norm + 1e-6))
+//           clip_value_  g = min(max(g, -most), most)
+//           unscale_     found = 1 if any g is inf or NaN;  g = inverse g
+// BACKWARD  none.
+// TILING    the norm in two launches: each block of total_norm_parts leaves one number, and one block of total_norm adds
+//           them up. The rest as updates.cu.
+//
+//               g0  ....|....|..   g1  .   g2  ....|...        CHUNK elements a block: threads, shuffles, shared memory
+//               parts  s  s  s         s        s  s           added up in float64, always in the same order
+//
+// COST      the norm reads each number once; clipping and unscaling read it and write it. Bound by memory: float32, 11.2
+//           million parameters: 45 MB and 89 MB. Nothing is written where the norm is small enough.
+// EDGES     as updates.cu. NaN anywhere gives the norm NaN, and clipping by it gives NaN everywhere, as defined. The norm
+//           and the flag are read where they lie: nothing waits for them. Squares are float32: |g| above 1.8e19 gives
+//           inf. The order of a sum depends on whether its arrays lie on 16 bytes; every allocation does.
+// MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth from some ten million parameters on.
+// SOURCE    R. Pascanu et al., "On the difficulty of training recurrent neural networks", 2013; P. Micikevicius et al.,
+//           "Mixed precision training", 2018.
+// SPEC      Gradients (tinygrad_fast/backend/gradients.py).
+#include "lists.cuh"
+
+// Two numbers made one: their sum, or the larger of them, and NaN if one is.
+struct Both {
+  bool largest;
+  template <class N> __device__ __forceinline__ N operator()(N a, N b) const {
+    return !largest ? a + b : b > a || b != b ? b : a;
+  }
+};
+
+// One number of a block from one of each thread, known to all of them.
+template <class N> __device__ __forceinline__ N of_block(N x, Both both) {
+  __shared__ N of_warps[32];
+#pragma unroll
+  for (int bits = 16; bits; bits /= 2) x = both(x, __shfl_xor_sync(~0u, x, bits));
+  if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = of_warps[0];
+  for (int i = 1; i < blockDim.x / 32; i++) x = both(x, of_warps[i]);
+  return x;
+}
+
+extern "C" __global__ void __launch_bounds__(256) total_norm_parts(
+    Arrays<const T> gs, Parts parts, double* __restrict__ part, double p) {
+  Both both = {p > 1e300};
+  A x = 0;
+  if (both.largest) each(parts, [&](A g) { x = both(x, fabs(g)); }, gs);
+  else if (p == 2) each(parts, [&](A g) { x += g * g; }, gs);
+  else each(parts, [&](A g) { x += pow(fabs(g), (A)p); }, gs);
+  x = of_block(x, both);
+  if (threadIdx.x == 0) part[blockIdx.x] = x;
+}
+
+extern "C" __global__ void __launch_bounds__(256) total_norm(
+    const double* __restrict__ part, A* __restrict__ norm, int n, double p) {
+  Both both = {p > 1e300};
+  double x = 0;
+  for (int i = threadIdx.x; i < n; i += blockDim.x) x = both(x, part[i]);
+  x = of_block(x, both);
+  if (threadIdx.x == 0) *norm = (A)(both.largest ? x : p == 2 ? sqrt(x) : pow(x, 1 / p));
+}
+
+extern "C" __global__ void __launch_bounds__(256) clip_norm_(
+    Arrays<T> gs, Parts parts, const A* __restrict__ norm, A most) {
+  A scale = most / (*norm + (A)1e-6);
+  if (scale >= 1) return;  // not with NaN
+  each(parts, [=](A& g) { g *= scale; }, gs);
+}
+
+extern "C" __global__ void __launch_bounds__(256) clip_value_(Arrays<T> gs, Parts parts, A most) {
+  each(parts, [=](A& g) { g = g > most ? most : g < -most ? -most : g; }, gs);
+}
+
+extern "C" __global__ void __launch_bounds__(256) unscale_(
+    Arrays<T> gs, Parts parts, const double* __restrict__ inverse, int* __restrict__ found) {
+  A s = (A)*inverse;
+  bool lost = false;
+  each(parts, [&](A& g) {
+    lost |= !(g - g == 0);  // inf - inf is NaN
+    g *= s;
+  }, gs);
+  if (__any_sync(~0u, lost) && threadIdx.x % 32 == 0) atomicOr(found, 1);
+}

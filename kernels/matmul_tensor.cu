@@ -1,0 +1,38 @@
+// Matrix products, the last rung of the ladder that begins in matmul.cu.
+//
+// MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
+// BACKWARD  as matmul.cu: the same kernel on the same memory, with the strides of w and x swapped.
+// SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). float16 and bfloat16 multiply exactly and sum in
+//           float32. float32 is first rounded to TF32, 10 bits of fraction in place of 23: it runs here only where
+//           tf.set_float32_matmul_precision("high") allows that.
+//
+// 4. matmul_tensor: the same tiles as matmul_registers, but a warp multiplies them, not a thread.
+//
+// TILING    a block computes BM x BN of y, a warp WM x WN of it, by instructions that multiply 16 x 16 by 16 x 8:
+//
+//                             WN
+//                        +---------+---------+      128 x 128, four warps of 64 x 64. For 16 of k a warp reads 64 rows
+//                    WM  | 4 x 8   |         |      of x and 64 columns of w from shared memory, and gives the tensor
+//                        |   mma   |         |      cores 32 instructions of 4,096 flop. The tiles come by copies that
+//                        +---------+---------+      nobody waits for until three tiles later (tile_loop.cuh).
+//                        |         |         |
+//                        +---------+---------+
+//
+// COST      2 M N K flop; 2 M N K (BM + BN) / (2 BM BN) elements from L2, for 128 x 128 and float16 a byte for 64 flop;
+//           a warp reads (WM + WN) 32 bytes of shared memory for 32 WM WN flop, for 64 x 64 a byte for 32.
+// EDGES     any M, N, K, strides, batches, as matmul.cu. Where neighbours lie decides the form of the tiles in shared
+//           memory (-DXK=1: along k), and what all of them allow decides the copies (-DXV=8: elements a copy); neither
+//           changes a value. y is written in order C, 16 bytes at a time where that divides its rows.
+// MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: mma.sync reaches some 0.63 of the peak of
+//           989 Tflop/s; 128 x 256 tiles from L2 take 268 us at 6 TB/s beside the 220 us that allows: 0.45 to 0.55 of
+//           peak. The main loop has 3 instructions for each mma (kernels/README.md), issued in half the time that
+//           the mma takes. TF32: half the peak, and 4 to 6 instructions, for the rounding.
+// SOURCE    NVIDIA/cutlass, "Efficient GEMM in CUDA"; PTX ISA, "Matrix fragments for mma.m16n8k16".
+#include "matmul_loop.cuh"
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) matmul_tensor(
+    const T* __restrict__ x, long long xm, long long xk,
+    const T* __restrict__ w, long long wk, long long wn,
+    const T* __restrict__ bias, T* __restrict__ y, int M, int N, int K, int batches, Batch batch, int relu) {
+  product<TensorCores>(x, xm, xk, w, wk, wn, bias, y, M, N, K, batches, batch, relu);
+}

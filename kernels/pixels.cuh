@@ -1,0 +1,26 @@
+// Images as pixels: (N, H, W, C) in order C, whose threads own neighbouring channels.
+//
+// -DPACKED=1: a thread owns V channels, 16 bytes that it reads and writes at once; C must be a multiple of V, and arrays
+// begin at a multiple of 16 bytes. -DPACKED=0: one channel. Images that lie N C H W are N C images of one channel: then
+// neighbouring threads own neighbouring pixels.
+//
+// A thread keeps its place for image after image (gridDim.y images are in flight): the divisions that find it are made
+// once. An image has at most 2^31 elements.
+#include "common.cuh"
+
+const int V = PACKED ? 16 / sizeof(T) : 1;
+
+template <class E> struct __align__(V * sizeof(E) < 16 ? V * sizeof(E) : 16) Pack { E at[V]; };
+
+template <class E> __device__ __forceinline__ Pack<E> load(const E* p) { return *(const Pack<E>*)p; }
+
+__device__ __forceinline__ i64 pixel(int n, int h, int w, int H, int W, int C) { return (((i64)n * H + h) * W + w) * C; }
+
+// What a thread writes: row, column, first channel. Threads count the packs of an image as they lie in memory; those
+// beyond the last get a row beyond the last.
+struct Place { int row, column, channel; };
+
+__device__ __forceinline__ Place place(int W, int C) {
+  unsigned e = blockIdx.x * blockDim.x + threadIdx.x, packs = C / V;
+  return {(int)(e / packs / W), (int)(e / packs % W), (int)(e % packs * V)};
+}

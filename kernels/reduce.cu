@@ -1,0 +1,215 @@
+// Reductions over any axes: sum, mean, prod, amax, amin, var, logsumexp, argmax, argmin.
+//
+// MATH      y[k] = the reduction of x[k, r] over r. k counts the K results, r the R numbers that go into each; axes that
+//           follow each other in memory are merged, and whatever is left is walked by its strides: nothing is copied.
+//           var is one pass over x[k, r] - x[k, 0]: how many, their mean, the sum of (x - mean)^2, put together by Chan.
+// BACKWARD  the ops' own: g expanded, where a number counts.
+// TILING    of two, the one in which neighbouring threads read neighbouring numbers (lanes.cuh).
+//
+//               rows (r fastest)      k |--- lanes along r --->|      columns (k fastest)      |-- 32 results -->|
+//                                     k |--------------------->|                         lanes |                 |
+//                                                                                      along r v                 |
+//
+//           A short row takes 1 to 32 lanes, a long one a block. Few results of many numbers each are cut into pieces,
+//           gridDim.y of them; what a piece found goes to memory, and a second launch puts the pieces together in order.
+//           How it is cut depends on shape and strides alone: the same bits on every GPU, every time.
+// COST      R K numbers read once, K written; pieces besides: 1 / 4096 of that or less. Bound by memory: float32 bias
+//           gradient of 65,536 rows of 1024: 268 MB.
+// EDGES     R = 0 gives 0, 1 for prod and NaN for mean and var. NaN anywhere in a row gives NaN, and its index for argmax
+//           and argmin; of equals they take the first. K, R < 2^31.
+// MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where R K is 2^22 or more; 0.5 where the fastest
+//           of several reduced axes is shorter than the lanes (7 x 7 pixels over a batch): one integer division a number.
+// SOURCE    T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
+//           1979. The two tilings are those of PyTorch's aten/src/ATen/native/cuda/Reduce.cuh.
+// SPEC      CPU's functions of these names (tinygrad_fast/backend/cpu.py), Composed's mean, var and logsumexp.
+#include "online_softmax.cuh"
+
+// Axes from the slowest to the fastest: sizes, and elements from one to the next. Filled up with 1 in front.
+struct Axes {
+  int n[4];
+  long long s[4];
+};
+
+struct Plan {
+  u32 K, R, length;    // results, numbers of each, numbers of a piece
+  int lanes, columns;  // as in lanes.cuh
+};
+
+__device__ __forceinline__ i64 place(const Axes& axes, u32 i, int last = 3) {
+  i64 at = 0;
+  for (int d = last; i; d--) {
+    u32 n = axes.n[d];
+    at += i % n * axes.s[d];
+    i /= n;
+  }
+  return at;
+}
+
+// Reads x[r] along the reduced axes, for growing r: divisions only at the end of a row, of the fastest of them.
+struct Along {
+  const T* x;
+  const Axes& axes;
+  u32 n, first;  // the length of a row; the first number of this one
+  i64 at;        // where that is
+
+  __device__ __forceinline__ Along(const T* x, const Axes& axes, u32 r) : x(x), axes(axes), n(axes.n[3]) { enter(r); }
+  __device__ __forceinline__ void enter(u32 r) {
+    u32 row = r / n;
+    first = row * n;
+    at = place(axes, row, 2);
+  }
+  __device__ __forceinline__ A operator()(u32 r) {
+    if (r - first >= n) enter(r);
+    return wide(x[at + (i64)(r - first) * axes.s[3]]);
+  }
+};
+
+// Each kernel is this, with what it finds (S) of the numbers, and what it says of it (`value`). Numbers count from 0, or
+// from the first of their row, and times SIGN. In goes x, or what the pieces found; out comes y, or what this piece found.
+template <class S, int SIGN = 1, bool FROM_FIRST = false, class F>
+__device__ __forceinline__ void reduce(const T* x, const A* pieces, A* piece, T* y, const Axes& kept, const Axes& reduced,
+                                       const Plan& plan, F value) {
+  __shared__ S shared[ROOM];
+  Lanes at(plan.lanes, plan.columns);
+  i64 k = (i64)blockIdx.x * at.results + at.result;
+  S s = S::none();
+  if (k < plan.K && x) {
+    u32 begin = blockIdx.y * plan.length, end = begin + plan.length, r = begin + at.lane;
+    if (end > plan.R) end = plan.R;
+    if (r < end) {
+      x += place(kept, k);
+      A zero = FROM_FIRST ? wide(*x) : A(0);
+      Along along(x, reduced, r);
+      s = found<S>(r, end, plan.lanes, [&](u32 r) { return SIGN * (along(r) - zero); });
+    }
+  } else if (k < plan.K) {
+    for (u32 r = at.lane; r < plan.R; r += plan.lanes) s = both(s, ((const S*)pieces)[r * (i64)plan.K + k]);
+  }
+  s = together(s, at, shared);
+  if (k >= plan.K || at.lane) return;
+  if (piece) ((S*)piece)[blockIdx.y * (i64)plan.K + k] = s;
+  else narrow(SIGN * value(s), y[k]);
+}
+
+extern "C" __global__ void sum(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
+                               T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
+  reduce<Total>(x, pieces, piece, y, kept, reduced, plan, [=](Total s) { return s.sum; });
+}
+
+extern "C" __global__ void mean(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
+                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
+  reduce<Total>(x, pieces, piece, y, kept, reduced, plan, [=](Total s) { return s.sum / by; });
+}
+
+struct Product {
+  A product;
+  __device__ static Product none() { return {1}; }
+  __device__ static Product of(const A* x, int n) {
+    A s = 1;
+#pragma unroll
+    for (int j = 0; j < MANY; j++)
+      if (j < n) s *= x[j];
+    return {s};
+  }
+};
+__device__ __forceinline__ Product both(Product a, Product b) { return {a.product * b.product}; }
+__device__ __forceinline__ Product other(Product s, int bits) { return {__shfl_xor_sync(~0u, s.product, bits)}; }
+
+extern "C" __global__ void prod(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
+                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
+  reduce<Product>(x, pieces, piece, y, kept, reduced, plan, [=](Product s) { return s.product; });
+}
+
+__device__ __forceinline__ A larger(A a, A b) { return a >= b || a != a ? a : b; }  // NaN before all
+
+struct Largest {
+  A top;
+  __device__ static Largest none() { return {-infinity()}; }
+  __device__ static Largest of(const A* x, int n) {
+    A s = x[0];
+#pragma unroll
+    for (int j = 1; j < MANY; j++)
+      if (j < n) s = larger(s, x[j]);
+    return {s};
+  }
+};
+__device__ __forceinline__ Largest both(Largest a, Largest b) { return {larger(a.top, b.top)}; }
+__device__ __forceinline__ Largest other(Largest s, int bits) { return {__shfl_xor_sync(~0u, s.top, bits)}; }
+
+extern "C" __global__ void amax(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
+                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
+  reduce<Largest>(x, pieces, piece, y, kept, reduced, plan, [=](Largest s) { return s.top; });
+}
+
+extern "C" __global__ void amin(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
+                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
+  reduce<Largest, -1>(x, pieces, piece, y, kept, reduced, plan, [=](Largest s) { return s.top; });
+}
+
+// How many numbers, their mean, and the sum of (x - mean)^2. Counted from the first of them, a large mean is a small one.
+struct Spread {
+  A n, mean, squares;
+  __device__ static Spread none() { return {0, 0, 0}; }
+  __device__ static Spread of(const A* x, int n) {
+    A mean = Total::of(x, n).sum / n, squares = 0;
+#pragma unroll
+    for (int j = 0; j < MANY; j++)
+      if (j < n) squares += (x[j] - mean) * (x[j] - mean);
+    return {(A)n, mean, squares};
+  }
+};
+__device__ __forceinline__ Spread both(Spread a, Spread b) {
+  A n = a.n + b.n, d = b.mean - a.mean, share = n > 0 ? b.n / n : A(0);
+  return {n, a.mean + d * share, a.squares + b.squares + d * (d * (a.n * share))};
+}
+__device__ __forceinline__ Spread other(Spread s, int bits) {
+  return {__shfl_xor_sync(~0u, s.n, bits), __shfl_xor_sync(~0u, s.mean, bits), __shfl_xor_sync(~0u, s.squares, bits)};
+}
+
+extern "C" __global__ void var(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
+                               T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
+  reduce<Spread, 1, true>(x, pieces, piece, y, kept, reduced, plan, [=](Spread s) { return s.squares / by; });
+}
+
+extern "C" __global__ void logsumexp(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
+                                     T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
+  reduce<Sum>(x, pieces, piece, y, kept, reduced, plan, [=](Sum s) { return s.top + log(s.sum); });
+}
+
+// The largest number and where it stands; of equals the first.
+struct Best {
+  A top;
+  int at;
+};
+__device__ __forceinline__ Best both(Best a, Best b) {
+  bool nan_a = a.top != a.top, nan_b = b.top != b.top;
+  bool equal = a.top == b.top || (nan_a && nan_b);
+  return (equal ? a.at < b.at : nan_a || a.top > b.top) ? a : b;
+}
+__device__ __forceinline__ Best other(Best s, int bits) {
+  return {__shfl_xor_sync(~0u, s.top, bits), __shfl_xor_sync(~0u, s.at, bits)};
+}
+
+template <int SIGN>
+__device__ __forceinline__ void place_of_best(const T* x, i64* y, const Axes& kept, const Axes& reduced,
+                                              const Plan& plan) {
+  __shared__ Best shared[ROOM];
+  Lanes at(plan.lanes, plan.columns);
+  i64 k = (i64)blockIdx.x * at.results + at.result;
+  Best s = {-infinity(), 0x7fffffff};
+  if (k < plan.K && at.lane < plan.R) {
+    Along along(x + place(kept, k), reduced, at.lane);
+#pragma unroll 4
+    for (u32 r = at.lane; r < plan.R; r += plan.lanes) s = both(s, {SIGN * along(r), (int)r});
+  }
+  s = together(s, at, shared);
+  if (k < plan.K && !at.lane) y[k] = s.at;
+}
+
+extern "C" __global__ void argmax(const T* __restrict__ x, i64* __restrict__ y, Axes kept, Axes reduced, Plan plan) {
+  place_of_best<1>(x, y, kept, reduced, plan);
+}
+
+extern "C" __global__ void argmin(const T* __restrict__ x, i64* __restrict__ y, Axes kept, Axes reduced, Plan plan) {
+  place_of_best<-1>(x, y, kept, reduced, plan);
+}

@@ -1,0 +1,106 @@
+// Softmax, log-softmax and their gradients, along one axis.
+//
+// MATH      softmax      y[c] = exp(x[c]) / sum of exp(x)        log_softmax  y[c] = x[c] - log(sum of exp(x))
+//           for every position p of an array that has no gaps in memory: its slower axes, the C classes `inner` numbers
+//           apart, its faster axes.
+// BACKWARD  softmax_back     dx[c] = y[c] (g[c] - sum of g y)     log_softmax_back  dx[c] = g[c] - exp(y[c]) sum of g
+//           logsumexp_back   dx[c] = p[c] (g / sum of p), p[c] = exp(x[c] - y): y and g one number a position
+// TILING    the lanes of a position walk along its classes twice: they find a sum together, then each writes its part.
+//
+//               inner = 1    p |--- lanes along c --->|        inner > 1              |-- 32 positions -->|
+//                            p |--------------------->|                   lanes along |                   |
+//                                                                                   c v                   |
+//
+//           Either way neighbouring threads read neighbouring numbers (lanes.cuh).
+// COST      C numbers read and C written a position; back 2 C read. The second walk reads from a cache: the rows of a
+//           multiprocessor's blocks are in the first up to some 8,000 float32 classes, in the second up to 50,000. Bound
+//           by memory: 8192 rows of 1000, float32: 66 MB.
+// EDGES     any C; any order of the axes in memory, which results share. A row of -inf, and one with NaN or +inf, gives
+//           NaN throughout, as the definition does.
+// MEASURED  not yet on a GPU. Expected: 0.8 of the memory's bandwidth to 50,000 classes, 0.55 at 100,000.
+// SOURCE    as online_softmax.cuh.
+// SPEC      Composed.softmax, log_softmax and their _back, Composed.logsumexp_back (tinygrad_fast/backend/composed.py).
+#include "online_softmax.cuh"
+
+// A thread's part of a position: its class c is at `first + c * inner`.
+struct Position : Lanes {
+  i64 p, first;
+  bool there;
+
+  __device__ __forceinline__ Position(int positions, int C, int inner, int lanes) : Lanes(lanes, inner > 1) {
+    p = (i64)blockIdx.x * results + result;
+    there = p < positions;
+    first = p / inner * C * inner + p % inner;
+  }
+};
+
+template <class S, class F>
+__device__ __forceinline__ S over_classes(const Position& at, int C, F load) {
+  __shared__ S shared[ROOM];
+  S s = S::none();
+  if (at.there) s = found<S>(at.lane, C, at.lanes, load);
+  return together(s, at, shared);
+}
+
+template <class F> __device__ __forceinline__ void each_class(const Position& at, int C, F write) {
+  if (at.there)
+#pragma unroll 4
+    for (int c = at.lane; c < C; c += at.lanes) write(c);
+}
+
+extern "C" __global__ void softmax(const T* __restrict__ x, T* __restrict__ y, int positions, int C, int inner,
+                                   int lanes) {
+  Position at(positions, C, inner, lanes);
+  x += at.first;
+  y += at.first;
+  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[(i64)c * inner]); });
+  A sum = s.sum + (s.top - s.top);  // NaN where the maximum is infinite
+  each_class(at, C, [=](int c) { narrow(exp(wide(x[(i64)c * inner]) - s.top) / sum, y[(i64)c * inner]); });
+}
+
+extern "C" __global__ void log_softmax(const T* __restrict__ x, T* __restrict__ y, int positions, int C, int inner,
+                                       int lanes) {
+  Position at(positions, C, inner, lanes);
+  x += at.first;
+  y += at.first;
+  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[(i64)c * inner]); });
+  A log_sum = log(s.sum + (s.top - s.top));
+  each_class(at, C, [=](int c) { narrow(wide(x[(i64)c * inner]) - s.top - log_sum, y[(i64)c * inner]); });
+}
+
+extern "C" __global__ void softmax_back(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx,
+                                        int positions, int C, int inner, int lanes) {
+  Position at(positions, C, inner, lanes);
+  g += at.first;
+  y += at.first;
+  dx += at.first;
+  A dot = over_classes<Total>(at, C, [=](int c) { return wide(g[(i64)c * inner]) * wide(y[(i64)c * inner]); }).sum;
+  each_class(at, C, [=](int c) {
+    i64 i = (i64)c * inner;
+    narrow(wide(y[i]) * (wide(g[i]) - dot), dx[i]);
+  });
+}
+
+extern "C" __global__ void log_softmax_back(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx,
+                                            int positions, int C, int inner, int lanes) {
+  Position at(positions, C, inner, lanes);
+  g += at.first;
+  y += at.first;
+  dx += at.first;
+  A sum = over_classes<Total>(at, C, [=](int c) { return wide(g[(i64)c * inner]); }).sum;
+  each_class(at, C, [=](int c) {
+    i64 i = (i64)c * inner;
+    narrow(wide(g[i]) - exp(wide(y[i])) * sum, dx[i]);
+  });
+}
+
+extern "C" __global__ void logsumexp_back(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ y,
+                                          T* __restrict__ dx, int positions, int C, int inner, int lanes) {
+  Position at(positions, C, inner, lanes);
+  x += at.first;
+  dx += at.first;
+  A top = at.there ? wide(y[at.p]) : A(0);
+  A sum = over_classes<Total>(at, C, [=](int c) { return exp(wide(x[(i64)c * inner]) - top); }).sum;
+  A share = at.there ? wide(g[at.p]) / sum : A(0);
+  each_class(at, C, [=](int c) { narrow(exp(wide(x[(i64)c * inner]) - top) * share, dx[(i64)c * inner]); });
+}

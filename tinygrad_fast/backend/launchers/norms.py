@@ -1,0 +1,211 @@
+"""Launchers of kernels/batch_norm.cu (batch norm and group norm) and kernels/layer_norm.cu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+from math import prod
+from typing import Any
+
+from ..wide import wide_type
+from .machine import Machine
+
+Grid = tuple[int, ...]
+BLOCKS = 512  # of a launch, at most: a large GPU is full. By sizes alone, so that sums are the same on every GPU
+BYTES = 16  # that a thread reads at once: V numbers
+
+
+def unless_empty(f: Callable) -> Callable:
+    """The definition where the first array has no elements: there is nothing to launch."""
+
+    @wraps(f)
+    def run(self: Norms, *arrays: Any, **static: Any) -> Any:
+        if arrays[0].size:
+            return f(self, *arrays, **static)
+        return getattr(super(Norms, self), f.__name__)(*arrays, **static)
+
+    return run
+
+
+class Columns:
+    """How x (N, C, ...) lies in memory, and who takes what of it: the grid, and `struct Shape` of batch_norm.cu.
+
+    apart: each sample has statistics of its own; shared: so many neighbouring channels have the same.
+    """
+
+    def __init__(self, x: Any, apart: bool = False, shared: int = 1):
+        n, c, p = x.shape[0], x.shape[1], prod(x.shape[2:])
+        to_last = (0, *range(2, x.ndim), 1)
+        self.last = c > 1 and (x.transpose(to_last).flags.c_contiguous or not x.flags.c_contiguous)
+        self.axes = to_last if self.last else tuple(range(x.ndim))  # to memory
+        self.back = (0, x.ndim - 1, *range(1, x.ndim - 1)) if self.last else self.axes
+        length = c if self.last else p
+        packs = _packs(x, length)
+        self.packs = packs * (x.size // length)  # of all of x
+        units = (p if self.last else packs) * (1 if apart else n)
+        columns = c * n if apart else c
+        if self.last:
+            wide = min(_power(packs), 32)
+            across = -(-packs // wide) * (columns // c)
+        else:
+            wide = min(_power(units), 256)
+            across = -(-columns // (256 // wide))
+        self.block = (wide, 256 // wide)
+        least = 4 * self.block[self.last]  # units worth a block
+        step = -(-units // min(max(BLOCKS // across, 1), -(-units // least)))
+        self.grid = (across, -(-units // step))
+        self.statistics, self.columns = columns // shared, columns
+        self.shape = dict(C=c, length=length, units=units, step=step, columns=columns, shared=shared)
+        self.defines = {"DTYPE": x.dtype.name, "LAST": int(self.last)}
+
+
+class Norms(Machine):
+    """Normalisation. Results lie in memory as x does, channels-last if x lies in neither order."""
+
+    @unless_empty
+    def batch_norm(self, x, w, b, res, eps, relu):
+        at = Columns(x)
+        x, res = _near(self, at, x, res)
+        mean, var = self._statistics(at, x)
+        y, rstd = self._normalised(at, x, mean, var, w, b, res, eps, relu)
+        return y, mean, rstd, var
+
+    @unless_empty
+    def batch_norm_back(self, g, x, w, mean, rstd, y, relu, residual):
+        return self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual)
+
+    @unless_empty
+    def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
+        at = Columns(x)
+        x, res = _near(self, at, x, res)
+        return self._normalised(at, x, *_wide(self, x, mean, var), w, b, res, eps, relu)
+
+    @unless_empty
+    def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu, residual):
+        (mean,) = _wide(self, x, mean)
+        return self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual, fixed=True)
+
+    @unless_empty
+    def group_norm(self, x, w, b, groups, eps):
+        at, shape = Columns(x, True, x.shape[1] // groups), (len(x), groups, *(1,) * (x.ndim - 1))
+        (x,) = _near(self, at, x)
+        mean, var = self._statistics(at, x)
+        y, rstd = self._normalised(at, x, mean, var, w, b, None, eps, False)
+        return y, mean.reshape(shape), rstd.reshape(shape)
+
+    @unless_empty
+    def group_norm_back(self, g, x, w, mean, rstd, groups):
+        at = Columns(x, True, x.shape[1] // groups)
+        return self._pulled(at, g, x, w, mean.reshape(-1), rstd.reshape(-1), None, False)[:3]
+
+    def _statistics(self, at, x):
+        """Mean and biased variance"""
+        kind = wide_type(x.dtype)
+        parts = self.empty((at.grid[1], at.columns, 3), kind)
+        mean, var = self.empty(at.statistics, kind), self.empty(at.statistics, kind)
+        _by_columns(self, "batch_norm_moments", at, x=x, parts=parts)
+        _by_warps(self, "batch_norm_statistics", at, at.statistics, x=x, parts=parts, mean=mean, var=var)
+        return mean, var
+
+    def _normalised(self, at, x, mean, var, w, b, res, eps, relu):
+        """relu?((x - mean) rstd w + b + res), and rstd"""
+        w, b = _wide(self, x, w, b)
+        y, rstd = self.empty(x.shape, x.dtype), self.empty(at.statistics, mean.dtype)
+        given = dict(x=x, res=res, mean=mean, var=var, w=w, b=b, y=y, rstd=rstd, eps=eps, relu=relu)
+        _by_columns(self, "batch_norm", at, **given)
+        return y.transpose(at.back), rstd
+
+    def _pulled(self, at, g, x, w, mean, rstd, y, residual, fixed=False):
+        """dx, dw, db, dres; fixed: the statistics do not depend on x."""
+        dres = g if residual and y is None else None
+        g, x, y = _near(self, at, g, x, y)
+        (w,), kind, c = _wide(self, x, w), mean.dtype, at.shape["C"]
+        parts, dw, db = self.empty((at.grid[1], at.columns, 2), kind), self.empty(c, kind), self.empty(c, kind)
+        dx, h, kept, level, tilt = self.empty(x.shape, x.dtype), None, None, None, None
+        if y is not None and residual:
+            h = self.empty(x.shape, x.dtype)
+            dres = h.transpose(at.back)
+        elif y is not None and not fixed:
+            kept = self.empty(at.packs, "uint8")
+        if not fixed:
+            level, tilt = self.empty(at.statistics, kind), self.empty(at.statistics, kind)
+        known = dict(mean=mean, rstd=rstd, w=w)
+        found = dict(parts=parts, h=h, kept=kept, dx=dx if fixed else None)
+        _by_columns(self, "batch_norm_sums", at, g=g, x=x, y=y, **known, **found)
+        found = dict(dw=dw, db=db, level=level, tilt=tilt, n=x.size // at.statistics)
+        _by_warps(
+            self, "batch_norm_slopes", at, c if fixed else c + at.statistics, parts=parts, w=w, rstd=rstd, **found
+        )
+        if not fixed:
+            near = dict(h=g if h is None else h, kept=kept, x=x)
+            _by_columns(self, "batch_norm_back", at, **near, **known, level=level, tilt=tilt, dx=dx)
+        return dx.transpose(at.back), dw, db, dres
+
+    # Layer norm: kernels/layer_norm.cu
+
+    @unless_empty
+    def layer_norm(self, x, w, b, axis, eps):
+        length, kind = prod(x.shape[i] for i in axis), wide_type(x.dtype)
+        rows, kept = x.size // length, tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+        wide = min(_power(_packs(x, length)), 256)
+        (w, b), x = _wide(self, x, w, b), self.np.ascontiguousarray(x)
+        y, mean, rstd = self.empty(x.shape, x.dtype), self.empty(kept, kind), self.empty(kept, kind)
+        grid, block = (-(-rows // (256 // wide)),), (wide, 256 // wide)
+        _by_rows(self, "layer_norm", x, rows, length, grid, block, w=w, b=b, y=y, mean=mean, rstd=rstd, eps=eps)
+        return y, mean, rstd
+
+    @unless_empty
+    def layer_norm_back(self, g, x, w, mean, rstd, axis):
+        shape = tuple(x.shape[i] for i in axis)
+        length, packs = prod(shape), _packs(x, prod(shape))
+        rows, wide = x.size // length, min(_power(packs), 512)
+        (w,), (g, x) = _wide(self, x, w), (self.np.ascontiguousarray(a) for a in (g, x))
+        known, dx, block = dict(g=g, mean=mean, rstd=rstd), self.empty(x.shape, x.dtype), (wide, max(256 // wide, 1))
+        blocks, parts = rows, None
+        if packs <= wide:  # a thread meets the same columns in each row
+            blocks = min(-(-rows // block[1]), BLOCKS)
+            parts = self.empty((blocks, 2, length), mean.dtype)
+        _by_rows(self, "layer_norm_back", x, rows, length, (blocks,), block, **known, w=w, dx=dx, parts=parts)
+        if parts is None:
+            grid = (-(-packs // 32), min(max(BLOCKS * 32 // packs, 1), -(-rows // 8)))
+            parts = self.empty((grid[1], 2, length), mean.dtype)
+            _by_rows(self, "layer_norm_columns", x, rows, length, grid, (32, 8), **known, parts=parts)
+        dw, db = self.empty(shape, mean.dtype), self.empty(shape, mean.dtype)
+        grid, defines = (-(-length // 8),), {"DTYPE": x.dtype.name}
+        found = dict(parts=parts, dw=dw, db=db, count=len(parts), L=length)
+        self.launch("layer_norm_parameters", grid=grid, block=(32, 8), defines=defines, **found)
+        return dx, dw, db
+
+
+def _near(xp: Machine, at: Columns, *arrays: Any) -> Iterator[Any]:
+    """Each in order C, with its axes as they are in memory."""
+    return (None if a is None else xp.np.ascontiguousarray(a.transpose(at.axes)) for a in arrays)
+
+
+def _wide(xp: Machine, x: Any, *arrays: Any) -> Iterator[Any]:
+    """Each in order C, in the type that x is computed in."""
+    return (None if a is None else xp.np.ascontiguousarray(a, wide_type(x.dtype)) for a in arrays)
+
+
+def _by_columns(xp: Machine, kernel: str, at: Columns, **given: Any) -> None:
+    xp.launch(kernel, grid=at.grid, block=at.block, defines=at.defines, shape=at.shape, **given)
+
+
+def _by_warps(xp: Machine, kernel: str, at: Columns, warps: int, **given: Any) -> None:
+    """A warp for each result, which puts together what the blocks of a column found."""
+    given |= dict(count=at.grid[1], shape=at.shape)
+    xp.launch(kernel, grid=(-(-warps // 8),), block=(32, 8), defines=at.defines, **given)
+
+
+def _by_rows(xp: Machine, kernel: str, x: Any, rows: int, length: int, grid: Grid, block: Grid, **given: Any) -> None:
+    xp.launch(kernel, grid=grid, block=block, defines={"DTYPE": x.dtype.name}, x=x, R=rows, L=length, **given)
+
+
+def _packs(x: Any, length: int) -> int:
+    """Packs of V numbers in a line of memory."""
+    return -(-length * x.itemsize // BYTES)
+
+
+def _power(n: int) -> int:
+    """The least power of two that is not below n."""
+    return 1 << (n - 1).bit_length()

@@ -1,0 +1,110 @@
+"""Which shape kernels/tile_loop.cuh runs in, and how it reads an operand: for matrix products and convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from math import gcd
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a choice depends on: compute capability (90: sm_90) and the number of multiprocessors."""
+
+    capability: int
+    processors: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block computes BM x BN, each of its warps WM x WN, BK of k at a time, with STAGES of those in shared memory."""
+
+    BM: int
+    BN: int
+    BK: int
+    WM: int
+    WN: int
+    STAGES: int
+
+    @property
+    def threads(self) -> int:
+        return self.BM // self.WM * (self.BN // self.WN) * 32
+
+    def blocks(self, m: int, n: int) -> int:
+        return -(-m // self.BM) * -(-n // self.BN)
+
+    def defines(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine of the tile loop.
+
+    tiles: its shapes by bytes of an element, the largest first. band: bytes of a column of sums that a warp hands out
+    at once: 16 rows of float32, or 32 (16 of float64).
+    """
+
+    tiles: Mapping[int, tuple[Tile, ...]]
+    band: int
+
+    def choose(self, itemsize: int, m: int, n: int, batches: int, pieces: bool, hardware: Hardware) -> Tile:
+        """The largest tile that leaves no processor idle, and a fifth of its work at most outside y; else the last.
+
+        pieces: an operand is copied in less than 16 bytes at once, for which large tiles have no registers left.
+        """
+        *larger, tile = self.tiles[itemsize]
+        for large in () if pieces else larger:
+            blocks = large.blocks(m, n)
+            if blocks * batches >= hardware.processors and blocks * large.BM * large.BN <= 1.25 * m * n:
+                tile = large
+                break
+        return tile if hardware.capability >= 80 else replace(tile, STAGES=2)  # sm_75: no copies on their way, 64 KB
+
+    def shared(self, tile: Tile, itemsize: int) -> int:
+        """Bytes of shared memory: for the tiles on their way, and after them for the sums."""
+        ring = tile.STAGES * (tile.BM + tile.BN) * tile.BK * itemsize
+        return max(ring, tile.threads // 32 * (tile.WN + 8) * self.band)
+
+
+# A warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a byte
+# (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block.
+TENSOR_CORES = Engine(
+    {
+        2: (
+            Tile(128, 256, 32, 64, 64, 4),
+            Tile(128, 128, 32, 64, 64, 4),
+            Tile(256, 64, 32, 64, 64, 4),
+            Tile(64, 64, 32, 32, 32, 4),
+        ),
+        4: (Tile(128, 128, 32, 64, 64, 3), Tile(64, 64, 32, 32, 32, 3)),
+    },
+    band=16 * 4,
+)
+# 64 sums a thread; 32 of float64, which take two registers each.
+MULTIPLY_ADDS = Engine(
+    {
+        2: (Tile(128, 128, 32, 64, 32, 3), Tile(64, 64, 32, 32, 32, 3)),
+        4: (Tile(128, 128, 16, 64, 32, 3), Tile(64, 64, 16, 32, 32, 3)),
+        8: (Tile(64, 64, 16, 32, 32, 3),),
+    },
+    band=32 * 4,
+)
+
+
+def width(itemsize: int, *multiples: int) -> int:
+    """Elements that may be copied at once: 16 bytes or a half, a quarter, ... of it, dividing all of `multiples`."""
+    return gcd(16 // itemsize, *multiples)
+
+
+def order(itemsize: int, side: tuple[int, int], depth: tuple[int, int], others: Iterable[int]) -> tuple[int, int]:
+    """(1 if neighbours lie along k else 0, elements that may be copied at once) for an operand of the tile loop.
+
+    side, depth: extent and stride of m (or n), and of k; others: further strides, and the address in elements.
+    """
+    (sides, s), (depths, d), others = side, depth, tuple(others)
+    along_k = width(itemsize, depths, s if sides > 1 else 0, *others) if d == 1 else 1
+    along_m = width(itemsize, sides, d if depths > 1 else 0, *others) if s == 1 else 1
+    if along_k == along_m == 1:
+        return int(d == 1 or s != 1), 1
+    return int(along_k >= along_m), max(along_k, along_m)

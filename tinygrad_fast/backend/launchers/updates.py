@@ -1,0 +1,94 @@
+"""Launchers of kernels/updates.cu and kernels/gradients.cu: one launch for up to 64 arrays of one dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+from ...dtypes import float64
+from .. import windows
+from ..gradients import norm_type
+from ..wide import wide_type
+from .machine import Machine
+
+CHUNK = 4096  # elements of a block
+ROOM = 64  # arrays of a launch: `Arrays` in lists.cuh
+
+
+class Updates(Machine):
+    """Optimiser steps, clipping, loss scaling: along memory as it lies. Arrays with gaps are copied, and back."""
+
+    def sgd_(self, ws, gs, vs, hyper, nesterov):
+        self._over_lists("sgd_", dict(ws=ws, gs=gs, vs=vs), "gs", hyper=hyper, nesterov=nesterov)
+
+    def adam_(self, ws, gs, ms, vs, hyper, decoupled):
+        self._over_lists("adam_", dict(ws=ws, gs=gs, ms=ms, vs=vs), "gs", hyper=hyper, decoupled=decoupled)
+
+    def rmsprop_(self, ws, gs, ss, ms, vs, hyper):
+        self._over_lists("rmsprop_", dict(ws=ws, gs=gs, ss=ss, ms=ms, vs=vs), "gs", hyper=hyper)
+
+    def total_norm(self, gs, p):
+        parts, start = self.empty((sum(map(_blocks, gs)),), float64), 0
+        for rows in _batches([gs]):
+            some = [g for (g,) in rows]
+            end = start + sum(map(_blocks, some))
+            self._over_lists("total_norm_parts", dict(gs=some), "gs", part=parts[start:end], p=p)
+            start = end
+        norm = self.empty((), norm_type(gs))
+        given = dict(part=parts, norm=norm, n=parts.size, p=p)
+        self.launch("total_norm", grid=(1,), block=(256,), defines=_defines(norm.dtype), **given)
+        return norm
+
+    def clip_norm_(self, gs, norm, most):
+        for kind in dict.fromkeys(wide_type(g.dtype) for g in gs):
+            some = [g for g in gs if wide_type(g.dtype) == kind]
+            self._over_lists("clip_norm_", dict(gs=some), norm=self.cast(norm, dtype=kind), most=most)
+
+    def clip_value_(self, gs, most):
+        self._over_lists("clip_value_", dict(gs=gs), most=most)
+
+    def unscale_(self, gs, inverse, found):
+        self._over_lists("unscale_", dict(gs=gs), inverse=inverse, found=found)
+
+    def _over_lists(self, kernel, lists, only_read="", **given):
+        """A kernel over lists of arrays, element by element; an empty list stands for arrays that are not there."""
+        n = len(next(iter(lists.values())))
+        for rows in _batches([v or [None] * n for v in lists.values()]):
+            lines = [_lines(row) for row in rows]
+            near = [[None if a is None else self.np.ascontiguousarray(a) for a in line] for line in lines]
+            first = [0, *accumulate(_blocks(row[0]) for row in rows)]
+            parts = dict(size=[row[0].size for row in rows], first=first[:-1], count=len(rows))
+            columns = {name: [a for a in column if a is not None] for name, column in zip(lists, zip(*near))}
+            defines = _defines(rows[0][0].dtype)
+            self.launch(kernel, grid=(first[-1],), block=(256,), defines=defines, parts=parts, **columns, **given)
+            for line, copies in zip(lines, near):
+                for name, a, copy in zip(lists, line, copies):
+                    if a is not None and name != only_read and not a.flags.c_contiguous:
+                        self.write_(a, copy)
+
+
+def _batches(lists: list[list]) -> Iterator[list[tuple]]:
+    """What goes into a launch: rows (w, g, ...) of one dtype, as many as there is room for. Empty arrays go nowhere."""
+    alike: dict[Any, list[tuple]] = {}
+    for row in zip(*lists, strict=True):
+        if row[0].size:
+            alike.setdefault(row[0].dtype, []).append(row)
+    for rows in alike.values():
+        yield from (rows[i : i + ROOM] for i in range(0, len(rows), ROOM))
+
+
+def _lines(row: tuple) -> tuple:
+    """The arrays of a parameter, seen in the order in which the first lies in memory."""
+    if all(a is None or a.flags.c_contiguous for a in row):
+        return row
+    order = windows.memory_order(row[0])
+    return tuple(None if a is None else a.transpose(order) for a in row)
+
+
+def _blocks(a: Any) -> int:
+    return -(-a.size // CHUNK)
+
+
+def _defines(dtype: Any) -> dict[str, Any]:
+    return {"DTYPE": dtype.name, "CHUNK": CHUNK}
