@@ -307,7 +307,7 @@ CALLS = {
     "interpolate": (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), {"resample2d": 2}),
     "unfold": (lambda x: F.unfold(x, 3), {"unfold": 1, "fold": 1}),
     "fold": (lambda x: F.fold(x.reshape(2, 32, 12)[:, :, :9], 4, 2), {"fold": 1, "unfold": 1}),
-    "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, 2), {"adaptive_max_index": 1}),
+    "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, 2), {"adaptive_max_index": 1, "gather_back": 1}),
 }
 
 

@@ -55,7 +55,7 @@ class Losses(Machine):
             part = self.div(part, float(prod(positions)))
         part = self.np.ascontiguousarray(self.expand(part, positions))
         rows = _rows(x)
-        dx = windows.empty_like(rows, list(rows.shape))
+        dx = self.empty_like(rows, rows.shape)
         given = self._target(w, x, label_smoothing)
         self._by_rows("soft_cross_entropy_back", {"x": rows, "t": _rows(t), "dx": dx}, kept=kept, a=part, **given)
         return dx.reshape(x.shape)

@@ -58,6 +58,8 @@ class Sampling(Indexing):
             if name != "dgrid":
                 given[name] = Strided(a)
                 given[name + "s"] = dict(zip("nchw", given[name].strides))
+                if name != "x":  # places are counted through: an axis of 1 may have any stride
+                    given[name + "s"]["w"] = c if last else 1
         size = dict(grid=(-(-p // (256 // along)), min(n, 65535)), block=(along, 256 // along))
         self.launch(kernel, defines={"DTYPE": x.dtype.name}, **size, **given)
 
