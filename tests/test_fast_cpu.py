@@ -201,6 +201,12 @@ def test_direct_convolution_is_a_convolution(c, o, hw, k, s, p, line):
         assert np.abs(got - right).max() <= 3e-6 * np.abs(right).max() + 1e-6
 
 
+@pytest.mark.parametrize("t, c", [(21, 48), (63, 16), (255, 16), (64, 64), (1, 1), (7, 112)])
+def test_no_two_planes_compete_for_a_cache(t, c):
+    whole, inner = winograd.planes(t, c, np.float32)
+    assert whole.strides[0] % 512 and inner.shape == (36, t, c) and np.shares_memory(whole, inner)
+
+
 def test_the_matrices_of_winograd():
     """In exact arithmetic the scheme is a convolution: A^T [(G w) * (B^T d)] for every tap and every pixel."""
     bt, g, at = (m.astype(np.float64) for m in (winograd.BT, winograd.G, winograd.AT))

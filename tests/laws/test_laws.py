@@ -2,11 +2,13 @@
 
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from tinygrad_fast.backend import why_not
-from tinygrad_fast.testing import LAWS, machines, strategies as some
+from tinygrad_fast.nn import functional as F
+from tinygrad_fast.testing import LAWS, Case, machines, strategies as some
 
 from .table import TABLE
 
@@ -38,3 +40,10 @@ def test_law(law, row, device, tally):
 @pytest.mark.skipif(not find_spec("numba"), reason="Numba is not installed: pip install -e '.[numba]'")
 def test_the_compiled_loops_are_held_to_the_laws():
     assert {"cpu", "cpu-in-pieces-plain", "cpu-in-pieces-compiled", "emulated"} <= set(machines())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_gradient_in_which_everything_cancels(seed):
+    """The gradient of a group of one number is 0, but for the rounding of whoever computes it: no lack of linearity."""
+    x, w = np.random.default_rng(seed).standard_normal((2, 1, 1))
+    LAWS["linearity"](Case.of(lambda x, w: F.group_norm(x, 1, w), x, w[0], seed=seed, device="emulated"))

@@ -16,5 +16,5 @@ class FastCPU(Convolutions, Norms, Pools, Linears, Losses, Updates, Elementwise)
     """What answers to "cpu"."""
 
     name = "cpu"
-    # Winograd's matrices round six to twelve times as much as the sum they replace; see winograd.py
+    # Winograd's matrices round five to twelve times as much as the sum they replace; see winograd.py
     rounding = dict.fromkeys(("conv2d", "conv2d_dx", "conv2d_dw"), 12.0)
