@@ -1,8 +1,8 @@
 """What a person may ask of a GPU: is there one, which, how much memory it keeps. `tf.cuda.is_available()`
 
 The names are PyTorch's. `device` is a number, "cuda:1", a tensor's device, or None for the current GPU. CuPy is
-imported by the first call that needs it; without a GPU the questions about memory answer 0 and `empty_cache` does
-nothing, so that a program may ask them anywhere. Why there is no GPU, `python -m tinygrad_fast doctor` tells.
+imported by the first call that needs it; without a GPU the questions about memory answer 0, and `synchronize` and
+`empty_cache` do nothing, so that a program may call them anywhere. Why there is no GPU, `python -m tinygrad_fast doctor` tells.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def get_device_capability(device: Any = None) -> tuple[int, int]:
 
 def synchronize(device: Any = None) -> None:
     """Wait until the GPU has done all that was asked of it: before a clock is read."""
-    _cupy().cuda.Device(_index(device)).synchronize()
+    if is_available():
+        _cupy().cuda.Device(_index(device)).synchronize()
 
 
 # Memory. CuPy's pool keeps what arrays leave behind for the next ones; the driver knows only the whole of it
@@ -100,6 +101,8 @@ def memory_stats(device: Any = None) -> dict[str, int]:
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:
     """Bytes of the GPU's memory that are free, and that it has: the driver's figures, for all programs together."""
+    if not is_available():
+        return 0, 0
     with _cupy().cuda.Device(_index(device)):
         return _cupy().cuda.runtime.memGetInfo()
 

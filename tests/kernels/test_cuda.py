@@ -211,7 +211,7 @@ def test_doctor_knows_cupy_from_its_friends(monkeypatch):
     assert doctor._installed() == ["cupy-cuda13x"]
 
 
-TWO = "pip uninstall -y cupy cupy-cuda12x && pip install 'tinygrad_fast[cuda12]'"
+TWO = "pip uninstall -y cupy cupy-cuda12x && pip install 'cupy-cuda12x[ctk]>=14'"
 
 
 @pytest.mark.parametrize("found, command", [([], "pip install"), (["cupy", "cupy-cuda12x"], TWO)])

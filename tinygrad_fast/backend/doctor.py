@@ -55,7 +55,7 @@ def _installed() -> list[str]:
 
 
 def _install(major: int) -> str:
-    return f"pip install 'tinygrad_fast[cuda{major}]'"
+    return f"pip install 'cupy-cuda{major}x[ctk]>=14'"
 
 
 def _reinstall() -> str:

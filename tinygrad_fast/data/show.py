@@ -86,7 +86,7 @@ def _figure(cells: Sequence[tuple], nrows: int, ncols: int) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('backend="matplotlib" needs matplotlib: pip install "tinygrad_fast[plot]"') from None
+        raise ImportError('backend="matplotlib" needs matplotlib: pip install matplotlib') from None
     figure = Figure(figsize=(2 * ncols, 2.2 * nrows), layout="tight")
     for i, (picture, text) in enumerate(cells):
         axes = figure.add_subplot(nrows, ncols, i + 1)

@@ -1,16 +1,17 @@
-"""Convolutions: which way each takes, and the ways that are not Winograd's.
+"""Convolutions: which way each takes, and the ways by patches.
 
-    way          when                                          how
-    direct       compiled loops, filters that are small        direct.py
-    winograd     3x3, stride 1, 48 tiles of 4 x 4 or more      winograd.py
-    patches      any other, without dilation and groups        patches of some rows -> a matrix product, in the cache
-    by image     dilation, groups, depthwise                   the plain path, images divided among the threads
-    plain        not float32, or small                         windows.py
+    way          when                                                   how
+    direct       compiled loops, O whole vectors, not 1x1, and small    direct.py
+    winograd     3x3, stride 1, 4 x 4 or larger, 48 tiles or more       winograd.py
+    patches      any other, without dilation and groups                 some rows of patches -> a matrix product
+    by image     dilation, groups, depthwise                            the plain path, images divided among the threads
+    plain        float64, or few numbers                                windows.py
 
-Small: of 32 x 32 channels where Winograd's scheme would do as well, else as large as a core's cache. The gradient of
-the input, where the stride is 1, is a convolution with the kernel turned, and goes the way of one; else patches are
-multiplied back and added up where they lay, or it is several convolutions, directly. With few patches the filters are
-the larger matrix: then all patches are one product, which BLAS divides by the columns of the filters.
+Small: of 32 x 32 channels where Winograd's scheme would do as well, else as large as a core's cache. float16 and
+bfloat16 are computed in float32, and go its way. The gradient of the input, where the stride is 1 and the way winograd
+or direct, is a convolution with the kernel turned; direct at other strides it is several of them; by patches, these are
+multiplied back and added up where they lay. With few patches the filters are the larger matrix: then all patches are
+one product, which BLAS divides by the columns of the filters.
 """
 
 from __future__ import annotations

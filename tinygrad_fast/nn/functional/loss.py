@@ -38,6 +38,11 @@ def cross_entropy(
     x = _logits("cross_entropy", input, weight)
     w = weight if weight is None or x.dtype.itemsize == 2 else within(weight, x.dtype)
     if dtypes.is_float(target.dtype):
+        if target.shape == (*x.shape[:1], *x.shape[2:]) != x.shape:
+            raise TypeError(
+                f"cross_entropy: class indices are integers, and probabilities have the input's shape {x.shape}; got "
+                f"{target.dtype.name} of shape {target.shape}. For classes write target.long()"
+            )
         return _soft_cross_entropy(x, target, w, reduction, float(label_smoothing), ignore_index)
     return _classes(
         "cross_entropy", x, target, w, ignore_index, reduction, op=ops.cross_entropy, label_smoothing=label_smoothing
