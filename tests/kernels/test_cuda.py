@@ -185,7 +185,7 @@ def mixed(i):
         (None, "CuPy does not load", "pip install --force-reinstall 'cupy-cuda13x[ctk]'"),
         (changed(driverGetVersion=lambda: 0), "no NVIDIA driver", "nvidia-smi"),
         (changed(driverGetVersion=fails), "does not answer", "nvidia-smi"),
-        (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", "tinygrad_fast[cuda12]"),
+        (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", "cupy-cuda12x[ctk]"),
         (changed(getDeviceCount=fails), "no device answers: cudaErrorNoDevice", "nvidia-smi -L"),
         (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "--query-gpu=name,compute"),
         (changed(getDeviceCount=lambda: 2, getDeviceProperties=mixed), "GTX 1080", "export CUDA_VISIBLE_DEVICES=0"),

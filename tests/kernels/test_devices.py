@@ -142,8 +142,9 @@ def test_without_a_gpu():
         try:
             assert not tf.cuda.is_available() and tf.cuda.device_count() == 0
             assert tf.cuda.memory_stats() == {"allocated": 0, "peak": 0, "cached": 0}
-            tf.cuda.empty_cache(), tf.cuda.reset_peak_memory_stats()
-            for ask in (tf.cuda.current_device, tf.cuda.synchronize, tf.cuda.get_device_name):
+            assert tf.cuda.mem_get_info() == (0, 0)
+            tf.cuda.empty_cache(), tf.cuda.reset_peak_memory_stats(), tf.cuda.synchronize()
+            for ask in (tf.cuda.current_device, tf.cuda.get_device_name):
                 with pytest.raises(RuntimeError, match="CuPy is not installed.*doctor"):
                     ask()
             with pytest.raises(RuntimeError, match="CuPy is not installed.*doctor"):

@@ -49,5 +49,5 @@ class Checks(Machine):
             raise places.error(
                 got,
                 f". Found on {self.name} by an earlier launch, and told now that a value is read: "
-                "index 0 was taken in its place, so what was computed since is wrong, weights that moved by it too: load them anew",
+                "index 0 was taken in its place, so what was computed since is wrong, updated weights too",
             )
