@@ -194,7 +194,7 @@ def figure_and_axes(columns: int = 1) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('plots need matplotlib: pip install matplotlib') from None
+        raise ImportError("plots need matplotlib: pip install matplotlib") from None
     figure = Figure(figsize=(6 * columns, 4), layout="tight")
     return figure, figure.subplots(1, columns)
 
