@@ -9,7 +9,6 @@ import numpy as np
 
 from ...dtypes import is_float
 from ..launch import Strided
-from ..precision import get_float32_matmul_precision
 from . import tiles
 from .machine import Machine
 
@@ -31,7 +30,6 @@ RUNGS = {
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
 }
 ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR_CORES}  # of kernels/tile_loop.cuh
-TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
 
 
 class Products(Machine):
@@ -82,8 +80,7 @@ class Products(Machine):
 
     def _rung(self, m, n, dtype):
         """The highest that pays. Guesses, not yet measured."""
-        exact = dtype == "float32" and get_float32_matmul_precision() == "highest"
-        if min(m, n) >= 16 and not exact and self.hardware.capability >= TENSOR_CORES.get(dtype, 1000):
+        if min(m, n) >= 16 and tiles.engine(dtype, self.hardware) is tiles.TENSOR_CORES:
             return "matmul_tensor"
         return "matmul_registers" if min(m, n) >= 64 else "matmul_tiles"
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import gcd
 
+from ..precision import get_float32_matmul_precision
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -41,22 +43,23 @@ class Tile:
 class Engine:
     """An engine of the tile loop.
 
-    tiles: its shapes by bytes of an element, the largest first. band: bytes of a column of sums that a warp hands out
+    name: in kernels/tile_loop.cuh. tiles: its shapes by bytes of an element, the largest first. band: bytes of a column of sums that a warp hands out
     at once: 16 rows of float32, or 32 (16 of float64).
     """
 
+    name: str
     tiles: Mapping[int, tuple[Tile, ...]]
     band: int
 
     def choose(self, itemsize: int, m: int, n: int, batches: int, pieces: bool, hardware: Hardware) -> Tile:
-        """The largest tile that leaves no processor idle, and a fifth of its work at most outside y; else the last.
+        """The largest tile that leaves no processor idle, and a quarter of its work at most outside y; else the last.
 
         pieces: an operand is copied in less than 16 bytes at once, for which large tiles have no registers left.
         """
         *larger, tile = self.tiles[itemsize]
         for large in () if pieces else larger:
             blocks = large.blocks(m, n)
-            if blocks * batches >= hardware.processors and blocks * large.BM * large.BN <= 1.25 * m * n:
+            if blocks * batches >= hardware.processors and 3 * blocks * large.BM * large.BN <= 4 * m * n:
                 tile = large
                 break
         return tile if hardware.capability >= 80 else replace(tile, STAGES=2)  # sm_75: no copies on their way, 64 KB
@@ -70,6 +73,7 @@ class Engine:
 # A warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a byte
 # (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block.
 TENSOR_CORES = Engine(
+    "TensorCores",
     {
         2: (
             Tile(128, 256, 32, 64, 64, 4),
@@ -83,6 +87,7 @@ TENSOR_CORES = Engine(
 )
 # 64 sums a thread; 32 of float64, which take two registers each.
 MULTIPLY_ADDS = Engine(
+    "MultiplyAdds",
     {
         2: (Tile(128, 128, 32, 64, 32, 3), Tile(64, 64, 32, 32, 32, 3)),
         4: (Tile(128, 128, 16, 64, 32, 3), Tile(64, 64, 16, 32, 32, 3)),
@@ -90,6 +95,15 @@ MULTIPLY_ADDS = Engine(
     },
     band=32 * 4,
 )
+
+ON_TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
+
+
+def engine(dtype: str, hardware: Hardware) -> Engine:
+    """The tensor cores where they take a dtype, and float32 only where it may be rounded to TF32."""
+    exact = dtype == "float32" and get_float32_matmul_precision() == "highest"
+    takes = not exact and hardware.capability >= ON_TENSOR_CORES.get(dtype, 1000)
+    return TENSOR_CORES if takes else MULTIPLY_ADDS
 
 
 def width(itemsize: int, *multiples: int) -> int:

@@ -1,0 +1,64 @@
+// The weight gradient of a convolution on the tile loop.
+//
+// MATH      dw[o, c, a, b] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + a d - p, j s + b d - p]
+//           as  dw (KH KW C, O) = patches^T (KH KW C, N OH OW) @ g (N OH OW, O), a product for each group.
+// TILING    The product is small and the sum is long: there are few tiles, and 100,000 pixels to each. So the pixels are
+//           divided among several blocks, blockIdx.z = (part, group), which sum their own; conv2d_dw_sum adds the parts
+//           up in their order. How many parts, the sizes say (launchers/convolutions.py), and not the GPU: the same sums
+//           are rounded the same everywhere.
+//
+//                         k: pixels                                      o
+//                     +--------+--------+--------+            +------------------+
+//           tap, c  BM| part 0 | part 1 | part 2 |     @     k| part 0           |     -> 3 tiles, added in order
+//                     +--------+--------+--------+            | part 1           |
+//                       patches, transposed                   | part 2           |
+//                                                             +------------------+
+//
+// COST      2 N OH OW O KH KW C / groups flop; parts KH KW C O sums written and read, mostly in L2.
+// EDGES     any sizes, strides, paddings, dilations; x and g N H W C, so many elements a copy as -DXV -DGV say; dw lies
+//           KH KW C O. Images below 2^31 elements, and fewer than 2^31 pixels.
+// MEASURED  not yet on a GPU. Expected: as conv2d_tiles, but 0.25 to 0.4 of peak: L2 brings 600 to 1,000 MB a layer.
+// SOURCE    NVIDIA/cutlass, "Split-K"; S. Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014.
+// SPEC      windows.conv2d_dw (tinygrad_fast/backend/windows.py).
+#include "conv2d_loop.cuh"
+
+struct Weights {  // to dw, or to a part of the sums
+  T* dw;
+  A* part;
+  int M, N, across;
+  bool whole;
+  __device__ __forceinline__ i64 row(int m) const { return m < M ? (i64)m * across : -1; }
+  __device__ __forceinline__ void put(i64 row, int n, const A (&sums)[E]) const {
+    if (row < 0 || n >= N) return;
+    if (part) {
+      Neighbours<A> r;
+#pragma unroll
+      for (int e = 0; e < E; e++) r.at[e] = sums[e];
+      give(r, part + row, n, N, whole);
+    } else {
+      give(rounded(sums), dw + row, n, N, whole);
+    }
+  }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) conv2d_dw_tiles(
+    const T* __restrict__ g, const T* __restrict__ x, T* __restrict__ dw, A* __restrict__ parts, int M, int N, int K,
+    int each, int groups, Walk walk, Division by_image, Division by_row, Division by_channels, Division by_taps,
+    int whole) {
+  int z = blockIdx.z / groups, group = blockIdx.z % groups, O = groups * N;
+  Place at = place(blockIdx.x, M, N);
+  Patches<true, XV> patches = {x + group * by_channels.by, M, walk, by_image, by_row, by_channels, by_taps};
+  Matrix<false, GV> gradients = {g + group * N, 1, O, N};
+  Weights weights = {dw + group * N, parts ? parts + (i64)z * M * O + group * N : nullptr, M, N, O, whole != 0};
+  int begin = z * each;
+  tile_loop<ENGINE>(patches, gradients, weights, at.m, at.n, begin, K - begin < each ? K : begin + each);
+}
+
+extern "C" __global__ void __launch_bounds__(256) conv2d_dw_sum(
+    const A* __restrict__ parts, T* __restrict__ dw, int count, int n) {
+  for (i64 i = blockIdx.x * (i64)blockDim.x + threadIdx.x; i < count; i += (i64)gridDim.x * blockDim.x) {
+    A sum = 0;
+    for (int z = 0; z < n; z++) sum += parts[z * (i64)count + i];
+    narrow(sum, dw[i]);
+  }
+}

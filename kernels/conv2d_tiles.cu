@@ -1,0 +1,56 @@
+// Convolution on the tile loop: a product of matrices with another address. The rung above conv2d.cu's.
+//
+// MATH      y[n, o, i, j] = relu?(sum over c, a, b of x[n, c, i s + a d - p, j s + b d - p] w[o, c, a, b]
+//                                 + bias[o] + res[n, o, i, j])
+//           as  y (N OH OW, O) = patches (N OH OW, KH KW C) @ w (KH KW C, O), a product for each group.
+// BACKWARD  conv2d_dx_tiles.cu, conv2d_dw_tiles.cu.
+// TILING    that of tile_loop.cuh, with -DENGINE=TensorCores or MultiplyAdds; blockIdx.z is the group.
+//
+//                               k: taps, channels           o            w lies KH KW C O: neighbours along o.
+//                           +----+----+----+----+       +-------+        A tile of 32 k is mostly a part of one tap:
+//             pixels  m   BM|  patches          |   @  k|   w   |        32 channels of BM pixels, in whole lines.
+//                           +----+----+----+----+       +-------+
+//
+// COST      2 N OH OW O KH KW C / groups flop; of memory x, w and y once, if L2 holds what KH KW taps read again:
+//           BM BN / (BM + BN) flop a byte of float16 from L2, as a product of matrices.
+// EDGES     any sizes, strides, paddings, dilations; x N H W C, w KH KW C O (the launcher copies what lies otherwise),
+//           so many elements a copy as channels and addresses allow (-DXV=8 -DWV=8). Images below 2^31 elements,
+//           and fewer than 2^31 pixels.
+// MEASURED  not yet on a GPU. Expected, H100, float16, a 3 x 3 layer of 64 channels on 512 images of 32 x 32: 39 Gflop,
+//           755 MB from L2 in 126 us at 6 TB/s, 0.3 of peak; of 256 channels on 8 x 8: 0.5.
+// SOURCE    S. Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014; NVIDIA/cutlass, "Implicit GEMM".
+// SPEC      windows.conv2d (tinygrad_fast/backend/windows.py), Composed.conv2d_epilogue.
+#include "conv2d_loop.cuh"
+
+struct Pixels {
+  T* y;
+  const T *bias, *res;
+  int M, N, across;  // across: channels of a pixel, of all groups
+  bool whole, relu;
+  __device__ __forceinline__ i64 row(int m) const { return m < M ? (i64)m * across : -1; }
+  __device__ __forceinline__ void put(i64 row, int n, A (&sums)[E]) const {
+    if (row < 0 || n >= N) return;
+    Neighbours<T> more;
+    if (res) more = take(res + row, n, N, whole);
+#pragma unroll
+    for (int e = 0; e < E; e++) {
+      if (bias && n + e < N) sums[e] += wide(bias[n + e]);
+      if (res) sums[e] += wide(more.at[e]);
+      if (relu && sums[e] < 0) sums[e] = 0;
+    }
+    give(rounded(sums), y + row, n, N, whole);
+  }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) conv2d_tiles(
+    const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, const T* __restrict__ res,
+    T* __restrict__ y, int M, int N, int K, Walk walk, Division by_image, Division by_row, Division by_channels,
+    Division by_taps, int whole, int relu) {
+  int group = blockIdx.z, O = gridDim.z * N;
+  Place at = place(blockIdx.x, M, N);
+  Patches<false, XV> patches = {x + group * by_channels.by, M, walk, by_image, by_row, by_channels, by_taps};
+  Matrix<false, WV> weights = {w + group * N, 1, O, N};
+  Pixels pixels = {y + group * N, bias ? bias + group * N : nullptr, res ? res + group * N : nullptr, M, N, O,
+                   whole != 0, relu != 0};
+  tile_loop<ENGINE>(patches, weights, pixels, at.m, at.n, 0, K);
+}
