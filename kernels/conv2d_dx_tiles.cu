@@ -41,8 +41,8 @@ template <int V_> struct Taps {
   const Division &by_channels, &by_taps;
   __device__ __forceinline__ Found fix(int c) const { return {p + (i64)c * across, c < count}; }
   __device__ __forceinline__ int step(int k) const {
-    int t = k / by_channels, a = t / by_taps;
-    return (first + a * down + (t - a * by_taps.by) * right) * tap + k - t * by_channels.by;
+    int t = k / by_channels, o = t * by_channels.minus + k, a = t / by_taps, b = a * by_taps.minus + t;
+    return (first + a * down + b * right) * tap + o;
   }
   __device__ __forceinline__ Found at(const Found& row, int k) const { return {row.p + k, row.inside}; }
 };
@@ -53,8 +53,8 @@ struct Pixels {  // of a residue, in dx
   const Division &by_image, &by_row;
   bool whole;
   __device__ __forceinline__ T* row(int m) const {
-    int n = m / by_image, r = m - n * by_image.by, i = r / by_row;
-    int y = i * stride_h + h, x = (r - i * by_row.by) * stride_w + w;
+    int n = m / by_image, r = n * by_image.minus + m, i = r / by_row, j = i * by_row.minus + r;
+    int y = i * stride_h + h, x = j * stride_w + w;
     return m < M && y < H && x < W ? dx + ((i64)(n * H + y) * W + x) * across : nullptr;
   }
   __device__ __forceinline__ void put(T* row, int n, const A (&sums)[E]) const {

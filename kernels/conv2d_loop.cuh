@@ -12,7 +12,8 @@
 //           +-----------+
 #include "tile_loop.cuh"
 
-struct Division { int by; u32 times, shift; };  // made by the launcher: a multiplication and a shift, n < 2^31
+// n / by for 0 <= n < 2^31 by a multiplication and a shift; the launcher makes it. minus = -by, for what is left over.
+struct Division { int by, minus; u32 times, shift; };
 
 __device__ __forceinline__ int operator/(int n, const Division& d) { return __umulhi(2 * (u32)n, d.times) >> d.shift; }
 
@@ -21,38 +22,38 @@ struct Walk { int H, W, pixel, stride_h, stride_w, first_h, first_w, dilation_h,
 
 const int FAR = -(1 << 29);  // a row outside of every image, with any tap
 
-// Patches as rows, neighbours along k; TRANSPOSED as columns, neighbours along m.
+// The matrix of patches: rows for m, neighbours along k; TRANSPOSED: rows for k, neighbours along m.
 template <bool TRANSPOSED, int V_> struct Patches {
   static const bool K_MAJOR = !TRANSPOSED;
   static const int V = V_;
-  struct Pixel { const T* p; int h, w; };
-  struct Tap { int p, h, w; };
+  struct Fix { const T* p; int h, w; };
+  struct Step { int p, h, w; };
+  struct Part { i64 p; int h, w; };
   const T* p;
-  int count;  // of rows, or of columns if transposed
+  int count;  // of m
   const Walk& walk;
-  const Division &by_image, &by_row, &by_channels, &by_taps;  // places in an image, in a row; taps in a row of them
+  const Division &by_image, &by_row, &by_channels, &by_taps;  // places of an image, of a row of it; taps of a row
 
-  __device__ __forceinline__ Pixel pixel(int m, bool inside) const {
-    int n = m / by_image, r = m - n * by_image.by, i = r / by_row, j = r - i * by_row.by;
-    int h = i * walk.stride_h + walk.first_h, w = j * walk.stride_w + walk.first_w;
-    return {p + ((i64)(n * walk.H + h) * walk.W + w) * walk.pixel, inside ? h : FAR, w};
+  __device__ __forceinline__ Part place(int i) const {
+    int n = i / by_image, r = n * by_image.minus + i, y = r / by_row, x = y * by_row.minus + r;
+    int h = y * walk.stride_h + walk.first_h, w = x * walk.stride_w + walk.first_w;
+    return {(i64)((n * walk.H + h) * walk.W + w) * walk.pixel, h, w};
   }
-  __device__ __forceinline__ Tap tap(int k, bool inside) const {
-    int t = k / by_channels, a = t / by_taps, h = a * walk.dilation_h, w = (t - a * by_taps.by) * walk.dilation_w;
-    return {(h * walk.W + w) * walk.pixel + k - t * by_channels.by, inside ? h : FAR, w};
+  __device__ __forceinline__ Part tap(int i) const {
+    int t = i / by_channels, c = t * by_channels.minus + i, a = t / by_taps, b = a * by_taps.minus + t;
+    int h = a * walk.dilation_h, w = b * walk.dilation_w;
+    return {(h * walk.W + w) * walk.pixel + c, h, w};
   }
-  __device__ __forceinline__ Found at(const Pixel& x, const Tap& t) const {
-    return {x.p + t.p, bool(((u32)(x.h + t.h) < (u32)walk.H) & ((u32)(x.w + t.w) < (u32)walk.W))};
+  __device__ __forceinline__ Fix fix(int m) const {
+    Part part = TRANSPOSED ? tap(m) : place(m);
+    return {p + part.p, m < count ? part.h : FAR, part.w};
   }
-  __device__ __forceinline__ Found at(const Tap& t, const Pixel& x) const { return at(x, t); }
-
-  __device__ __forceinline__ auto fix(int i) const {
-    if constexpr (TRANSPOSED) return tap(i, i < count);
-    else return pixel(i, i < count);
+  __device__ __forceinline__ Step step(int k) const {
+    Part part = TRANSPOSED ? place(k) : tap(k);
+    return {(int)part.p, part.h, part.w};
   }
-  __device__ __forceinline__ auto step(int k) const {  // the loop guards k
-    if constexpr (TRANSPOSED) return pixel(k, true);
-    else return tap(k, true);
+  __device__ __forceinline__ Found at(const Fix& fix, const Step& step) const {
+    return {fix.p + step.p, bool(((u32)(fix.h + step.h) < (u32)walk.H) & ((u32)(fix.w + step.w) < (u32)walk.W))};
   }
 };
 

@@ -102,8 +102,8 @@ template <class Tile, class Loader> struct Filler {
   }
 
   __device__ __forceinline__ T* at(T* tile, int i) const {
-    if constexpr (DOWN % 8 == 0) return Tile::chunk(tile, row, column) + i * DOWN * Tile::PITCH;
-    else return Tile::chunk(tile, row + i * DOWN, column);
+    const int AGAIN = DOWN < 8 ? 8 / DOWN : 1;  // the turns come again after so many
+    return Tile::chunk(tile, row + i % AGAIN * DOWN, column) + i / AGAIN * AGAIN * DOWN * Tile::PITCH;
   }
 
   __device__ static __forceinline__ void piece(T* to, const T* from, bool inside) {

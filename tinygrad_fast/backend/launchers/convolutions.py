@@ -184,7 +184,7 @@ def _division(by: int) -> dict[str, int]:
     Source: T. Granlund, P. Montgomery, "Division by Invariant Integers using Multiplication", 1994.
     """
     shift = (by - 1).bit_length()
-    return dict(by=by, times=-(-(1 << 31 + shift) // by), shift=shift)
+    return dict(by=by, minus=-by, times=-(-(1 << 31 + shift) // by), shift=shift)
 
 
 # The parts of a long sum
