@@ -89,3 +89,13 @@ extern "C" __global__ void __launch_bounds__(128) conv2d_dw(
   for (int i = 1; i < blockDim.x / 32; i++) sum += parts[i];
   narrow(sum, dw[blockIdx.x]);
 }
+
+// Where an upper rung divides the pixels of conv2d_dw among several blocks: their sums, added up in order.
+extern "C" __global__ void __launch_bounds__(256) conv2d_dw_sum(
+    const A* __restrict__ parts, T* __restrict__ dw, int count, int n) {
+  for (i64 i = blockIdx.x * (i64)blockDim.x + threadIdx.x; i < count; i += (i64)gridDim.x * blockDim.x) {
+    A sum = 0;
+    for (int z = 0; z < n; z++) sum += parts[z * (i64)count + i];
+    narrow(sum, dw[i]);
+  }
+}

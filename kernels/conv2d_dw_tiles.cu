@@ -53,12 +53,3 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) conv2d_dw_tiles(
   int begin = z * each;
   tile_loop<ENGINE>(patches, gradients, weights, at.m, at.n, begin, K - begin < each ? K : begin + each);
 }
-
-extern "C" __global__ void __launch_bounds__(256) conv2d_dw_sum(
-    const A* __restrict__ parts, T* __restrict__ dw, int count, int n) {
-  for (i64 i = blockIdx.x * (i64)blockDim.x + threadIdx.x; i < count; i += (i64)gridDim.x * blockDim.x) {
-    A sum = 0;
-    for (int z = 0; z < n; z++) sum += parts[z * (i64)count + i];
-    narrow(sum, dw[i]);
-  }
-}

@@ -1,8 +1,12 @@
-"""Launchers of kernels/conv2d.cu, and of the rung above it: conv2d_tiles.cu, conv2d_dx_tiles.cu, conv2d_dw_tiles.cu.
+"""Launchers of kernels/conv2d.cu and of the rungs above it.
 
-Which kernel: the tile loop where a group is wide and deep enough to fill a tile (`_fills`), the first rung for what is
-left. On the tile loop: tensor cores or multiply-adds by dtype and GPU (`tiles.engine`), the tile by sizes
-(`Engine.choose`), the width of a copy by channels and addresses (`tiles.width`), the parts of a long sum by `split`.
+    conv2d_tiles, conv2d_dx_tiles, conv2d_dw_tiles   groups that are wide and deep enough to fill a tile
+    conv2d_narrow, conv2d_dw_narrow                  the others: depthwise, a handful of outputs
+    conv2d, conv2d_dx, conv2d_dw                     what has 2^31 elements
+
+On the tile loop: tensor cores or multiply-adds by dtype and GPU (`tiles.engine`), the tile by sizes (`Engine.choose`),
+the width of a copy by channels and addresses (`tiles.width`), the parts of a long sum by `split`. The upper rungs read
+images N H W C and weights KH KW C O; what lies otherwise is copied.
 """
 
 from __future__ import annotations
@@ -18,7 +22,184 @@ from . import tiles
 from .machine import Machine
 
 KKCO = (2, 3, 1, 0)  # a weight (O, C, KH, KW) as it lies in memory
-LEAST = 16  # columns, and summands, of a group that goes to the tile loop. A guess, not yet measured
+LEAST, DEEP = 16, 64  # columns and summands that fill a tile; summands that pay without columns. Not yet measured
+
+
+class Convolutions(Machine):
+    """Convolution and its two gradients; results lie channels-last, gradients of weights KH KW C O."""
+
+    convolves = ""  # the rung: "naive", "narrow" or "tiles"; "": chosen by sizes
+
+    def conv2d(self, x, w, stride, padding, dilation, groups):
+        return self.conv2d_epilogue(x, w, None, None, False, stride, padding, dilation, groups)
+
+    def conv2d_epilogue(self, x, w, b, res, relu, stride, padding, dilation, groups):
+        c, k = w.shape[1], w.shape[2:]
+        out = windows.fits(x.shape[2:], k, stride, padding, dilation)
+        y = self.empty((len(x), *out, len(w)), x.dtype)
+        m, n, depth = len(x) * prod(out), len(w) // groups, prod(k) * c
+        rung = self.convolves or _rung(n, depth, groups, groups, x, w, y)
+        if rung == "naive" or y.size == 0:
+            given = dict(x=x, w=w, bias=b, res=res, y=y, OH=out[0], OW=out[1], relu=relu)
+            self._window("conv2d", -(-y.size // 128), stride, padding, dilation, groups, **given)
+            return y.transpose(windows.NCHW)
+        x, w = self._lying(x, windows.NHWC), self._lying(w, KKCO)
+        res = None if res is None else self._lying(res, windows.NHWC)
+        walk = _walk(x, stride, [-p for p in padding], dilation)
+        if rung == "narrow":
+            self._narrow(x, w, b, res, relu, y, c, groups, walk, (1, 1))
+        else:
+            loop = self._loop(x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
+            self.launch(
+                "conv2d_tiles",
+                **loop.over(m, n, groups),
+                **dict(x=x, w=w, bias=b, res=res, y=y, M=m, N=n, K=depth, relu=relu, whole=self._whole(n, y, res)),
+                **dict(walk=walk, **_divisions(out, c, k)),
+            )
+        return y.transpose(windows.NCHW)
+
+    def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
+        o, n, k, out = len(w) // groups, w.shape[1], w.shape[2:], g.shape[2:]
+        dx = self.empty((len(g), *hw, n * groups), g.dtype)
+        each = [-(-size // s) for size, s in zip(hw, stride)]  # pixels of a residue
+        m, batches = len(g) * prod(each), prod(stride) * groups
+        rung = self.convolves or _rung(n, prod(k) * o, groups, batches, g, w, dx)
+        if rung == "naive" or dx.size == 0 or g.size == 0:
+            given = dict(g=g, w=w, dx=dx, C=dx.shape[3], H=hw[0], W=hw[1])
+            self._window("conv2d_dx", -(-dx.size // 128), stride, padding, dilation, groups, **given)
+        elif rung == "narrow":  # a convolution of g that walks backwards, with o and c of each group exchanged
+            w = w.reshape(groups, o, n, *k).transpose(3, 4, 1, 0, 2)
+            g, w = self._lying(g, windows.NHWC), self.np.ascontiguousarray(w).reshape(*k, o, groups * n)
+            walk = _walk(g, (1, 1), padding, [-d for d in dilation])
+            self._narrow(g, w, None, None, False, dx, o, groups, walk, stride)
+        else:
+            g, w = self._lying(g, windows.NHWC), self._lying(w, KKCO)
+            loop = self._loop(g.dtype, m, n, batches, GV=(g, o), WV=(w, o))
+            common = [gcd(s, d) for s, d in zip(stride, dilation)]
+            less = k[1] // (stride[1] // common[1])  # taps of a row that meet the same residue: so many, or one more
+            by = _divisions(each, o, k) | dict(by_taps=_division(less + 1), by_taps_less=_division(max(less, 1)))
+            self.launch(
+                "conv2d_dx_tiles",
+                **loop.over(m, n, batches),
+                **dict(g=g, w=w, dx=dx, M=m, N=n, groups=groups, whole=self._whole(n, dx)),
+                **dict(H=hw[0], W=hw[1], OH=out[0], OW=out[1], KH=k[0], KW=k[1]),
+                **dict(win=_pairs(stride=stride, padding=padding, dilation=dilation, gcd=common), **by),
+            )
+        return dx.transpose(windows.NCHW)
+
+    def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
+        c, n, out = x.shape[1] // groups, g.shape[1] // groups, g.shape[2:]
+        dw = self.empty((*k, c, n * groups), g.dtype)
+        m, depth = prod(k) * c, len(g) * prod(out)
+        rung = self.convolves or _rung(n, m, groups, groups, g, x, dw)
+        if rung == "naive" or dw.size == 0 or depth == 0:
+            threads = 32 if g.size <= 512 * g.shape[1] else 128
+            given = dict(g=g, x=x, dw=dw, C=dw.shape[2], KW=k[1])
+            self._window("conv2d_dw", dw.size, stride, padding, dilation, groups, threads, **given)
+            return dw.transpose(3, 2, 0, 1)
+        g, x = self._lying(g, windows.NHWC), self._lying(x, windows.NHWC)
+        walk, by = _walk(x, stride, [-p for p in padding], dilation), _divisions(out, c, k)
+        if rung == "narrow":
+            sums = self._dw_narrow(g, x, dw, groups, depth, walk, by)
+        else:
+            loop = self._loop(g.dtype, m, n, None, GV=(g, n), XV=(x, c))
+            each, parts = split(loop.tile, RATES[loop.engine.name][g.dtype.itemsize], m, n, depth, groups)
+            sums = self._sums(parts, dw)
+            self.launch(
+                "conv2d_dw_tiles",
+                **loop.over(m, n, parts * groups),
+                **dict(g=g, x=x, dw=dw if parts == 1 else None, parts=sums if parts > 1 else None),
+                **dict(M=m, N=n, K=depth, each=each, groups=groups, whole=self._whole(n, dw, sums), walk=walk, **by),
+            )
+            if parts == 1:
+                return dw.transpose(3, 2, 0, 1)
+        self.launch(
+            "conv2d_dw_sum",
+            **dict(grid=(min(-(-dw.size // 256), 1024),), block=(256,), defines={"DTYPE": dw.dtype.name}),
+            **dict(parts=sums, dw=dw, count=dw.size, n=len(sums)),
+        )
+        return dw.transpose(3, 2, 0, 1)
+
+    def _narrow(self, x, w, b, res, relu, y, c, groups, walk, up):
+        """conv2d_narrow: c channels of x in a group; x may be g, and y dx."""
+        n, oh, ow, o = y.shape
+        strips = -(-ow // R)
+        flags, width = self._vectors(c, o, groups, x, w, y, res)
+        count = n * oh * strips * o // width
+        self.launch(
+            "conv2d_narrow",
+            **dict(grid=(-(-count // 128),), block=(128,), defines={"DTYPE": y.dtype.name} | flags),
+            **dict(x=x, w=w, bias=b, res=res, y=y, count=count, O=o, OW=ow, KH=w.shape[0], KW=w.shape[1], C=c),
+            **dict(walk=walk, up_h=up[0], up_w=up[1], by_vectors=_division(o // width), by_strips=_division(strips)),
+            **dict(by_rows=_division(oh), by_outputs=_division(o // groups), relu=relu),
+        )
+
+    def _dw_narrow(self, g, x, dw, groups, pixels, walk, by):
+        """The parts of the sums of dw."""
+        kh, kw, c, o = dw.shape
+        flags, width = self._vectors(c, o, groups, x, g)
+        across = min(32, 1 << (o // width - 1).bit_length())
+        grid = -(-o // (width * across)), kh * -(-kw // TAPS) * c
+        each = max(-(-pixels * prod(grid) // (8 * PROCESSORS)), 1024)  # for some 8 blocks on each processor
+        sums = self._sums(-(-pixels // each), dw)
+        self.launch(
+            "conv2d_dw_narrow",
+            **dict(grid=(grid[0], len(sums), grid[1]), block=(256,), defines={"DTYPE": dw.dtype.name} | flags),
+            **dict(g=g, x=x, parts=sums, across=across, O=o, KH=kh, KW=kw, C=c, pixels=pixels, each=each, walk=walk),
+            **dict(by_image=by["by_image"], by_row=by["by_row"], by_outputs=_division(o // groups)),
+        )
+        return sums
+
+    def _vectors(self, c, o, groups, *arrays):
+        """The flags of conv2d_narrow.cu for groups of c channels, and how many outputs a thread owns."""
+        each = c == 1 and o == groups
+        size = arrays[0].dtype.itemsize
+        addresses = (self.address(a) // size for a in arrays if a is not None)
+        width = tiles.width(size, o if each else o // groups, *addresses)
+        return {"WIDTH": width, "EACH": int(each)}, width
+
+    def _sums(self, parts, dw):
+        return self.empty((parts, *dw.shape), "float64" if dw.dtype == "float64" else "float32")
+
+    def _lying(self, a, order):
+        """a with its axes in `order`, and so in memory: a copy where it lies otherwise."""
+        return self.np.ascontiguousarray(a.transpose(order))
+
+    def _loop(self, dtype, m, n, batches, **operands):
+        """operands: what is read, with its channels in a group; batches: None where the sum may be split."""
+        engine, size = tiles.engine(dtype.name, self.hardware), dtype.itemsize
+        widths = {flag: tiles.width(size, c, self.address(a) // size) for flag, (a, c) in operands.items()}
+        pieces = min(widths.values()) * size < 16
+        hardware = self.hardware
+        if batches is None:  # never too few blocks; and on every GPU the same tiles
+            hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
+        return Loop(engine, engine.choose(size, m, n, batches, pieces, hardware), dtype, widths)
+
+    def _whole(self, n, *results):
+        """True if n elements of each, a row of a group, are whole chunks of 16 bytes that lie aligned."""
+        aligned = all(a is None or self.address(a) % 16 == 0 for a in results)
+        return aligned and n * results[0].dtype.itemsize % 16 == 0
+
+    def _window(self, kernel, blocks, stride, padding, dilation, groups, threads=128, **given):
+        """A launch of the first rung; x, w, g and res go with their shapes and strides as xs, ws, gs and rs."""
+        dtype = next(iter(given.values())).dtype.name
+        for name in given.keys() & {"x", "w", "g", "res"}:
+            a, shape = given[name], (0,) * 8
+            if a is not None:
+                given[name] = Strided(a)
+                shape = (*a.shape, *given[name].strides)
+            given[name[0] + "s"] = dict(zip(("n", "c", "h", "w", "sn", "sc", "sh", "sw"), shape))
+        sides = zip(("s", "p", "d"), (stride, padding, dilation), strict=True)
+        win = {name + axis: n for name, pair in sides for axis, n in zip("hw", pair)} | {"groups": groups}
+        self.launch(kernel, grid=(blocks,), block=(threads,), defines={"DTYPE": dtype}, win=win, **given)
+
+
+def _rung(columns, deep, groups, batches, *arrays):
+    """The highest rung that pays; deep: summands (of dw: rows). Guesses, not yet measured."""
+    if max(a.size for a in arrays) >= 1 << 31 or batches >= 1 << 16:
+        return "naive"  # the others have offsets of 32 bits
+    fills = min(columns, deep) >= LEAST or (groups == 1 and deep >= DEEP)
+    return "tiles" if fills else "narrow"
 
 
 @dataclass(frozen=True)
@@ -40,125 +221,9 @@ class Loop:
         )
 
 
-class Convolutions(Machine):
-    """Convolution and its two gradients; results lie channels-last, gradients of weights KH KW C O."""
+# Structures of kernels/conv2d.cuh
 
-    def conv2d(self, x, w, stride, padding, dilation, groups):
-        return self.conv2d_epilogue(x, w, None, None, False, stride, padding, dilation, groups)
-
-    def conv2d_epilogue(self, x, w, b, res, relu, stride, padding, dilation, groups):
-        c, k = w.shape[1], w.shape[2:]
-        out = windows.fits(x.shape[2:], k, stride, padding, dilation)
-        y = self.empty((len(x), *out, len(w)), x.dtype)
-        m, n, depth = len(x) * prod(out), len(w) // groups, prod(k) * c
-        if _fills(m, n, depth, groups, x, w, y):
-            x, w = self._lying(x, windows.NHWC), self._lying(w, KKCO)
-            res = None if res is None else self._lying(res, windows.NHWC)
-            loop = self._loop(x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
-            self.launch(
-                "conv2d_tiles",
-                **loop.over(m, n, groups),
-                **dict(x=x, w=w, bias=b, res=res, y=y, M=m, N=n, K=depth, relu=relu, whole=self._whole(n, y, res)),
-                **dict(walk=_walk(x, stride, padding, dilation), **_divisions(out, c, k)),
-            )
-        else:
-            given = dict(x=x, w=w, bias=b, res=res, y=y, OH=out[0], OW=out[1], relu=relu)
-            self._window("conv2d", -(-y.size // 128), stride, padding, dilation, groups, **given)
-        return y.transpose(windows.NCHW)
-
-    def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
-        o, n, k, out = len(w) // groups, w.shape[1], w.shape[2:], g.shape[2:]
-        dx = self.empty((len(g), *hw, n * groups), g.dtype)
-        each = [-(-size // s) for size, s in zip(hw, stride)]  # pixels of a residue
-        m, batches = len(g) * prod(each), prod(stride) * groups
-        if _fills(m, n, prod(k) * o, batches, g, w, dx):
-            g, w = self._lying(g, windows.NHWC), self._lying(w, KKCO)
-            loop = self._loop(g.dtype, m, n, batches, GV=(g, o), WV=(w, o))
-            common = [gcd(s, d) for s, d in zip(stride, dilation)]
-            most = k[1] // (stride[1] // common[1])  # taps of a row that meet the same residue: so many, or one more
-            by = _divisions(each, o, k) | dict(by_taps=_division(most + 1), by_taps_less=_division(max(most, 1)))
-            self.launch(
-                "conv2d_dx_tiles",
-                **loop.over(m, n, batches),
-                **dict(g=g, w=w, dx=dx, M=m, N=n, groups=groups, whole=self._whole(n, dx)),
-                **dict(H=hw[0], W=hw[1], OH=out[0], OW=out[1], KH=k[0], KW=k[1]),
-                **dict(win=_pairs(stride=stride, padding=padding, dilation=dilation, gcd=common), **by),
-            )
-        else:
-            given = dict(g=g, w=w, dx=dx, C=dx.shape[3], H=hw[0], W=hw[1])
-            self._window("conv2d_dx", -(-dx.size // 128), stride, padding, dilation, groups, **given)
-        return dx.transpose(windows.NCHW)
-
-    def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
-        c, n, out = x.shape[1] // groups, g.shape[1] // groups, g.shape[2:]
-        dw = self.empty((*k, c, n * groups), g.dtype)
-        m, depth = prod(k) * c, len(g) * prod(out)
-        if m >= LEAST and _fills(m, n, depth, groups, g, x, dw):
-            g, x = self._lying(g, windows.NHWC), self._lying(x, windows.NHWC)
-            loop = self._loop(g.dtype, m, n, None, GV=(g, n), XV=(x, c))
-            each, parts = split(loop.tile, RATES[loop.engine.name][g.dtype.itemsize], m, n, depth, groups)
-            sums = self.empty((parts, *dw.shape), "float64" if g.dtype == "float64" else "float32")
-            launched = loop.over(m, n, parts * groups)
-            self.launch(
-                "conv2d_dw_tiles",
-                **launched,
-                **dict(g=g, x=x, dw=None if parts > 1 else dw, parts=sums if parts > 1 else None),
-                **dict(M=m, N=n, K=depth, each=each, groups=groups, whole=self._whole(n, dw, sums)),
-                **dict(walk=_walk(x, stride, padding, dilation), **_divisions(out, c, k)),
-            )
-            if parts > 1:
-                blocks = min(-(-dw.size // 256), 1024)
-                self.launch(
-                    "conv2d_dw_sum",
-                    **dict(grid=(blocks,), block=(256,), defines=launched["defines"]),  # of the same file
-                    **dict(parts=sums, dw=dw, count=dw.size, n=parts),
-                )
-        else:
-            threads = 32 if g.size <= 512 * g.shape[1] else 128
-            given = dict(g=g, x=x, dw=dw, C=dw.shape[2], KW=k[1])
-            self._window("conv2d_dw", dw.size, stride, padding, dilation, groups, threads, **given)
-        return dw.transpose(3, 2, 0, 1)
-
-    def _lying(self, a, order):
-        """a with its axes in `order`, and so in memory: a copy where it lies otherwise."""
-        return self.np.ascontiguousarray(a.transpose(order))
-
-    def _loop(self, dtype, m, n, batches, **operands):
-        """operands: what is read, with its channels in a group; batches: None where the sum may be split."""
-        engine, size = tiles.engine(dtype.name, self.hardware), dtype.itemsize
-        widths = {flag: tiles.width(size, c, self.address(a) // size) for flag, (a, c) in operands.items()}
-        pieces = min(widths.values()) * size < 16
-        hardware = self.hardware
-        if batches is None:  # never too few blocks; and on every GPU the same tiles
-            hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
-        return Loop(engine, engine.choose(size, m, n, batches, pieces, hardware), dtype, widths)
-
-    def _whole(self, n, *results):
-        """True if rows of n elements of each, and what lies between them, are whole chunks of 16 bytes."""
-        aligned = all(a is None or self.address(a) % 16 == 0 for a in results)
-        return aligned and n * results[0].dtype.itemsize % 16 == 0
-
-    def _window(self, kernel, blocks, stride, padding, dilation, groups, threads=128, **given):
-        """A launch of the first rung; x, w, g and res go with their shapes and strides as xs, ws, gs and rs."""
-        dtype = next(iter(given.values())).dtype.name
-        for name in given.keys() & {"x", "w", "g", "res"}:
-            a, shape = given[name], (0,) * 8
-            if a is not None:
-                given[name] = Strided(a)
-                shape = (*a.shape, *given[name].strides)
-            given[name[0] + "s"] = dict(zip(("n", "c", "h", "w", "sn", "sc", "sh", "sw"), shape))
-        sides = zip(("s", "p", "d"), (stride, padding, dilation), strict=True)
-        win = {name + axis: n for name, pair in sides for axis, n in zip("hw", pair)} | {"groups": groups}
-        self.launch(kernel, grid=(blocks,), block=(threads,), defines={"DTYPE": dtype}, win=win, **given)
-
-
-def _fills(m, n, depth, batches, *arrays):
-    """True if (m, n) sums of that depth, for each group, are for the tile loop; its offsets are 32-bit numbers."""
-    reach = max(prod(a.shape[1:]) for a in arrays)
-    return min(n, depth) >= LEAST and m > 0 and m < 1 << 30 and reach < 1 << 30 and batches < 1 << 16
-
-
-# Structures of kernels/conv2d_loop.cuh
+R, TAPS = 4, 4  # of conv2d_narrow.cu: pixels of a thread, taps of a thread
 
 
 def _pairs(**pairs):
@@ -166,9 +231,9 @@ def _pairs(**pairs):
     return {f"{name}_{axis}": n for name, pair in pairs.items() for axis, n in zip("hw", pair)}
 
 
-def _walk(x, stride, padding, dilation):
+def _walk(x, stride, first, dilation):
     _, h, w, c = x.shape
-    return dict(H=h, W=w, pixel=c, **_pairs(stride=stride, first=[-p for p in padding], dilation=dilation))
+    return dict(H=h, W=w, pixel=c, **_pairs(stride=stride, first=first, dilation=dilation))
 
 
 def _divisions(places, channels, taps):
@@ -180,7 +245,7 @@ def _divisions(places, channels, taps):
 def _division(by: int) -> dict[str, int]:
     """n / by = (2 n times) / 2^(32 + shift), rounded down, for 0 <= n < 2^31.
 
-    times = 2^(31 + shift) / by, rounded up: too large by less than 1, and so the quotient by less than n / 2^(31 + shift).
+    times = 2^(31 + shift) / by, rounded up: less than 1 too large, so that the quotient is less than 1 / by too large.
     Source: T. Granlund, P. Montgomery, "Division by Invariant Integers using Multiplication", 1994.
     """
     shift = (by - 1).bit_length()
@@ -200,14 +265,14 @@ RATES = {  # flop a second that the engines are expected to reach, by bytes of a
 def split(tile: tiles.Tile, rate: float, m: int, n: int, depth: int, groups: int) -> tuple[int, int]:
     """(summands of a part, parts) of the sums of a weight gradient, with the least time to be expected:
 
-    waves of blocks, each summing its part, and STAGES steps to begin; and for several parts, writing and reading them.
+    waves of blocks, each summing its part, and 4 steps to begin; and for several parts, writing and reading them.
     """
     blocks, steps, slots = tile.blocks(m, n) * groups, -(-depth // tile.BK), PROCESSORS * 256 // tile.threads
     step = 2 * tile.BM * tile.BN * tile.BK * slots / rate  # seconds
 
     def seconds(parts):
         waves, more = -(-blocks * parts // slots), (8 * parts * m * n * groups / 4e12 + 3e-6 if parts > 1 else 0)
-        return waves * (-(-steps // parts) + tile.STAGES) * step + more
+        return waves * (-(-steps // parts) + 4) * step + more
 
     most = max(1, min(steps // 8, 65535 // groups, 512))  # a part has 8 steps or more
     each = -(-steps // min(range(1, most + 1), key=seconds)) * tile.BK
