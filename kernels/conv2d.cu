@@ -1,4 +1,12 @@
 // Convolution and its two gradients, as their definitions say: the first rung of the ladder that matmul.cu also climbs.
+// The next are matmul's: a patch of x is a row of a matrix that nobody writes down (implicit GEMM), and a loader says
+// where its elements lie.
+//
+//     conv2d, conv2d_dx, conv2d_dw      here: an element a thread; what the others do not take
+//     conv2d_tiles.cu                   the tile loop, on tensor cores or multiply-adds; conv2d_loop.cuh has the loader
+//     conv2d_dx_tiles.cu                the same loader walked backwards, only by the taps that meet a pixel
+//     conv2d_dw_tiles.cu                the same loader transposed; the long sum in parts
+//     conv2d_narrow.cu                  groups with too few columns for tiles: depthwise, a handful of outputs
 //
 // MATH      y[n, o, i, j] = relu?(sum over c, a, b of x[n, c, i s + a d - p, j s + b d - p] w[o, c, a, b]
 //                                 + bias[o] + res[n, o, i, j])
@@ -9,8 +17,7 @@
 // TILING    conv2d, conv2d_dx: a thread for every element of the result, channels the fastest: neighbouring threads read
 //           one pixel together, and neighbouring weights where these lie KH KW C O. conv2d_dw: a block for every
 //           weight, whose threads divide the N OH OW products among them and add up in a tree.
-// COST      2 N OH OW O KH KW C / groups flop each, and as many reads, most of them from a cache: nothing is shared. The
-//           next rungs are matmul's: a patch of x is a row of a matrix that nobody writes down (implicit GEMM).
+// COST      2 N OH OW O KH KW C / groups flop each, and as many reads, most of them from a cache: nothing is shared.
 // EDGES     any sizes, and any memory order of x, w and g; results lie channels-last (dw: KH KW C O).
 // MEASURED  not yet on a GPU. Expected: a twentieth of peak.
 // SOURCE    the definition.

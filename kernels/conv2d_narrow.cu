@@ -26,13 +26,13 @@ const int V = WIDTH, R = 4, TAPS = 4, THREADS = 256;
 
 struct __align__(V * sizeof(T)) Vector { T at[V]; };
 
-// at / up, if up divides it and it is a row (or a column) of the image; else -1.
+// at / up, if up divides it and it is a row (or a column) of the image; else negative.
 __device__ __forceinline__ int met(int at, int up, int size) {
   if (up > 1) {
     if (at % up) return -1;
     at /= up;
   }
-  return (u32)at < (u32)size ? at : -1;
+  return at < size ? at : -1;
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_narrow(

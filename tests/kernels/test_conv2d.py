@@ -1,15 +1,25 @@
-"""Convolution and its gradients against NumPy in float64, with every access to memory watched.
+"""Every rung of convolution and its gradients against NumPy in float64, with every access to memory watched.
 
-|y - want| <= (L + 2) eps_A sum |x| |w| + eps_T |want|, L the number of products in the sum.
+|y - want| <= (L + 2) eps_A sum |x| |w| + eps_T |want|, L no less than the products in a sum. Where float32 runs as
+TF32, both operands are first rounded to it here, too.
 """
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from tinygrad_fast.backend import windows
+import tinygrad_fast as tf
+from tinygrad_fast import backend
+from tinygrad_fast.backend import launch, windows
+from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.backend.launchers import convolutions, tiles
 
-from .test_matmul import DTYPES, EPS, laid_out
+from .test_matmul import DTYPES, EPS, laid_out, tf32
+
+LAYOUTS = st.sampled_from(["in order", "transposed", "reversed"])
+NAMES = {"conv2d", "conv2d_dx", "conv2d_dw"}
+SQUARE = ((1, 1), (1, 1), (1, 1), 1)  # stride, padding, dilation, groups
 
 
 def close(got, want, size, length, dtype):
@@ -19,8 +29,36 @@ def close(got, want, size, length, dtype):
     assert not (~(abs(got.astype(np.float64) - want) <= allowed)).any()
 
 
+def arrays(dtype, n, c, o, hw, k, geometry, seed=0):
+    """x, w and g of a convolution."""
+    rng = np.random.default_rng(seed)
+    shapes = (n, c, *hw), (o, c // geometry[3], *k), (n, o, *windows.fits(hw, k, *geometry[:3]))
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def check(machine, x, w, g, geometry, names=NAMES, rounded=lambda a: a):
+    xw, ww, gw = (rounded(a).astype(np.float64) for a in (x, w, g))
+    for name, a, b, more in (
+        ("conv2d", (x, xw), (w, ww), ()),
+        ("conv2d_dx", (g, gw), (w, ww), (x.shape[2:],)),
+        ("conv2d_dw", (g, gw), (x, xw), (w.shape[2:],)),
+    ):
+        if name in names:
+            plain = getattr(windows, name)
+            want, size = plain(a[1], b[1], *geometry, *more), plain(abs(a[1]), abs(b[1]), *geometry, *more)
+            got = getattr(machine, name)(a[0], b[0], *geometry, *more)
+            close(got, want, size, g.size if name == "conv2d_dw" else w.size, x.dtype)
+
+
+def tell(tally, machine, before):
+    for kernel, n in (machine.launch.counts - before).items():
+        tally(kernel=kernel, launches=n)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_forward_and_both_gradients(machine, dtype, tally):
+@pytest.mark.parametrize("rung", ["naive", "narrow"])
+def test_forward_and_both_gradients(machine, monkeypatch, rung, dtype, tally):
+    monkeypatch.setattr(machine, "convolves", rung)
     before = machine.launch.counts.copy()
 
     @given(st.data())
@@ -30,31 +68,243 @@ def test_forward_and_both_gradients(machine, dtype, tally):
         c, o, stride, dilation = groups * one_to(3), groups * one_to(3), (one_to(3), one_to(2)), (one_to(2), one_to(2))
         padding, hw = (one_to(3) - 1, one_to(2) - 1), (4 + one_to(6), 4 + one_to(5))
         geometry = (stride, padding, dilation, groups)
-        rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-        x = rng.standard_normal((n, c, *hw)).astype(dtype)
-        w = rng.standard_normal((o, c // groups, *k)).astype(dtype)
-        g = rng.standard_normal((n, o, *windows.fits(hw, k, stride, padding, dilation))).astype(dtype)
-        x, w, g = (laid_out(a, data.draw(st.sampled_from(["in order", "transposed", "reversed"]))) for a in (x, w, g))
-        xw, ww, gw = (a.astype(np.float64) for a in (x, w, g))
-        for name, a, b, more in (
-            ("conv2d", (x, xw), (w, ww), ()),
-            ("conv2d_dx", (g, gw), (w, ww), (hw,)),
-            ("conv2d_dw", (g, gw), (x, xw), (k,)),
-        ):
-            plain = getattr(windows, name)
-            want, size = plain(a[1], b[1], *geometry, *more), plain(abs(a[1]), abs(b[1]), *geometry, *more)
-            close(getattr(machine, name)(a[0], b[0], *geometry, *more), want, size, x.size + w.size + g.size, dtype)
+        given_ = arrays(dtype, n, c, o, hw, k, geometry, data.draw(st.integers(0, 99)))
+        check(machine, *(laid_out(a, data.draw(LAYOUTS)) for a in given_), geometry)
 
     any_convolution()
-    for kernel, n in (machine.launch.counts - before).items():
-        tally(kernel=kernel, launches=n)
+    tell(tally, machine, before)
 
 
+# The tile loop is compiled anew for each width of a copy: channels and outputs of a group that have one for both, the
+# half or a part of it for one, and the smallest for another.
+WIDTHS = {"float16": [(3, 16), (5, 8), (12, 20), (8, 70), (16, 16)], "float32": [(3, 16), (16, 70), (20, 12)]}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tile_loop(machine, monkeypatch, dtype, tally):
+    monkeypatch.setattr(machine, "convolves", "tiles")
+    before = machine.launch.counts.copy()
+
+    @given(st.data())
+    def any_convolution(data):
+        one_to = lambda n: data.draw(st.integers(1, n))  # noqa: E731
+        c, o = data.draw(st.sampled_from(WIDTHS.get(np.dtype(dtype).name, [(5, 16), (8, 16)])))
+        groups, k, n = one_to(2), (one_to(3), one_to(5)), one_to(2)
+        stride, dilation, padding = (one_to(3), one_to(4)), (one_to(2), one_to(2)), (one_to(4) - 1, one_to(2) - 1)
+        hw = (4 + one_to(8), 8 + one_to(5))
+        geometry = (stride, padding, dilation, groups)
+        given_ = arrays(dtype, n, groups * c, groups * o, hw, k, geometry, data.draw(st.integers(0, 99)))
+        check(machine, *(laid_out(a, data.draw(LAYOUTS)) for a in given_), geometry)
+
+    any_convolution()
+    tell(tally, machine, before)
+
+
+def in_parts(tile, rate, m, n, depth, groups):
+    """As `split`, but always as many parts as there can be."""
+    return tile.BK, -(-depth // tile.BK)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_sums_in_parts(machine, monkeypatch, dtype):
+    monkeypatch.setattr(convolutions, "split", in_parts)
+    for geometry in (SQUARE, ((2, 1), (0, 1), (1, 2), 2)):
+        check(machine, *arrays(dtype, 3, 32, 64, (9, 7), (3, 3), geometry), geometry, {"conv2d_dw"})
+    assert machine.launch.counts["conv2d_dw_sum"] >= 2
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_large_tiles(monkeypatch, dtype):
+    """Those that only large images are given: here to some that fill them and reach over each edge."""
+    given_ = arrays(dtype, 5, 32, 72, (12, 13), (3, 3), ((2, 2), (1, 1), (1, 1), 1))
+    for tile in tiles.engine(np.dtype(dtype).name, Emulated().hardware).tiles[given_[0].itemsize][:-1]:
+        machine = Emulated()
+        monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
+        check(machine, *given_, ((2, 2), (1, 1), (1, 1), 1))
+        assert machine.launch.counts.keys() == {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
+
+
+def test_tf32_is_asked_for(machine):
+    given_ = arrays(np.float32, 1, 16, 16, (6, 5), (3, 3), SQUARE)
+    with pytest.raises(AssertionError):
+        check(machine, *given_, SQUARE, rounded=tf32)  # it is exact
+    tf.set_float32_matmul_precision("high")
+    try:
+        check(machine, *given_, SQUARE, rounded=tf32)
+    finally:
+        tf.set_float32_matmul_precision("highest")
+
+
+def test_an_older_gpu(monkeypatch):
+    turing = Emulated()
+    turing.hardware = tiles.Hardware(75, 40)
+    check(turing, *arrays(np.float16, 1, 16, 16, (6, 5), (3, 3), SQUARE), SQUARE)
+    assert turing.launch.counts.keys() == {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
+
+
+@pytest.mark.parametrize("rung", ["naive", "narrow", "tiles"])
 @pytest.mark.parametrize("relu", [False, True])
-def test_bias_residual_and_relu(machine, relu):
+@pytest.mark.parametrize("o", [4, 5])
+def test_bias_residual_and_relu(machine, monkeypatch, rung, relu, o):
+    monkeypatch.setattr(machine, "convolves", rung)
     rng = np.random.default_rng(0)
-    x, w, b, res = (rng.standard_normal(s).astype(np.float32) for s in ((2, 3, 5, 6), (4, 3, 3, 3), (4,), (2, 4, 5, 6)))
-    y = machine.conv2d_epilogue(x, w, b, laid_out(res, "transposed"), relu, (1, 1), (1, 1), (1, 1), 1)
-    want = windows.conv2d(x, w, (1, 1), (1, 1), (1, 1), 1) + b[:, None, None] + res
+    x, w, b, res = (rng.standard_normal(s).astype(np.float32) for s in ((2, 3, 5, 6), (o, 3, 3, 3), (o,), (2, o, 5, 6)))
+    y = machine.conv2d_epilogue(x, w, b, laid_out(res, "transposed"), relu, *SQUARE)
+    want = windows.conv2d(x, w, *SQUARE) + b[:, None, None] + res
     np.testing.assert_allclose(y, np.maximum(want, 0) if relu else want, rtol=1e-5, atol=1e-5)
     assert windows.memory_order(y) == [0, 2, 3, 1]  # channels-last
+
+
+@pytest.mark.parametrize("rung", ["narrow", "tiles"])
+def test_arrays_that_do_not_begin_aligned(machine, monkeypatch, rung):
+    monkeypatch.setattr(machine, "convolves", rung)
+    off = [np.empty(a.size + 1, a.dtype)[1:] for a in arrays(np.float32, 2, 8, 8, (5, 4), (3, 3), SQUARE)]
+    x, w, g = off[0].reshape(2, 5, 4, 8), off[1].reshape(3, 3, 8, 8), off[2].reshape(2, 5, 4, 8)
+    for a in (x, w, g):
+        a[...] = np.random.default_rng(1).standard_normal(a.shape)
+    x, w, g = x.transpose(windows.NCHW), w.transpose(3, 2, 0, 1), g.transpose(windows.NCHW)
+    check(machine, x, w, g, SQUARE)
+    y = machine.conv2d_epilogue(x, w, None, g, False, *SQUARE)
+    np.testing.assert_allclose(y, windows.conv2d(x, w, *SQUARE) + g, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rung", ["naive", "narrow", "tiles"])
+def test_nothing_to_convolve(machine, monkeypatch, rung):
+    monkeypatch.setattr(machine, "convolves", rung)
+    x, w, g = arrays(np.float32, 0, 4, 6, (5, 4), (3, 3), SQUARE)  # no images
+    assert machine.conv2d(x, w, *SQUARE).shape == (0, 6, 5, 4)
+    assert machine.conv2d_dx(g, w, *SQUARE, (5, 4)).shape == (0, 4, 5, 4)
+    np.testing.assert_array_equal(machine.conv2d_dw(g, x, *SQUARE, (3, 3)), np.zeros((6, 4, 3, 3)))
+    x, w, g = arrays(np.float32, 2, 0, 6, (5, 4), (3, 3), SQUARE)  # no channels
+    np.testing.assert_array_equal(machine.conv2d(x, w, *SQUARE), np.zeros((2, 6, 5, 4)))
+    assert machine.conv2d_dx(g, w, *SQUARE, (5, 4)).shape == (2, 0, 5, 4)
+    assert machine.conv2d_dw(g, x, *SQUARE, (3, 3)).shape == (6, 0, 3, 3)
+
+
+# Which rung
+
+
+def ran(machine, dtype, c, o, k, groups=1, hw=(6, 5), stride=1):
+    before = machine.launch.counts.copy()
+    geometry = ((stride, stride), (k // 2, k // 2), (1, 1), groups)
+    check(machine, *arrays(dtype, 1, c, o, hw, (k, k), geometry), geometry)
+    return set(machine.launch.counts - before)
+
+
+def test_rungs_are_chosen(machine):
+    on_tiles = {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
+    alone = {"conv2d_narrow", "conv2d_dw_narrow", "conv2d_dw_sum"}
+    assert ran(machine, np.float16, 16, 16, 3) == on_tiles
+    assert ran(machine, ml_dtypes.bfloat16, 64, 64, 1, stride=2) == on_tiles
+    assert ran(machine, np.float16, 64, 64, 3, groups=4) == on_tiles
+    assert ran(machine, np.float16, 64, 10, 1, hw=(9, 8)) == {"conv2d_tiles", "conv2d_narrow", "conv2d_dw_tiles"}
+    assert ran(machine, np.float16, 3, 16, 3) == {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
+    assert ran(machine, np.float16, 16, 16, 3, groups=16) == alone  # depthwise
+    assert ran(machine, np.float16, 16, 16, 3, groups=4) == alone
+
+
+def test_a_transposed_convolution_is_the_input_gradient():
+    xp = backend.get("emulated")
+    before = xp.launch.counts.copy()
+    x, w = tf.rand(1, 16, 4, 5).to("emulated"), tf.rand(16, 16, 3, 3).to("emulated")
+    y = tf.nn.functional.conv_transpose2d(x, w, stride=2)
+    assert xp.launch.counts - before == {"conv2d_dx_tiles": 1} and y.shape == (1, 16, 9, 11)
+
+
+def test_parts_are_told_by_sizes():
+    """The layers of a ResNet on 512 images of 32 x 32, float16; and what is too short to divide."""
+    tile = dict(zip("large square tall small".split(), tiles.TENSOR_CORES.tiles[2]))
+    parts = lambda tile, c, pixels: convolutions.split(tile, 620e12, 9 * c, c, pixels, 1)[1]  # noqa: E731
+    assert parts(tile["tall"], 64, 512 * 32 * 32) == 88
+    assert parts(tile["square"], 128, 512 * 16 * 16) == 29
+    assert parts(tile["large"], 256, 512 * 8 * 8) == 7
+    assert parts(tile["large"], 512, 512 * 4 * 4) == 3
+    assert parts(tile["small"], 64, 512) == 1
+
+
+def test_every_gpu_adds_up_the_same():
+    x, _, g = arrays(np.float16, 8, 16, 16, (32, 32), (3, 3), SQUARE)
+    small = Emulated()
+    small.hardware = tiles.Hardware(80, 12)
+    a, b = (machine.conv2d_dw(g, x, *SQUARE, (3, 3)) for machine in (Emulated(), small))
+    assert small.launch.counts == {"conv2d_dw_tiles": 1, "conv2d_dw_sum": 1}
+    np.testing.assert_array_equal(a, b)
+
+
+def test_division():
+    some = [*range(1, 100), *(2**i + d for i in range(7, 31) for d in (-1, 0, 1)), 2**31 - 1]
+    for by in some:
+        d = convolutions._division(by)
+        assert d["times"] < 2**32 and d["minus"] == -by
+        for n in {0, 1, by - 1, by, 7 * by - 1, 7 * by, 2**31 // by * by - 1, 2**31 - 1, 123456789}:
+            if n < 2**31:
+                assert (2 * n * d["times"] >> 32) >> d["shift"] == n // by
+
+
+# Faults
+
+FAULTS = [  # rung, file, what stands there, what is put in its place
+    ("tiles", "conv2d_loop.cuh", "m < count ? part.h : FAR", "part.h"),
+    ("tiles", "conv2d_loop.cuh", "((u32)(fix.h + step.h) < (u32)walk.H) & ", ""),
+    ("tiles", "conv2d_loop.cuh", " & ((u32)(fix.w + step.w) < (u32)walk.W)", ""),
+    ("tiles", "conv2d_loop.cuh", "if (n + e < N) row[n + e] = ", "row[n + e] = "),
+    ("tiles", "conv2d_loop.cuh", "if (n + e < N) r.at[e] = ", "r.at[e] = "),
+    ("tiles", "conv2d_loop.cuh", "a * walk.dilation_h, w", "a, w"),
+    ("tiles", "conv2d_tiles.cu", "m < M ?", "m <= M ?"),
+    ("tiles", "conv2d_tiles.cu", "bias && n + e < N", "bias"),
+    ("tiles", "conv2d_tiles.cu", "{w + group * N", "{w"),
+    ("tiles", "conv2d_dx_tiles.cu", "between || tap >= size", "tap >= size"),
+    ("tiles", "conv2d_dx_tiles.cu", "between || tap >= size", "between"),
+    ("tiles", "conv2d_dx_tiles.cu", "(size - 1 - tap) / apart + 1", "(size - 1 - tap) / apart"),
+    ("tiles", "conv2d_dx_tiles.cu", "return {at - i * stride, -i,", "return {at - i * stride, i,"),
+    ("tiles", "conv2d_dx_tiles.cu", "between = z / apart", "between = 0"),
+    ("tiles", "conv2d_dx_tiles.cu", "if (right.taps < by_taps.by) by_taps = by_taps_less;", ""),
+    ("tiles", "conv2d_dx_tiles.cu", "y < H && ", ""),
+    ("tiles", "conv2d_dx_tiles.cu", " && x < W", ""),
+    ("tiles", "conv2d_dx_tiles.cu", "c < count", "true"),
+    ("tiles", "conv2d_dw_tiles.cu", "K - begin < each ? K : begin + each", "K"),
+    ("tiles", "conv2d_dw_tiles.cu", "(i64)z * M * O", "(i64)0"),
+    ("tiles", "conv2d.cu", "z < n;", "z < n - 1;"),
+    ("tiles", "conv2d.cu", "i < count;", "i <= count;"),
+    ("narrow", "conv2d_narrow.cu", "if (i >= count) return;", ""),
+    ("narrow", "conv2d_narrow.cu", "at < size ? at : -1", "at"),
+    ("narrow", "conv2d_narrow.cu", "if (h < 0) continue;", ""),
+    ("narrow", "conv2d_narrow.cu", "if (at % up) return -1;", ""),
+    ("narrow", "conv2d_narrow.cu", "if (ow + r >= OW) continue;", ""),
+    ("narrow", "conv2d_narrow.cu", "  if (o < O) {", "  {"),
+    ("narrow", "conv2d_narrow.cu", "if ((u32)h >= (u32)walk.H) continue;", ""),
+    ("narrow", "conv2d_narrow.cu", "b0 + t >= KW || (u32)at >= (u32)walk.W", "b0 + t >= KW"),
+    ("narrow", "conv2d_narrow.cu", "  __syncthreads();\n", ""),
+    ("narrow", "conv2d_narrow.cu", "pixels - begin < each ? pixels : begin + each", "begin + each"),
+]
+
+
+@pytest.mark.parametrize("rung, file, old, new", FAULTS)
+def test_planted_faults_are_found(tmp_path, monkeypatch, rung, file, old, new, tally):
+    for path in launch.folder().glob("conv2d*"):
+        text = path.read_text()
+        assert path.name != file or text.count(old) == 1, old
+        (tmp_path / path.name).write_text(text.replace(old, new) if path.name == file else text)
+    machine = Emulated(check=True)
+    machine.convolves, machine.launch.place = rung, tmp_path
+    monkeypatch.setattr(convolutions, "split", in_parts)
+    with pytest.raises((launch.KernelError, AssertionError)):
+        two_convolutions(machine)
+    tally(faults=1)
+
+
+def two_convolutions(machine):
+    """Rows and residues without taps, rests of every division, several parts and groups."""
+    for geometry in (((4, 3), (1, 1), (1, 1), 2), ((2, 2), (1, 1), (2, 1), 1)):
+        x, w, g = arrays(np.float32, 2, 6, 10, (9, 8), (3, 5), geometry)
+        check(machine, x, w, g, geometry)
+        bias = np.random.default_rng(0).standard_normal(10).astype(np.float32)
+        y = machine.conv2d_epilogue(x, w, bias, g, False, *geometry)
+        np.testing.assert_allclose(y, windows.conv2d(x, w, *geometry) + bias[:, None, None] + g, 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("rung", ["narrow", "tiles"])
+def test_where_no_fault_is_planted_none_is_found(machine, monkeypatch, rung):
+    monkeypatch.setattr(convolutions, "split", in_parts)
+    monkeypatch.setattr(machine, "convolves", rung)
+    two_convolutions(machine)

@@ -2,7 +2,7 @@
 
     conv2d_tiles, conv2d_dx_tiles, conv2d_dw_tiles   groups that are wide and deep enough to fill a tile
     conv2d_narrow, conv2d_dw_narrow                  the others: depthwise, a handful of outputs
-    conv2d, conv2d_dx, conv2d_dw                     what has 2^31 elements
+    conv2d, conv2d_dx, conv2d_dw                     what has 2^31 elements, or none
 
 On the tile loop: tensor cores or multiply-adds by dtype and GPU (`tiles.engine`), the tile by sizes (`Engine.choose`),
 the width of a copy by channels and addresses (`tiles.width`), the parts of a long sum by `split`. The upper rungs read
@@ -38,22 +38,33 @@ class Convolutions(Machine):
         out = windows.fits(x.shape[2:], k, stride, padding, dilation)
         y = self.empty((len(x), *out, len(w)), x.dtype)
         m, n, depth = len(x) * prod(out), len(w) // groups, prod(k) * c
-        rung = self.convolves or _rung(n, depth, groups, groups, x, w, y)
-        if rung == "naive" or y.size == 0:
-            given = dict(x=x, w=w, bias=b, res=res, y=y, OH=out[0], OW=out[1], relu=relu)
+        rung = self._conv_rung(n, depth, groups, groups, x, w, y)
+        if rung == "naive":
+            given = dict(x=x, w=w, bias=self.contiguous(b), res=res, y=y, OH=out[0], OW=out[1], relu=relu)
             self._window("conv2d", -(-y.size // 128), stride, padding, dilation, groups, **given)
             return y.transpose(windows.NCHW)
         x, w = self._lying(x, windows.NHWC), self._lying(w, KKCO)
         res = None if res is None else self._lying(res, windows.NHWC)
         walk = _walk(x, stride, [-p for p in padding], dilation)
         if rung == "narrow":
-            self._narrow(x, w, b, res, relu, y, c, groups, walk, (1, 1))
+            self._conv_narrow(x, w, b, res, relu, y, c, groups, walk, (1, 1))
         else:
-            loop = self._loop(x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
+            loop = self._conv_loop(x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
             self.launch(
                 "conv2d_tiles",
                 **loop.over(m, n, groups),
-                **dict(x=x, w=w, bias=b, res=res, y=y, M=m, N=n, K=depth, relu=relu, whole=self._whole(n, y, res)),
+                **dict(
+                    x=x,
+                    w=w,
+                    bias=self.contiguous(b),
+                    res=res,
+                    y=y,
+                    M=m,
+                    N=n,
+                    K=depth,
+                    relu=relu,
+                    whole=self._whole_chunks(n, y, res),
+                ),
                 **dict(walk=walk, **_divisions(out, c, k)),
             )
         return y.transpose(windows.NCHW)
@@ -63,25 +74,25 @@ class Convolutions(Machine):
         dx = self.empty((len(g), *hw, n * groups), g.dtype)
         each = [-(-size // s) for size, s in zip(hw, stride)]  # pixels of a residue
         m, batches = len(g) * prod(each), prod(stride) * groups
-        rung = self.convolves or _rung(n, prod(k) * o, groups, batches, g, w, dx)
-        if rung == "naive" or dx.size == 0 or g.size == 0:
+        rung = self._conv_rung(n, prod(k) * o, groups, batches, g, w, dx)
+        if rung == "naive":
             given = dict(g=g, w=w, dx=dx, C=dx.shape[3], H=hw[0], W=hw[1])
             self._window("conv2d_dx", -(-dx.size // 128), stride, padding, dilation, groups, **given)
         elif rung == "narrow":  # a convolution of g that walks backwards, with o and c of each group exchanged
             w = w.reshape(groups, o, n, *k).transpose(3, 4, 1, 0, 2)
-            g, w = self._lying(g, windows.NHWC), self.np.ascontiguousarray(w).reshape(*k, o, groups * n)
+            g, w = self._lying(g, windows.NHWC), self.contiguous(w).reshape(*k, o, groups * n)
             walk = _walk(g, (1, 1), padding, [-d for d in dilation])
-            self._narrow(g, w, None, None, False, dx, o, groups, walk, stride)
+            self._conv_narrow(g, w, None, None, False, dx, o, groups, walk, stride)
         else:
             g, w = self._lying(g, windows.NHWC), self._lying(w, KKCO)
-            loop = self._loop(g.dtype, m, n, batches, GV=(g, o), WV=(w, o))
+            loop = self._conv_loop(g.dtype, m, n, batches, GV=(g, o), WV=(w, o))
             common = [gcd(s, d) for s, d in zip(stride, dilation)]
             less = k[1] // (stride[1] // common[1])  # taps of a row that meet the same residue: so many, or one more
             by = _divisions(each, o, k) | dict(by_taps=_division(less + 1), by_taps_less=_division(max(less, 1)))
             self.launch(
                 "conv2d_dx_tiles",
                 **loop.over(m, n, batches),
-                **dict(g=g, w=w, dx=dx, M=m, N=n, groups=groups, whole=self._whole(n, dx)),
+                **dict(g=g, w=w, dx=dx, M=m, N=n, groups=groups, whole=self._whole_chunks(n, dx)),
                 **dict(H=hw[0], W=hw[1], OH=out[0], OW=out[1], KH=k[0], KW=k[1]),
                 **dict(win=_pairs(stride=stride, padding=padding, dilation=dilation, gcd=common), **by),
             )
@@ -91,8 +102,8 @@ class Convolutions(Machine):
         c, n, out = x.shape[1] // groups, g.shape[1] // groups, g.shape[2:]
         dw = self.empty((*k, c, n * groups), g.dtype)
         m, depth = prod(k) * c, len(g) * prod(out)
-        rung = self.convolves or _rung(n, m, groups, groups, g, x, dw)
-        if rung == "naive" or dw.size == 0 or depth == 0:
+        rung = self._conv_rung(n, m, groups, groups, g, x, dw)
+        if rung == "naive":
             threads = 32 if g.size <= 512 * g.shape[1] else 128
             given = dict(g=g, x=x, dw=dw, C=dw.shape[2], KW=k[1])
             self._window("conv2d_dw", dw.size, stride, padding, dilation, groups, threads, **given)
@@ -102,14 +113,16 @@ class Convolutions(Machine):
         if rung == "narrow":
             sums = self._dw_narrow(g, x, dw, groups, depth, walk, by)
         else:
-            loop = self._loop(g.dtype, m, n, None, GV=(g, n), XV=(x, c))
+            loop = self._conv_loop(g.dtype, m, n, None, GV=(g, n), XV=(x, c))
             each, parts = split(loop.tile, RATES[loop.engine.name][g.dtype.itemsize], m, n, depth, groups)
-            sums = self._sums(parts, dw)
+            sums = self._dw_sums(parts, dw)
             self.launch(
                 "conv2d_dw_tiles",
                 **loop.over(m, n, parts * groups),
                 **dict(g=g, x=x, dw=dw if parts == 1 else None, parts=sums if parts > 1 else None),
-                **dict(M=m, N=n, K=depth, each=each, groups=groups, whole=self._whole(n, dw, sums), walk=walk, **by),
+                **dict(
+                    M=m, N=n, K=depth, each=each, groups=groups, whole=self._whole_chunks(n, dw, sums), walk=walk, **by
+                ),
             )
             if parts == 1:
                 return dw.transpose(3, 2, 0, 1)
@@ -120,16 +133,36 @@ class Convolutions(Machine):
         )
         return dw.transpose(3, 2, 0, 1)
 
-    def _narrow(self, x, w, b, res, relu, y, c, groups, walk, up):
+    def _conv_rung(self, columns, deep, groups, batches, *arrays):
+        """The highest rung that pays; deep: summands (of dw: rows). Guesses, not yet measured."""
+        sizes = [a.size for a in arrays]
+        if not min(sizes) or max(sizes) >= 1 << 31 or batches >= 1 << 16:
+            return "naive"  # the others divide by sizes, and have offsets of 32 bits
+        fills = min(columns, deep) >= LEAST or (groups == 1 and deep >= DEEP)
+        return self.convolves or ("tiles" if fills else "narrow")
+
+    def _conv_narrow(self, x, w, b, res, relu, y, c, groups, walk, up):
         """conv2d_narrow: c channels of x in a group; x may be g, and y dx."""
         n, oh, ow, o = y.shape
         strips = -(-ow // R)
-        flags, width = self._vectors(c, o, groups, x, w, y, res)
+        flags, width = self._conv_vectors(c, o, groups, x, w, y, res)
         count = n * oh * strips * o // width
         self.launch(
             "conv2d_narrow",
             **dict(grid=(-(-count // 128),), block=(128,), defines={"DTYPE": y.dtype.name} | flags),
-            **dict(x=x, w=w, bias=b, res=res, y=y, count=count, O=o, OW=ow, KH=w.shape[0], KW=w.shape[1], C=c),
+            **dict(
+                x=x,
+                w=w,
+                bias=self.contiguous(b),
+                res=res,
+                y=y,
+                count=count,
+                O=o,
+                OW=ow,
+                KH=w.shape[0],
+                KW=w.shape[1],
+                C=c,
+            ),
             **dict(walk=walk, up_h=up[0], up_w=up[1], by_vectors=_division(o // width), by_strips=_division(strips)),
             **dict(by_rows=_division(oh), by_outputs=_division(o // groups), relu=relu),
         )
@@ -137,11 +170,11 @@ class Convolutions(Machine):
     def _dw_narrow(self, g, x, dw, groups, pixels, walk, by):
         """The parts of the sums of dw."""
         kh, kw, c, o = dw.shape
-        flags, width = self._vectors(c, o, groups, x, g)
+        flags, width = self._conv_vectors(c, o, groups, x, g)
         across = min(32, 1 << (o // width - 1).bit_length())
         grid = -(-o // (width * across)), kh * -(-kw // TAPS) * c
         each = max(-(-pixels * prod(grid) // (8 * PROCESSORS)), 1024)  # for some 8 blocks on each processor
-        sums = self._sums(-(-pixels // each), dw)
+        sums = self._dw_sums(-(-pixels // each), dw)
         self.launch(
             "conv2d_dw_narrow",
             **dict(grid=(grid[0], len(sums), grid[1]), block=(256,), defines={"DTYPE": dw.dtype.name} | flags),
@@ -150,7 +183,7 @@ class Convolutions(Machine):
         )
         return sums
 
-    def _vectors(self, c, o, groups, *arrays):
+    def _conv_vectors(self, c, o, groups, *arrays):
         """The flags of conv2d_narrow.cu for groups of c channels, and how many outputs a thread owns."""
         each = c == 1 and o == groups
         size = arrays[0].dtype.itemsize
@@ -158,14 +191,14 @@ class Convolutions(Machine):
         width = tiles.width(size, o if each else o // groups, *addresses)
         return {"WIDTH": width, "EACH": int(each)}, width
 
-    def _sums(self, parts, dw):
+    def _dw_sums(self, parts, dw):
         return self.empty((parts, *dw.shape), "float64" if dw.dtype == "float64" else "float32")
 
     def _lying(self, a, order):
         """a with its axes in `order`, and so in memory: a copy where it lies otherwise."""
-        return self.np.ascontiguousarray(a.transpose(order))
+        return self.contiguous(a.transpose(order))
 
-    def _loop(self, dtype, m, n, batches, **operands):
+    def _conv_loop(self, dtype, m, n, batches, **operands):
         """operands: what is read, with its channels in a group; batches: None where the sum may be split."""
         engine, size = tiles.engine(dtype.name, self.hardware), dtype.itemsize
         widths = {flag: tiles.width(size, c, self.address(a) // size) for flag, (a, c) in operands.items()}
@@ -175,7 +208,7 @@ class Convolutions(Machine):
             hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
         return Loop(engine, engine.choose(size, m, n, batches, pieces, hardware), dtype, widths)
 
-    def _whole(self, n, *results):
+    def _whole_chunks(self, n, *results):
         """True if n elements of each, a row of a group, are whole chunks of 16 bytes that lie aligned."""
         aligned = all(a is None or self.address(a) % 16 == 0 for a in results)
         return aligned and n * results[0].dtype.itemsize % 16 == 0
@@ -192,14 +225,6 @@ class Convolutions(Machine):
         sides = zip(("s", "p", "d"), (stride, padding, dilation), strict=True)
         win = {name + axis: n for name, pair in sides for axis, n in zip("hw", pair)} | {"groups": groups}
         self.launch(kernel, grid=(blocks,), block=(threads,), defines={"DTYPE": dtype}, win=win, **given)
-
-
-def _rung(columns, deep, groups, batches, *arrays):
-    """The highest rung that pays; deep: summands (of dw: rows). Guesses, not yet measured."""
-    if max(a.size for a in arrays) >= 1 << 31 or batches >= 1 << 16:
-        return "naive"  # the others have offsets of 32 bits
-    fills = min(columns, deep) >= LEAST or (groups == 1 and deep >= DEEP)
-    return "tiles" if fills else "narrow"
 
 
 @dataclass(frozen=True)
@@ -254,7 +279,9 @@ def _division(by: int) -> dict[str, int]:
 
 # The parts of a long sum
 
-PROCESSORS = 132  # of an H100: numbers, not the GPU that is found, so that the same sums are rounded the same everywhere
+PROCESSORS = (
+    132  # of an H100: numbers, not the GPU that is found, so that the same sums are rounded the same everywhere
+)
 RATES = {  # flop a second that the engines are expected to reach, by bytes of an element
     "TensorCores": {2: 620e12, 4: 310e12},
     "MultiplyAdds": {2: 50e12, 4: 50e12, 8: 25e12},

@@ -43,8 +43,8 @@ class Tile:
 class Engine:
     """An engine of the tile loop.
 
-    name: in kernels/tile_loop.cuh. tiles: its shapes by bytes of an element, the largest first. band: bytes of a column of sums that a warp hands out
-    at once: 16 rows of float32, or 32 (16 of float64).
+    name: in kernels/tile_loop.cuh. tiles: its shapes by bytes of an element, the largest first. band: bytes of a column
+    of sums that a warp hands out at once: 16 rows of float32, or 32 (16 of float64).
     """
 
     name: str
