@@ -14,8 +14,8 @@
 //           reads the channels of its own group alone, and w has C / groups of them.
 // BACKWARD  conv2d_dx and conv2d_dw, below: the same sum, read from the other two sides. Each is a gather, never a
 //           scattered write, so sums are in one order and need no atomics.
-// TILING    conv2d, conv2d_dx: a thread for every element of the result, channels the fastest: neighbouring threads read
-//           one pixel together, and neighbouring weights where these lie KH KW C O. conv2d_dw: a block for every
+// TILING    conv2d, conv2d_dx: a thread for every element of the result, channels the fastest: neighbouring threads
+//           read one pixel together, and neighbouring weights where these lie KH KW C O. conv2d_dw: a block for every
 //           weight, whose threads divide the N OH OW products among them and add up in a tree.
 // COST      2 N OH OW O KH KW C / groups flop each, and as many reads, most of them from a cache: nothing is shared.
 // EDGES     any sizes, and any memory order of x, w and g; results lie channels-last (dw: KH KW C O).

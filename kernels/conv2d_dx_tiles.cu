@@ -1,9 +1,10 @@
 // The input gradient of a convolution on the tile loop; also conv_transpose2d.
 //
-// MATH      dx[n, c, h, w] = sum over o, a, b of g[n, o, i, j] w[o, c, a, b]  where  i s + a d - p = h,  j s + b d - p = w
-// TILING    With stride s, a pixel meets only the taps for which (h + p - a d) is a multiple of s: the same taps for all
-//           pixels whose h is the same modulo s. Those pixels, a *residue*, are a convolution of g with stride 1, walked
-//           backwards, by those taps alone. No product with a zero is made. For s = 2 and 3 x 3:
+// MATH      dx[n, c, h, w] = sum over o, a, b of g[n, o, i, j] w[o, c, a, b]  where
+//           i s + a d - p = h  and  j s + b d - p = w
+// TILING    With stride s, a pixel meets only the taps for which (h + p - a d) is a multiple of s: the same taps for
+//           all pixels whose h is the same modulo s. Those pixels, a *residue*, are a convolution of g with stride 1,
+//           walked backwards, by those taps alone. No product with a zero is made. For s = 2 and 3 x 3:
 //
 //               h, w:    0 1 0 1          taps of each      (0,0): 1   (0,1): 2       9 in all, as many as
 //                        2 3 2 3          residue           (1,0): 2   (1,1): 4       one pixel of g has.
@@ -17,7 +18,7 @@
 // EDGES     any sizes, strides, paddings, dilations; g N H W C, w KH KW C O: along k, which is what neighbours along o
 //           are here, so many elements a copy as -DGV -DWV say. Images below 2^31 elements, and fewer than 2^31 pixels.
 // MEASURED  not yet on a GPU. Expected: as conv2d_tiles.
-// SOURCE    V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", 2016, for the residues' algebra.
+// SOURCE    V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
 // SPEC      windows.conv2d_dx (tinygrad_fast/backend/windows.py).
 #include "conv2d_loop.cuh"
 

@@ -2,7 +2,7 @@
 //
 // A matrix of patches has a row for each place of the window and a column for each of its taps and channels. Nobody
 // writes it down: the loader says where an element would be read. What depends on the row is where the window stands,
-// on the column how far into it the tap lies; their sum is the address, their sums in h and w tell whether it is inside:
+// on the column how far into it the tap lies: their sum is the address, and tells whether it is inside.
 //
 //                 W
 //           +-----------+          row m of it:     n, i, j  ->  pixel (h, w) = (i, j) stride + first, and its address

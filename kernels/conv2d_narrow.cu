@@ -4,20 +4,22 @@
 // MATH      conv2d_narrow: that of conv2d.cu; the input gradient as well, with the weights of a group transposed (the
 //           launcher), walking backwards over g: row (i stride + first + a dilation) / up, where up divides it.
 //           conv2d_dw_narrow: dw[o, c, a, b] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + a d - p, j s + b d - p]
-// TILING    conv2d_narrow: a thread owns V = -DWIDTH neighbouring outputs of R pixels of a row. A weight is read once for R pixels,
-//           a number of x once for V outputs. -DEACH=1 is depthwise: every output has a channel of its own, and V of
-//           them are read at once.
+// TILING    conv2d_narrow: a thread owns V = -DWIDTH neighbouring outputs of R pixels of a row. A weight is read once
+//           for R pixels, a number of x once for V outputs. -DEACH=1 is depthwise: every output has a channel of its
+//           own, and V of them are read at once.
 //
 //               lanes:  | o 0..7 | o 8..15 | ...       x x x x        one row of the image: R pixels of a thread,
 //               thread:  V outputs x R pixels          . . .          and the taps that pass over them
 //
-//           conv2d_dw_narrow: a thread owns V neighbouring outputs and TAPS neighbouring taps, and sums every so manieth
-//           pixel of its block's part; its block adds the threads up in shared memory, conv2d_dw_sum the blocks.
+//           conv2d_dw_narrow: a thread owns V neighbouring outputs and TAPS neighbouring taps. The threads of a block
+//           divide its part of the pixels, and are added up in shared memory; conv2d_dw_sum (conv2d.cu) adds up the
+//           blocks.
 // COST      2 N OH OW O KH KW C / groups flop; of memory x, w and y once, if L1 holds what the taps read again.
 //           conv2d_dw_narrow reads g and x KH times, mostly from L2.
-// EDGES     any sizes, strides, paddings, dilations; images N H W C, weights KH KW C O. V divides the outputs of a group
-//           (EACH: the channels). Images and results below 2^31 elements.
-// MEASURED  not yet on a GPU. Expected, float16, depthwise 3 x 3: 0.7 of the bandwidth of memory, conv2d_dw_narrow half.
+// EDGES     any sizes, strides, paddings, dilations; images N H W C, weights KH KW C O. V divides the outputs of a
+//           group (EACH: the channels). Images and results below 2^31 elements.
+// MEASURED  not yet on a GPU. Expected, float16, depthwise 3 x 3: 0.7 of the bandwidth of memory, conv2d_dw_narrow
+//           half.
 // SOURCE    the definition; A. G. Howard et al., "MobileNets", 2017, for why depthwise matters.
 // SPEC      windows.conv2d, conv2d_dx, conv2d_dw (tinygrad_fast/backend/windows.py), Composed.conv2d_epilogue.
 #include "conv2d.cuh"

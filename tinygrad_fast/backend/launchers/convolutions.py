@@ -34,13 +34,13 @@ class Convolutions(Machine):
         return self.conv2d_epilogue(x, w, None, None, False, stride, padding, dilation, groups)
 
     def conv2d_epilogue(self, x, w, b, res, relu, stride, padding, dilation, groups):
-        c, k = w.shape[1], w.shape[2:]
+        c, k, b = w.shape[1], w.shape[2:], self.contiguous(b)
         out = windows.fits(x.shape[2:], k, stride, padding, dilation)
         y = self.empty((len(x), *out, len(w)), x.dtype)
         m, n, depth = len(x) * prod(out), len(w) // groups, prod(k) * c
         rung = self._conv_rung(n, depth, groups, groups, x, w, y)
         if rung == "naive":
-            given = dict(x=x, w=w, bias=self.contiguous(b), res=res, y=y, OH=out[0], OW=out[1], relu=relu)
+            given = dict(x=x, w=w, bias=b, res=res, y=y, OH=out[0], OW=out[1], relu=relu)
             self._window("conv2d", -(-y.size // 128), stride, padding, dilation, groups, **given)
             return y.transpose(windows.NCHW)
         x, w = self._lying(x, windows.NHWC), self._lying(w, KKCO)
@@ -53,19 +53,8 @@ class Convolutions(Machine):
             self.launch(
                 "conv2d_tiles",
                 **loop.over(m, n, groups),
-                **dict(
-                    x=x,
-                    w=w,
-                    bias=self.contiguous(b),
-                    res=res,
-                    y=y,
-                    M=m,
-                    N=n,
-                    K=depth,
-                    relu=relu,
-                    whole=self._whole_chunks(n, y, res),
-                ),
-                **dict(walk=walk, **_divisions(out, c, k)),
+                **dict(x=x, w=w, bias=b, res=res, y=y, relu=relu, M=m, N=n, K=depth, walk=walk),
+                **dict(_divisions(out, c, k), whole=self._whole_chunks(n, y, res)),
             )
         return y.transpose(windows.NCHW)
 
@@ -120,9 +109,8 @@ class Convolutions(Machine):
                 "conv2d_dw_tiles",
                 **loop.over(m, n, parts * groups),
                 **dict(g=g, x=x, dw=dw if parts == 1 else None, parts=sums if parts > 1 else None),
-                **dict(
-                    M=m, N=n, K=depth, each=each, groups=groups, whole=self._whole_chunks(n, dw, sums), walk=walk, **by
-                ),
+                **dict(M=m, N=n, K=depth, each=each, groups=groups, whole=self._whole_chunks(n, dw, sums)),
+                **dict(by, walk=walk),
             )
             if parts == 1:
                 return dw.transpose(3, 2, 0, 1)
@@ -150,21 +138,9 @@ class Convolutions(Machine):
         self.launch(
             "conv2d_narrow",
             **dict(grid=(-(-count // 128),), block=(128,), defines={"DTYPE": y.dtype.name} | flags),
-            **dict(
-                x=x,
-                w=w,
-                bias=self.contiguous(b),
-                res=res,
-                y=y,
-                count=count,
-                O=o,
-                OW=ow,
-                KH=w.shape[0],
-                KW=w.shape[1],
-                C=c,
-            ),
+            **dict(x=x, w=w, bias=b, res=res, y=y, relu=relu, count=count, O=o, OW=ow, KH=len(w), KW=w.shape[1], C=c),
             **dict(walk=walk, up_h=up[0], up_w=up[1], by_vectors=_division(o // width), by_strips=_division(strips)),
-            **dict(by_rows=_division(oh), by_outputs=_division(o // groups), relu=relu),
+            **dict(by_rows=_division(oh), by_outputs=_division(o // groups)),
         )
 
     def _dw_narrow(self, g, x, dw, groups, pixels, walk, by):
