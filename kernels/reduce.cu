@@ -35,9 +35,12 @@ struct Plan {
   int lanes, columns;  // as in lanes.cuh
 };
 
-__device__ __forceinline__ i64 place(const Axes& axes, u32 i, int last = 3) {
+// Where number i is, counted along the axes up to LAST.
+template <int LAST = 3> __device__ __forceinline__ i64 place(const Axes& axes, u32 i) {
   i64 at = 0;
-  for (int d = last; i; d--) {
+#pragma unroll  // else the compiler copies the axes to memory, to look them up by d
+  for (int d = LAST; d >= 0; d--) {
+    if (!i) break;
     u32 n = axes.n[d];
     at += i % n * axes.s[d];
     i /= n;
@@ -56,7 +59,7 @@ struct Along {
   __device__ __forceinline__ void enter(u32 r) {
     u32 row = r / n;
     first = row * n;
-    at = place(axes, row, 2);
+    at = place<2>(axes, row);
   }
   __device__ __forceinline__ A operator()(u32 r) {
     if (r - first >= n) enter(r);

@@ -17,10 +17,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Use:
-    """What a kernel takes of the machine: registers of a thread, bytes it spills to memory, shared bytes of a block."""
+    """What a kernel takes of the machine: registers of a thread and shared bytes of a block; and the bytes of a thread
+    that lie in memory: registers that were too many (spilled), arrays looked up by a number not known before (stack).
+    """
 
     registers: int
     spilled: int
+    stack: int
     shared: int
 
 
@@ -71,13 +74,9 @@ def compiled(text, architecture, *defines):
 def _uses(log):
     for part in log.split("Compiling entry function")[1:]:
         name = re.match(r" '(\w+)'", part)[1]
-        spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", part)
+        registers = re.search(r"Used (\d+) registers", part)[1]
+        stack, *spilled = re.search(
+            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", part
+        ).groups()
         shared = re.search(r"(\d+) bytes smem", part)
-        yield (
-            name,
-            Use(
-                int(re.search(r"Used (\d+) registers", part)[1]),
-                sum(map(int, spills.groups())),
-                int((shared or "00")[1]),
-            ),
-        )
+        yield name, Use(int(registers), sum(map(int, spilled)), int(stack), int(shared[1]) if shared else 0)

@@ -51,6 +51,7 @@ def compiled(kernel, flags, dtypes, architectures):
 def within(kernel, used, registers):
     print(*used.items(), sep="\n")
     assert not [at for at, use in used.items() if use.spilled], "registers spilled to memory"
+    assert not [at for at, use in used.items() if use.stack], "an array of a thread, or of the arguments, in memory"
     over = {at: use for at, use in used.items() if use.registers > registers}
     assert not over, f"{kernel} may take {registers} registers: {over}"
     assert max(use.registers for use in used.values()) > registers - 16, "the budget is too wide to notice anything"
@@ -93,6 +94,18 @@ def test_a_refusal_names_file_and_line():
     )
     with pytest.raises(nvrtc.Refused, match=re.escape(f"matmul.cu({line}): error")):
         nvrtc.compiled(text.replace("A sum = 0", "A sum = nothing", 1), "sm_80", "DTYPE=float32", "TILE=16")
+
+
+@needs_nvrtc
+def test_an_array_in_memory_is_seen():
+    """Sizes of an array, looked up by a number that only the run knows."""
+    text = launch.sources(launch.folder())["sum"].text
+    old = "at += i % n * axes.s[d];"
+    assert old in text
+    plain, moved = (
+        nvrtc.compiled(t, "sm_90", "DTYPE=float32") for t in (text, text.replace(old, "at += i % n * axes.s[i % 4];"))
+    )
+    assert not plain.uses["sum"].stack and moved.uses["sum"].stack and not moved.uses["sum"].spilled
 
 
 @needs_nvrtc
