@@ -38,7 +38,7 @@ extern "C" __global__ void adaptive_max_index(
     for (int v = 0; v < V; v++) best[v] = {-infinity(), 0x7fffffff};
     for (int h = top + threadIdx.z; inside && h < bottom; h += blockDim.z)
       for (int w = left + threadIdx.y; w < right; w += blockDim.y) {
-        Pack<T> spot = load(x + pixel(n, h, w, H, W, C) + at.channel);
+        Pack<T, V> spot = load(x + pixel(n, h, w, H, W, C) + at.channel);
 #pragma unroll
         for (int v = 0; v < V; v++) {
           Best one = {wide(spot.at[v]), h * W + w};

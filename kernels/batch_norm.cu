@@ -41,6 +41,7 @@
 //           "Batch Normalization", 2015; Y. Wu, K. He, "Group Normalization", 2018.
 // SPEC      Norms.batch_norm, batch_norm_eval, group_norm and their _back (tinygrad_fast/backend/norms.py).
 #include "moments.cuh"
+#include "packs.cuh"
 
 struct Shape {
   int C;                // channels
@@ -126,11 +127,11 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
   Share mine = share(shape);
   A n = 0, first[SLOTS], sum[SLOTS] = {}, squares[SLOTS] = {};
   Place at = place(shape, mine, mine.first);
-  Pack pack = load(x + at.offset, at.inside);
+  Pack<T> pack = load(x + at.offset, at.inside);
 #pragma unroll
   for (int s = 0; s < SLOTS; s++) first[s] = wide(pack.at[s]);
   for (int u = mine.first; u < mine.end; u += U * mine.by) {
-    Pack packs[U];
+    Pack<T> packs[U];
     int inside[U];
 #pragma unroll
     for (int k = 0; k < U; k++) {
@@ -196,7 +197,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm(
   }
   for (int u = mine.first; u < mine.end; u += mine.by) {
     Place at = place(shape, mine, mine.begin + mine.end - 1 - u);
-    Pack xs = load(x + at.offset, at.inside), more;
+    Pack<T> xs = load(x + at.offset, at.inside), more;
     if (res) more = load(res + at.offset, at.inside);
 #pragma unroll
     for (int j = 0; j < V; j++) {
@@ -229,7 +230,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
   Sums all[SLOTS] = {};
   for (int u = mine.first; u < mine.end; u += mine.by) {
     Place at = place(shape, mine, u);
-    Pack hs = load(g + at.offset, at.inside), xs = load(x + at.offset, at.inside), ys;
+    Pack<T> hs = load(g + at.offset, at.inside), xs = load(x + at.offset, at.inside), ys;
     if (y) ys = load(y + at.offset, at.inside);
     int bits = 0;
 #pragma unroll
@@ -305,7 +306,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_back(
   }
   for (int u = mine.first; u < mine.end; u += mine.by) {
     Place at = place(shape, mine, mine.begin + mine.end - 1 - u);
-    Pack hs = load(h + at.offset, at.inside), xs = load(x + at.offset, at.inside);
+    Pack<T> hs = load(h + at.offset, at.inside), xs = load(x + at.offset, at.inside);
     int bits = kept && at.inside > 0 ? kept[at.pack] : ~0;
 #pragma unroll
     for (int j = 0; j < V; j++) {

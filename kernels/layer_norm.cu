@@ -22,8 +22,7 @@
 // SOURCE    J. Ba, J. Kiros, G. Hinton, "Layer Normalization", 2016.
 // SPEC      Norms.layer_norm and layer_norm_back (tinygrad_fast/backend/norms.py).
 #include "moments.cuh"
-
-struct __align__(16) Some { A at[16 / sizeof(A)]; };
+#include "packs.cuh"
 
 // w[i], .. for V columns, or `none` where there is no w.
 __device__ __forceinline__ void parameters(const A* w, int i, int count, A none, A (&v)[V]) {
@@ -31,8 +30,8 @@ __device__ __forceinline__ void parameters(const A* w, int i, int count, A none,
   bool whole = w && count == V && (size_t)(w + i) % 16 == 0;
 #pragma unroll
   for (int j = 0; j < V; j += each) {
-    Some some;
-    if (whole) some = *(const Some*)(w + i + j);
+    Pack<A> some;
+    if (whole) some = *(const Pack<A>*)(w + i + j);
 #pragma unroll
     for (int k = 0; k < each; k++) v[j + k] = whole ? some.at[k] : w && j + k < count ? w[i + j + k] : none;
   }
@@ -50,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm(
   if (V * threadIdx.x < L) first = wide(x[V * threadIdx.x]);
   for (int i = V * threadIdx.x; i < L; i += step) {
     int count = min(L - i, V);
-    Pack pack = load(x + i, count);
+    Pack<T> pack = load(x + i, count);
 #pragma unroll
     for (int j = 0; j < V; j++) {
       A d = j < count ? wide(pack.at[j]) - first : A(0);
@@ -64,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm(
   all.mean += origin;
   for (int i = V * threadIdx.x; i < L; i += step) {
     int count = min(L - i, V);
-    Pack pack = load(x + i, count);
+    Pack<T> pack = load(x + i, count);
     A ws[V], bs[V];
     parameters(w, i, count, 1, ws);
     parameters(b, i, count, 0, bs);
@@ -106,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(512) layer_norm_back(
     Sums all = {};
     for (int i = V * threadIdx.x; i < length; i += step) {
       int count = min(length - i, V);
-      Pack gs = load(g + row + i, count), xs = load(x + row + i, count);
+      Pack<T> gs = load(g + row + i, count), xs = load(x + row + i, count);
       A ws[V];
       parameters(w, i, count, 1, ws);
 #pragma unroll
@@ -120,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(512) layer_norm_back(
     A level = all.g / L, tilt = all.gd / L;
     for (int i = V * threadIdx.x; i < length; i += step) {
       int count = min(length - i, V);
-      Pack gs = load(g + row + i, count), xs = load(x + row + i, count);
+      Pack<T> gs = load(g + row + i, count), xs = load(x + row + i, count);
       A ws[V];
       parameters(w, i, count, 1, ws);
 #pragma unroll
@@ -143,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_columns(
   Sums own[V] = {};
   for (int r = blockIdx.y * blockDim.y + threadIdx.y; r < R; r += gridDim.y * blockDim.y) {
     A middle = mean[r], scale = rstd[r];
-    Pack gs = load(g + (i64)r * L + i, count), xs = load(x + (i64)r * L + i, count);
+    Pack<T> gs = load(g + (i64)r * L + i, count), xs = load(x + (i64)r * L + i, count);
 #pragma unroll
     for (int j = 0; j < V; j++) {
       A v = wide(gs.at[j]);

@@ -6,27 +6,24 @@
 // The addresses and sizes of a list are arguments of the kernel. They need no memory on the GPU, no copy to it and
 // nothing that keeps them alive, and a captured graph holds them with its launch. Arguments have 4096 bytes in all: room
 // for five lists of 64 arrays, told apart by a search of six steps instead of a table with a line for every block.
-#include "common.cuh"
+#include "packs.cuh"
 
 template <class E> struct Arrays { E* at[64]; };  // Arrays<const T> is only read; what is not there is null
 
 struct Parts { long long size[64]; int first[64], count; };  // of each array the elements, and the block that starts it
-
-const int V = 16 / sizeof(T);  // elements of a 16-byte access
-struct __align__(16) Pack { T at[V]; };
 
 // Elements of an array on their way through a thread, as numbers to compute with. Those of a `const T*` are not written.
 template <class E> struct Column {
   E* p;
   A x[V];
 
-  __device__ __forceinline__ bool aligned() { return (unsigned long long)p % sizeof(Pack) == 0; }
+  __device__ __forceinline__ bool aligned() { return (unsigned long long)p % 16 == 0; }
   __device__ __forceinline__ void read(int k) {
     if (p) x[0] = wide(p[k]);
   }
   __device__ __forceinline__ void read_pack(int k) {
     if (!p) return;
-    Pack pack = ((const Pack*)p)[k];
+    Pack<T> pack = ((const Pack<T>*)p)[k];
 #pragma unroll
     for (int j = 0; j < V; j++) x[j] = wide(pack.at[j]);
   }
@@ -41,10 +38,10 @@ template <class E> struct Column {
   }
   __device__ __forceinline__ void put_pack(T* p, int k) {
     if (!p) return;
-    Pack pack;
+    Pack<T> pack;
 #pragma unroll
     for (int j = 0; j < V; j++) narrow(x[j], pack.at[j]);
-    ((Pack*)p)[k] = pack;
+    ((Pack<T>*)p)[k] = pack;
   }
 };
 

@@ -35,7 +35,7 @@ extern "C" __global__ void max_pool2d(
   int top = at.row * win.sh - win.ph, left = at.column * win.sw - win.pw;
   for (int n = blockIdx.y; n < N; n += gridDim.y) {
     A best[V];
-    Pack<TAP> won;
+    Pack<TAP, V> won;
 #pragma unroll
     for (int v = 0; v < V; v++) best[v] = -infinity(), won.at[v] = 0;
     for (int a = 0; a < win.kh; a++) {
@@ -44,7 +44,7 @@ extern "C" __global__ void max_pool2d(
       for (int b = 0; b < win.kw; b++) {
         int w = left + b * win.dw;
         if (w < 0 || w >= W) continue;
-        Pack<T> spot = load(x + pixel(n, h, w, H, W, C) + at.channel);
+        Pack<T, V> spot = load(x + pixel(n, h, w, H, W, C) + at.channel);
 #pragma unroll
         for (int v = 0; v < V; v++) {
           A z = wide(spot.at[v]);
@@ -52,12 +52,9 @@ extern "C" __global__ void max_pool2d(
         }
       }
     }
-    Pack<T> largest;
-#pragma unroll
-    for (int v = 0; v < V; v++) narrow(best[v], largest.at[v]);
     i64 to = pixel(n, at.row, at.column, OH, OW, C) + at.channel;
-    *(Pack<T>*)(y + to) = largest;
-    *(Pack<TAP>*)(tap + to) = won;
+    store(best, y + to);
+    store(won, tap + to);
   }
 }
 
@@ -77,17 +74,14 @@ extern "C" __global__ void max_pool2d_back(
         int b = place_on(at.column, j, win.sw, win.pw, win.dw);
         if (b < 0) continue;
         i64 from = pixel(n, i, j, OH, OW, C) + at.channel;
-        Pack<TAP> won = load(tap + from);
-        Pack<T> d = load(g + from);
+        Pack<TAP, V> won = load(tap + from);
+        Pack<T, V> d = load(g + from);
 #pragma unroll
         for (int v = 0; v < V; v++)
           if (won.at[v] == a * win.kw + b) sum[v] += wide(d.at[v]);
       }
     }
-    Pack<T> d;
-#pragma unroll
-    for (int v = 0; v < V; v++) narrow(sum[v], d.at[v]);
-    *(Pack<T>*)(dx + pixel(n, at.row, at.column, H, W, C) + at.channel) = d;
+    store(sum, dx + pixel(n, at.row, at.column, H, W, C) + at.channel);
   }
 }
 
@@ -99,8 +93,8 @@ extern "C" __global__ void max_pool2d_at(
   if (at.row >= OH) return;
   for (int n = blockIdx.y; n < N; n += gridDim.y) {
     i64 to = pixel(n, at.row, at.column, OH, OW, C) + at.channel;
-    Pack<TAP> won = load(tap + to);
-    Pack<T> found;
+    Pack<TAP, V> won = load(tap + to);
+    Pack<T, V> found;
 #pragma unroll
     for (int v = 0; v < V; v++) {
       int h = at.row * win.sh - win.ph + (int)(won.at[v] / win.kw) * win.dh;
@@ -108,6 +102,6 @@ extern "C" __global__ void max_pool2d_at(
       if (h >= 0 && h < H && w >= 0 && w < W) found.at[v] = x[pixel(n, h, w, H, W, C) + at.channel + v];
       else narrow(A(0), found.at[v]);
     }
-    *(Pack<T>*)(y + to) = found;
+    store(found, y + to);
   }
 }

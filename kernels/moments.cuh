@@ -1,31 +1,5 @@
-// Words of the normalisations: neighbours read as one, what is kept of many numbers, and how threads put it together.
+// Words of the normalisations: what is kept of many numbers, and how threads put it together.
 #include "common.cuh"
-
-const int V = 16 / sizeof(T);  // numbers in 16 bytes, the most that a thread reads at once
-
-struct __align__(16) Pack { T at[V]; };
-
-// V neighbours, the first `inside` of them there and 0 after: in one piece where all are there and aligned.
-__device__ __forceinline__ Pack load(const T* p, int inside) {
-  if (inside == V && (size_t)p % 16 == 0) return *(const Pack*)p;
-  Pack pack;
-#pragma unroll
-  for (int j = 0; j < V; j++) {
-    if (j < inside) pack.at[j] = p[j];
-    else narrow(A(0), pack.at[j]);
-  }
-  return pack;
-}
-
-__device__ __forceinline__ void store(const Pack& pack, T* p, int inside) {
-  if (inside == V && (size_t)p % 16 == 0) {
-    *(Pack*)p = pack;
-    return;
-  }
-#pragma unroll
-  for (int j = 0; j < V; j++)
-    if (j < inside) p[j] = pack.at[j];
-}
 
 // Of some numbers x: how many, their mean less an origin that all share, and the sum of (x - mean)^2.
 //

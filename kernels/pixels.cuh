@@ -10,9 +10,17 @@
 
 const int V = PACKED ? 16 / sizeof(T) : 1;
 
-template <class E> struct __align__(V * sizeof(E) < 16 ? V * sizeof(E) : 16) Pack { E at[V]; };
+template <class E> __device__ __forceinline__ Pack<E, V> load(const E* p) { return *(const Pack<E, V>*)p; }
 
-template <class E> __device__ __forceinline__ Pack<E> load(const E* p) { return *(const Pack<E>*)p; }
+template <class E> __device__ __forceinline__ void store(Pack<E, V> pack, E* p) { *(Pack<E, V>*)p = pack; }
+
+// V numbers, rounded.
+template <class E> __device__ __forceinline__ void store(const A (&x)[V], E* p) {
+  Pack<E, V> pack;
+#pragma unroll
+  for (int v = 0; v < V; v++) narrow(x[v], pack.at[v]);
+  store(pack, p);
+}
 
 __device__ __forceinline__ i64 pixel(int n, int h, int w, int H, int W, int C) { return (((i64)n * H + h) * W + w) * C; }
 

@@ -51,7 +51,7 @@ extern "C" __global__ void resample2d(
       A part[V] = {};
 #pragma unroll 4
       for (int b = threadIdx.y; b < width; b += blockDim.y) {
-        Pack<T> spot = load(line + (i64)b * C);
+        Pack<T, V> spot = load(line + (i64)b * C);
         A weight = across[b];
 #pragma unroll
         for (int v = 0; v < V; v++) part[v] += weight * wide(spot.at[v]);
@@ -69,11 +69,6 @@ extern "C" __global__ void resample2d(
 #pragma unroll
         for (int v = 0; v < V; v++) sum[v] += sums[v][me + half * blockDim.x];
     }
-    if (inside && mine == 0) {
-      Pack<OUT> all;
-#pragma unroll
-      for (int v = 0; v < V; v++) narrow(sum[v], all.at[v]);
-      *(Pack<OUT>*)(y + pixel(n, at.row, at.column, OH, OW, C) + at.channel) = all;
-    }
+    if (inside && mine == 0) store(sum, y + pixel(n, at.row, at.column, OH, OW, C) + at.channel);
   }
 }

@@ -37,7 +37,7 @@ const int E = 16 / sizeof(T);                      // elements of a chunk: what 
 const int THREADS = BM / WM * (BN / WN) * 32;      // __launch_bounds__(THREADS, 1): else ptxas aims at more, and spills
 const int PITCH = WN + 8;                          // of sums on their way out: eight rows begin in different banks
 
-struct __align__(16) Chunk { T at[E]; };
+typedef Pack<T> Chunk;
 
 // A tile of SIDE m (or n) by BK k in shared memory: rows of chunks. Chunk c of row r stands at c ^ turn(r), so that the
 // eight chunks which are read together, one c of eight rows, lie in different banks. Eight rows further down the same
@@ -122,7 +122,7 @@ struct MultiplyAdds {
 
   template <class TileA, class TileB> struct Engine {
     static const int G = E < 4 ? E : 4, RM = WM / 8, RN = WN / 4, BAND = 8 * G;
-    struct __align__(G * sizeof(T)) Group { T at[G]; };
+    typedef Pack<T, G> Group;
     A sums[RM][RN] = {};
 
     // Number i of a lane, one of LANES, in the warp's part.
