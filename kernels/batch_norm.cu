@@ -12,11 +12,11 @@
 //
 //           LAST=1, channels-last         C ->                LAST=0, a channel's pixels together   P ->
 //                            +----+----+----+----+                             +-------------------------------+
-//             rows    block  | V  | V  | V  | V  |  threadIdx.y = 0     block  | V  V  V  V  ...  threadIdx.x  |
-//             N P     of     | V  | V  | V  | V  |                1     of     +-------------------------------+
-//              |      256    |    threadIdx.x    |               ..     256    |  (n, c)          threadIdx.y  |
+//             rows    block  | V  | V  | V  | V  |  lane 0              block  | V  V  V  V  ...        lane   |
+//             N P     of     | V  | V  | V  | V  |       1              of     +-------------------------------+
+//              |      256    |      result       |      ..              256    |  (n, c)               result  |
 //              v             +----+----+----+----+                             +-------------------------------+
-//             a thread has V columns, found down the block          a thread has one column, found along x
+//             a thread has V columns, found down the block          a thread has one column, found along the line
 //
 //           1. batch_norm_moments      each block: count, mean, squares of its columns     x read
 //           2. batch_norm_statistics   a warp for each mean and var puts the parts together
@@ -49,39 +49,37 @@ struct Shape {
   int units;            // what threads walk along: LAST the rows of a sample, else the packs of all lines of a column
   int step;             // units of a block
   int columns, shared;  // in all; neighbours with the same mean
+  int lanes;            // threads that share a column: LAST columns, else rows of lanes.cuh
 };
 
-const int SLOTS = LAST ? V : 1;           // columns of a thread
-const int FOUND = LAST ? 8 * 32 * V : 8;  // what the warps of a block find before it is put together
+const int SLOTS = LAST ? V : 1;  // columns of a thread
 
-// What a thread is responsible for: units from `first` on, `by` apart, of the block's from `begin` to `end`.
-struct Share {
-  int begin, end, first, by;
+// __launch_bounds__(256, 2), below: two blocks fit; with (256) ptxas aims at more where threads keep much, and spills.
+
+// What a thread is responsible for: units from `first` on, `lanes` apart, of the block's from `begin` to `end`.
+struct Share : Lanes {
+  int begin, end, first;
   i64 line;           // of memory, the first
   int pack;           // LAST: of each line
   int column, count;  // the first of its SLOTS columns, and how many are there
-};
 
-__device__ __forceinline__ Share share(const Shape& s) {
-  Share mine;
-  int packs = (s.length + V - 1) / V, along = LAST ? threadIdx.y : threadIdx.x;
-  mine.by = LAST ? blockDim.y : blockDim.x;
-  mine.begin = blockIdx.y * s.step;
-  mine.end = min(mine.begin + s.step, s.units);
-  mine.first = mine.begin + along;
-  if (LAST) {
-    int slabs = (packs + blockDim.x - 1) / blockDim.x, sample = blockIdx.x / slabs;
-    mine.pack = blockIdx.x % slabs * blockDim.x + threadIdx.x;
-    mine.line = (i64)sample * s.units;
-    mine.column = sample * s.C + mine.pack * V;
-    mine.count = min(s.C - mine.pack * V, V);
-  } else {
-    mine.pack = 0;
-    mine.line = mine.column = blockIdx.x * blockDim.y + threadIdx.y;
-    mine.count = mine.column < s.columns;
+  __device__ __forceinline__ Share(const Shape& s) : Lanes(s.lanes, LAST) {
+    begin = blockIdx.y * s.step;
+    end = min(begin + s.step, s.units);
+    first = begin + lane;
+    if (LAST) {
+      int packs = (s.length + V - 1) / V, slabs = (packs + results - 1) / results, sample = blockIdx.x / slabs;
+      pack = blockIdx.x % slabs * results + result;
+      line = (i64)sample * s.units;
+      column = sample * s.C + pack * V;
+      count = min(s.C - pack * V, V);
+    } else {
+      pack = 0;
+      line = column = blockIdx.x * results + result;
+      count = column < s.columns;
+    }
   }
-  return mine;
-}
+};
 
 // Where a unit is: its first number, its pack among all, and how many of V are there.
 struct Place { i64 offset, pack; int inside; };
@@ -99,43 +97,34 @@ __device__ __forceinline__ A origin(const Shape& s, const T* x, int column) {
   return wide(x[LAST ? (i64)(column / s.C) * s.units * s.C + column % s.C : (i64)column * s.length]);
 }
 
-// What all threads of a block found of the same columns; the first of them knows it.
-template <class S> __device__ __forceinline__ void put_together(S (&s)[SLOTS], S* found) {
-  if (!LAST) {
-    s[0] = across_line(s[0], found);
-    return;
-  }
-  int wide = blockDim.x, t = threadIdx.y * wide + threadIdx.x, lane = t % 32, warp = t / 32;
+// What the lanes of a column found, put together and left for the next launch: parts[part][column].
+template <class S>
+__device__ __forceinline__ void leave(S (&s)[SLOTS], const Share& mine, const Shape& shape, A* parts) {
+  __shared__ S found[SLOTS][LAST ? ROOM : 8];
 #pragma unroll
-  for (int j = 0; j < SLOTS; j++) {
-    for (int bits = 16; bits >= wide; bits /= 2) s[j] = with_other(s[j], lane, bits);
-    if (lane < wide) found[(warp * wide + lane) * SLOTS + j] = s[j];
-  }
-  __syncthreads();
-  if (warp || lane >= wide) return;
+  for (int j = 0; j < SLOTS; j++) s[j] = together(s[j], mine, found[j], false);
+  if (mine.lane) return;
+  S* part = (S*)parts + (i64)blockIdx.y * shape.columns + mine.column;
 #pragma unroll
   for (int j = 0; j < SLOTS; j++)
-    for (int i = 1; i < 8; i++) s[j] = both(s[j], found[(i * wide + lane) * SLOTS + j]);
+    if (j < mine.count) part[j] = s[j];
 }
 
-__device__ __forceinline__ bool first_of_column() { return (LAST ? threadIdx.y : threadIdx.x) == 0; }
-
-extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
+extern "C" __global__ void __launch_bounds__(256, 2) batch_norm_moments(
     const T* __restrict__ x, A* __restrict__ parts, Shape shape) {  // parts[part][column]: count, mean, squares
   const int U = 4;                                                  // so many reads under way: there is no second array
-  __shared__ Moments found[FOUND];
-  Share mine = share(shape);
+  Share mine(shape);
   A n = 0, first[SLOTS], sum[SLOTS] = {}, squares[SLOTS] = {};
   Place at = place(shape, mine, mine.first);
   Pack<T> pack = load(x + at.offset, at.inside);
 #pragma unroll
   for (int s = 0; s < SLOTS; s++) first[s] = wide(pack.at[s]);
-  for (int u = mine.first; u < mine.end; u += U * mine.by) {
+  for (int u = mine.first; u < mine.end; u += U * mine.lanes) {
     Pack<T> packs[U];
     int inside[U];
 #pragma unroll
     for (int k = 0; k < U; k++) {
-      at = place(shape, mine, u + k * mine.by);
+      at = place(shape, mine, u + k * mine.lanes);
       packs[k] = load(x + at.offset, inside[k] = at.inside);
       n += LAST ? at.inside > 0 : at.inside;
     }
@@ -151,30 +140,22 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_moments(
 #pragma unroll
   for (int s = 0; s < SLOTS; s++)
     all[s] = moments(n, first[s], sum[s], squares[s], s < mine.count ? origin(shape, x, mine.column + s) : A(0));
-  put_together(all, found);
-  if (!first_of_column()) return;
-  parts += 3 * ((i64)blockIdx.y * shape.columns + mine.column);
-#pragma unroll
-  for (int s = 0; s < SLOTS; s++) {
-    if (s >= mine.count) break;
-    parts[3 * s] = all[s].n;
-    parts[3 * s + 1] = all[s].mean;
-    parts[3 * s + 2] = all[s].squares;
-  }
+  leave(all, mine, shape, parts);
 }
 
-extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
+extern "C" __global__ void __launch_bounds__(256, 2) batch_norm_statistics(
     const T* __restrict__ x, const A* __restrict__ parts, A* __restrict__ mean, A* __restrict__ var,
     int count, Shape shape) {  // count of parts
-  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
+  Lanes at(32, false);
+  int i = blockIdx.x * at.results + at.result;
   if (i >= shape.columns / shape.shared) return;
   Moments s = {};
-  for (int e = lane; e < count * shape.shared; e += 32) {
-    const A* part = parts + 3 * ((i64)(e / shape.shared) * shape.columns + (i64)i * shape.shared + e % shape.shared);
-    s = both(s, {part[0], part[1], part[2]});
+  for (int e = at.lane; e < count * shape.shared; e += at.lanes) {
+    i64 part = (i64)(e / shape.shared) * shape.columns + (i64)i * shape.shared + e % shape.shared;
+    s = both(s, ((const Moments*)parts)[part]);
   }
-  s = across_line(s);
-  if (lane) return;
+  s = together(s, at);
+  if (at.lane) return;
   mean[i] = origin(shape, x, i * shape.shared) + s.mean;
   var[i] = s.squares / s.n;
 }
@@ -183,19 +164,19 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm(
     const T* __restrict__ x, const T* __restrict__ res, const A* __restrict__ mean, const A* __restrict__ var,
     const A* __restrict__ w, const A* __restrict__ b, T* __restrict__ y, A* __restrict__ rstd, A eps, int relu,
     Shape shape) {
-  Share mine = share(shape);
+  Share mine(shape);
   A middle[SLOTS] = {}, scale[SLOTS] = {}, shift[SLOTS] = {};
 #pragma unroll
   for (int s = 0; s < SLOTS; s++) {
     if (s >= mine.count) break;
     int column = mine.column + s, i = column / shape.shared, c = column % shape.C;
     A r = 1 / sqrt(var[i] + eps);
-    if (blockIdx.y == 0 && first_of_column() && column % shape.shared == 0) rstd[i] = r;
+    if (blockIdx.y == 0 && mine.lane == 0 && column % shape.shared == 0) rstd[i] = r;
     middle[s] = mean[i];
     scale[s] = w ? r * w[c] : r;
     shift[s] = b ? b[c] : A(0);
   }
-  for (int u = mine.first; u < mine.end; u += mine.by) {
+  for (int u = mine.first; u < mine.end; u += mine.lanes) {
     Place at = place(shape, mine, mine.begin + mine.end - 1 - u);
     Pack<T> xs = load(x + at.offset, at.inside), more;
     if (res) more = load(res + at.offset, at.inside);
@@ -210,15 +191,14 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
+extern "C" __global__ void __launch_bounds__(256, 2) batch_norm_sums(
     const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ y,  // y null: no ReLU, h = g
     const A* __restrict__ mean, const A* __restrict__ rstd, const A* __restrict__ w,
     A* __restrict__ parts,                                                  // parts[part][column]: sum h, sum h d
     T* __restrict__ h, unsigned char* __restrict__ kept,                    // or of each pack the bits where y > 0
     T* __restrict__ dx,                                                     // rstd w h: given statistics
     Shape shape) {
-  __shared__ Sums found[FOUND];
-  Share mine = share(shape);
+  Share mine(shape);
   A middle[SLOTS] = {}, scale[SLOTS] = {};
 #pragma unroll
   for (int s = 0; s < SLOTS; s++) {
@@ -228,7 +208,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
     if (dx) scale[s] = w ? rstd[i] * w[column % shape.C] : rstd[i];
   }
   Sums all[SLOTS] = {};
-  for (int u = mine.first; u < mine.end; u += mine.by) {
+  for (int u = mine.first; u < mine.end; u += mine.lanes) {
     Place at = place(shape, mine, u);
     Pack<T> hs = load(g + at.offset, at.inside), xs = load(x + at.offset, at.inside), ys;
     if (y) ys = load(y + at.offset, at.inside);
@@ -249,15 +229,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(
     if (kept && at.inside > 0) kept[at.pack] = bits;
     if (dx) store(xs, dx + at.offset, at.inside);
   }
-  put_together(all, found);
-  if (!first_of_column()) return;
-  parts += 2 * ((i64)blockIdx.y * shape.columns + mine.column);
-#pragma unroll
-  for (int s = 0; s < SLOTS; s++) {
-    if (s >= mine.count) break;
-    parts[2 * s] = all[s].g;
-    parts[2 * s + 1] = all[s].gd;
-  }
+  leave(all, mine, shape, parts);
 }
 
 extern "C" __global__ void __launch_bounds__(256) batch_norm_slopes(
@@ -265,20 +237,21 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_slopes(
     A* __restrict__ dw, A* __restrict__ db,                                 // of the channels
     A* __restrict__ level, A* __restrict__ tilt,                            // mean(w h) and rstd^2 mean(w h d)
     A n, int count, Shape shape) {                                          // over n numbers; count of parts
-  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
+  Lanes at(32, false);
+  int i = blockIdx.x * at.results + at.result;
   bool of_channel = i < shape.C;
   if (!of_channel) i -= shape.C;
   if (!of_channel && (!level || i >= shape.columns / shape.shared)) return;
-  int together = of_channel ? shape.columns / shape.C : shape.shared;      // columns of it: C apart, or neighbours
+  int columns = of_channel ? shape.columns / shape.C : shape.shared;        // of it: C apart, or neighbours
   Sums s = {};
-  for (int e = lane; e < count * together; e += 32) {
-    int column = of_channel ? e % together * shape.C + i : i * together + e % together;
-    const A* part = parts + 2 * ((i64)(e / together) * shape.columns + column);
+  for (int e = at.lane; e < count * columns; e += at.lanes) {
+    int column = of_channel ? e % columns * shape.C + i : i * columns + e % columns;
+    Sums part = ((const Sums*)parts)[(i64)(e / columns) * shape.columns + column];
     A weight = w && !of_channel ? w[column % shape.C] : A(1), scale = of_channel ? rstd[column / shape.shared] : weight;
-    s = both(s, {part[0] * weight, part[1] * scale});
+    s = both(s, {part.g * weight, part.gd * scale});
   }
-  s = across_line(s);
-  if (lane) return;
+  s = together(s, at);
+  if (at.lane) return;
   if (of_channel) {
     db[i] = s.g;
     dw[i] = s.gd;
@@ -292,7 +265,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_back(
     const T* __restrict__ h, const unsigned char* __restrict__ kept, const T* __restrict__ x,
     const A* __restrict__ mean, const A* __restrict__ rstd, const A* __restrict__ w,
     const A* __restrict__ level, const A* __restrict__ tilt, T* __restrict__ dx, Shape shape) {
-  Share mine = share(shape);
+  Share mine(shape);
   A middle[SLOTS] = {}, scale[SLOTS] = {}, flat[SLOTS] = {}, slope[SLOTS] = {};
 #pragma unroll
   for (int s = 0; s < SLOTS; s++) {
@@ -304,7 +277,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_back(
     flat[s] = r * level[i];
     slope[s] = r * tilt[i];
   }
-  for (int u = mine.first; u < mine.end; u += mine.by) {
+  for (int u = mine.first; u < mine.end; u += mine.lanes) {
     Place at = place(shape, mine, mine.begin + mine.end - 1 - u);
     Pack<T> hs = load(h + at.offset, at.inside), xs = load(x + at.offset, at.inside);
     int bits = kept && at.inside > 0 ? kept[at.pack] : ~0;

@@ -37,20 +37,24 @@ template <class S, class F> __device__ __forceinline__ S found(u32 i, u32 end, u
   return s;
 }
 
-// What all lanes of a result found, known to each of them. In rows, more than 32 lanes are all of a block; in columns a
-// block has at most 32 results. `shared` has room for what each warp found: one S in rows, one of each result in columns.
-template <class S> __device__ __forceinline__ S together(S s, const Lanes& at, S* shared) {
-#pragma unroll
-  for (int bits = 1; bits < 32; bits *= 2)
-    if (at.columns ? bits >= at.results : bits < at.lanes) {
-      S theirs = other(s, bits);
-      s = threadIdx.x & bits ? both(theirs, s) : both(s, theirs);  // alike in both lanes, to the last bit
-    }
-  int each = at.columns ? at.results : 1, warps = blockDim.x / 32;
-  if (warps == 1 || (!at.columns && at.lanes <= 32)) return s;
+// What all lanes of a result found, known to each of them, or to the first alone. In columns a block has at most 32
+// results. `shared` has room for what each warp found: one S in rows, one of each result in columns. Results of 32 lanes
+// or less in rows need none.
+template <class S>
+__device__ __forceinline__ S together(S s, const Lanes& at, S* shared = nullptr, bool known_to_all = true) {
+  int end = at.columns ? 32 : min(at.lanes, 32);
+  for (int bits = at.columns ? at.results : 1; bits < end; bits *= 2) {
+    S theirs = other(s, bits);
+    bool upper = threadIdx.x & bits;
+    s = both(upper ? theirs : s, upper ? s : theirs);  // alike in both lanes, to the last bit
+  }
+  int each = at.columns ? at.results : 1, warps = (at.columns ? blockDim.x : at.lanes) / 32;  // that share a result
+  if (warps <= 1) return s;
+  __syncthreads();  // nobody reads what was found before
   if (threadIdx.x % 32 < each) shared[threadIdx.x / 32 * each + threadIdx.x % 32] = s;
   __syncthreads();
-  int mine = at.columns ? at.result : 0;
+  if (!known_to_all && at.lane) return s;
+  int mine = at.columns ? at.result : at.result * warps;
   s = shared[mine];
   for (int warp = 1; warp < warps; warp++) s = both(s, shared[warp * each + mine]);
   return s;

@@ -3,14 +3,14 @@
 // MATH      y[r, i] = xhat[r, i] w[i] + b[i],   xhat = (x - mean[r]) rstd[r],   rstd = 1 / sqrt(var + eps), var biased
 // BACKWARD  dx = rstd (h - mean(h) - xhat mean(h xhat)), h = g w, means over a row;
 //           dw[i] = sum over r of g xhat,   db[i] = sum over r of g
-// TILING    blockDim.x threads, a power of two, take a row together, V numbers each at a time; a block has blockDim.y
-//           such lines. Where the V of every thread cover a row, a thread has the same columns of each row it meets,
-//           and gathers their dw and db in registers on the way:
+// TILING    the lanes of a row (lanes.cuh) take V numbers each at a time; a block takes several rows at once. Where the V
+//           of every lane cover a row, a thread has the same columns of each row it meets, and gathers their dw and db
+//           in registers on the way:
 //
-//                  i ->   x = 0   1   2   3
-//              r  y = 0  | V | V | V | V |     1. sums along the row: h and h xhat  ->  dx
-//              |      1  | V | V | V | V |     2. and down the rows: g xhat and g, which are put together at the end,
-//              v                                  in the block by its first line, then by layer_norm_parameters
+//                  i ->  lane 0   1   2   3
+//              r         | V | V | V | V |     1. sums along the row: h and h xhat  ->  dx
+//              |         | V | V | V | V |     2. and down the rows: g xhat and g, which are put together at the end,
+//              v                                  in the block by its first row, then by layer_norm_parameters
 //
 //           Longer rows are read by a block in several steps, and dw and db by a kernel of their own.
 // COST      in passes over memory, each R L elements: forward 1 read, 1 written (the row is read again from a cache);
@@ -39,15 +39,16 @@ __device__ __forceinline__ void parameters(const A* w, int i, int count, A none,
 
 extern "C" __global__ void __launch_bounds__(256) layer_norm(
     const T* __restrict__ x, const A* __restrict__ w, const A* __restrict__ b, T* __restrict__ y, A* __restrict__ mean,
-    A* __restrict__ rstd, int R, int L, A eps) {
-  __shared__ Moments found[8];
-  int r = blockIdx.x * blockDim.y + threadIdx.y, step = V * blockDim.x;
+    A* __restrict__ rstd, int R, int L, A eps, int lanes) {
+  __shared__ Moments shared[8];
+  Lanes at(lanes, false);
+  int r = blockIdx.x * at.results + at.result, step = V * at.lanes;
   if (r >= R) L = 0;  // with the others to the barrier
   x += (i64)r * L;
   y += (i64)r * L;
   A n = 0, sum = 0, squares = 0, origin = L ? wide(x[0]) : A(0), first = 0;
-  if (V * threadIdx.x < L) first = wide(x[V * threadIdx.x]);
-  for (int i = V * threadIdx.x; i < L; i += step) {
+  if (V * at.lane < L) first = wide(x[V * at.lane]);
+  for (int i = V * at.lane; i < L; i += step) {
     int count = min(L - i, V);
     Pack<T> pack = load(x + i, count);
 #pragma unroll
@@ -58,10 +59,10 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm(
     }
     n += count;
   }
-  Moments all = across_line(moments(n, first, sum, squares, origin), found);
+  Moments all = together(moments(n, first, sum, squares, origin), at, shared);
   A scale = 1 / sqrt(all.squares / all.n + eps);
   all.mean += origin;
-  for (int i = V * threadIdx.x; i < L; i += step) {
+  for (int i = V * at.lane; i < L; i += step) {
     int count = min(L - i, V);
     Pack<T> pack = load(x + i, count);
     A ws[V], bs[V];
@@ -71,22 +72,22 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm(
     for (int j = 0; j < V; j++) narrow((wide(pack.at[j]) - all.mean) * scale * ws[j] + bs[j], pack.at[j]);
     store(pack, y + i, count);
   }
-  if (threadIdx.x || !L) return;
+  if (at.lane || !L) return;
   mean[r] = all.mean;
   rstd[r] = scale;
 }
 
-// Writes what the lines of a block gathered of columns i, .. for dw and db, one line after another.
-__device__ __forceinline__ void gathered(Sums (&all)[V], Sums* found, A* part, int i, int L) {
-  if (blockDim.y > 1) {
+// Writes what a block gathered of columns i, .. for dw and db, one row after another: a row is `across` threads.
+__device__ __forceinline__ void gathered(Sums (&all)[V], Sums* shared, A* part, int across, int i, int L) {
+  if (across < blockDim.x) {
 #pragma unroll
-    for (int j = 0; j < V; j++) found[(threadIdx.y * blockDim.x + threadIdx.x) * V + j] = all[j];
+    for (int j = 0; j < V; j++) shared[threadIdx.x * V + j] = all[j];
     __syncthreads();
-    if (threadIdx.y) return;
+    if (threadIdx.x >= across) return;
   }
 #pragma unroll
   for (int j = 0; j < V; j++) {
-    for (int y = 1; y < blockDim.y; y++) all[j] = both(all[j], found[(y * blockDim.x + threadIdx.x) * V + j]);
+    for (int t = threadIdx.x + across; t < blockDim.x; t += across) all[j] = both(all[j], shared[t * V + j]);
     if (i + j < L) part[i + j] = all[j].gd, part[L + i + j] = all[j].g;
   }
 }
@@ -94,16 +95,17 @@ __device__ __forceinline__ void gathered(Sums (&all)[V], Sums* found, A* part, i
 extern "C" __global__ void __launch_bounds__(512) layer_norm_back(
     const T* __restrict__ g, const T* __restrict__ x, const A* __restrict__ w, const A* __restrict__ mean,
     const A* __restrict__ rstd, T* __restrict__ dx, A* __restrict__ parts,  // parts[block]: dw, db; null: longer rows
-    int R, int L) {
-  __shared__ Sums sums[16], found[256 * V];
-  int step = V * blockDim.x, rows = gridDim.x * blockDim.y;
+    int R, int L, int lanes) {
+  __shared__ Sums shared[16], gathers[256 * V];
+  Lanes at(lanes, false);
+  int step = V * at.lanes, rows = gridDim.x * at.results;
   Sums own[V] = {};
-  for (int first = blockIdx.x * blockDim.y; first < R; first += rows) {
-    int r = first + threadIdx.y, length = r < R ? L : 0;  // with the others to the barrier
+  for (int first = blockIdx.x * at.results; first < R; first += rows) {
+    int r = first + at.result, length = r < R ? L : 0;  // with the others to the barrier
     A middle = length ? mean[r] : A(0), scale = length ? rstd[r] : A(0);
     i64 row = (i64)r * L;
     Sums all = {};
-    for (int i = V * threadIdx.x; i < length; i += step) {
+    for (int i = V * at.lane; i < length; i += step) {
       int count = min(length - i, V);
       Pack<T> gs = load(g + row + i, count), xs = load(x + row + i, count);
       A ws[V];
@@ -115,9 +117,9 @@ extern "C" __global__ void __launch_bounds__(512) layer_norm_back(
         if (parts) own[j] = both(own[j], {v, v * xhat});
       }
     }
-    all = across_line(all, sums);
+    all = together(all, at, shared);
     A level = all.g / L, tilt = all.gd / L;
-    for (int i = V * threadIdx.x; i < length; i += step) {
+    for (int i = V * at.lane; i < length; i += step) {
       int count = min(length - i, V);
       Pack<T> gs = load(g + row + i, count), xs = load(x + row + i, count);
       A ws[V];
@@ -130,17 +132,17 @@ extern "C" __global__ void __launch_bounds__(512) layer_norm_back(
       store(xs, dx + row + i, count);
     }
   }
-  if (parts) gathered(own, found, parts + 2 * (i64)blockIdx.x * L, V * threadIdx.x, L);
+  if (parts) gathered(own, gathers, parts + 2 * (i64)blockIdx.x * L, at.lanes, V * at.lane, L);
 }
 
-// Long rows: a block for 32 V columns and a part of the rows.
+// Long rows: a block for 32 V columns and a part of the rows, of which each of its warps takes every eighth.
 extern "C" __global__ void __launch_bounds__(256) layer_norm_columns(
     const T* __restrict__ g, const T* __restrict__ x, const A* __restrict__ mean, const A* __restrict__ rstd,
     A* __restrict__ parts, int R, int L) {
-  __shared__ Sums found[256 * V];
-  int i = V * (blockIdx.x * blockDim.x + threadIdx.x), count = min(L - i, V);
+  __shared__ Sums gathers[256 * V];
+  int i = V * (blockIdx.x * 32 + threadIdx.x % 32), count = min(L - i, V);
   Sums own[V] = {};
-  for (int r = blockIdx.y * blockDim.y + threadIdx.y; r < R; r += gridDim.y * blockDim.y) {
+  for (int r = blockIdx.y * 8 + threadIdx.x / 32; r < R; r += gridDim.y * 8) {
     A middle = mean[r], scale = rstd[r];
     Pack<T> gs = load(g + (i64)r * L + i, count), xs = load(x + (i64)r * L + i, count);
 #pragma unroll
@@ -149,18 +151,19 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_columns(
       own[j] = both(own[j], {v, v * (wide(xs.at[j]) - middle) * scale});
     }
   }
-  gathered(own, found, parts + 2 * (i64)blockIdx.y * L, i, L);
+  gathered(own, gathers, parts + 2 * (i64)blockIdx.y * L, 32, i, L);
 }
 
 // dw and db: a warp for each column.
 extern "C" __global__ void __launch_bounds__(256) layer_norm_parameters(
     const A* __restrict__ parts, A* __restrict__ dw, A* __restrict__ db, int count, int L) {
-  int i = blockIdx.x * 8 + threadIdx.y, lane = threadIdx.x;
+  Lanes at(32, false);
+  int i = blockIdx.x * at.results + at.result;
   if (i >= L) return;
   Sums s = {};
-  for (int k = lane; k < count; k += 32) s = both(s, {parts[(2 * (i64)k + 1) * L + i], parts[2 * (i64)k * L + i]});
-  s = across_line(s);
-  if (lane) return;
+  for (int k = at.lane; k < count; k += at.lanes) s = both(s, {parts[(2 * (i64)k + 1) * L + i], parts[2 * (i64)k * L + i]});
+  s = together(s, at);
+  if (at.lane) return;
   dw[i] = s.gd;
   db[i] = s.g;
 }

@@ -22,6 +22,7 @@
 // SOURCE    T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
 //           1979. The two tilings are those of PyTorch's aten/src/ATen/native/cuda/Reduce.cuh.
 // SPEC      CPU's functions of these names (tinygrad_fast/backend/cpu.py), Composed's mean, var and logsumexp.
+#include "moments.cuh"
 #include "online_softmax.cuh"
 
 // Axes from the slowest to the fastest: sizes, and elements from one to the next. Filled up with 1 in front.
@@ -88,7 +89,7 @@ __device__ __forceinline__ void reduce(const T* x, const A* pieces, A* piece, T*
   } else if (k < plan.K) {
     for (u32 r = at.lane; r < plan.R; r += plan.lanes) s = both(s, ((const S*)pieces)[r * (i64)plan.K + k]);
   }
-  s = together(s, at, shared);
+  s = together(s, at, shared, false);
   if (k >= plan.K || at.lane) return;
   if (piece) ((S*)piece)[blockIdx.y * (i64)plan.K + k] = s;
   else narrow(SIGN * value(s), y[k]);
@@ -149,29 +150,9 @@ extern "C" __global__ void amin(const T* __restrict__ x, const A* __restrict__ p
   reduce<Largest, -1>(x, pieces, piece, y, kept, reduced, plan, [=](Largest s) { return s.top; });
 }
 
-// How many numbers, their mean, and the sum of (x - mean)^2. Counted from the first of them, a large mean is a small one.
-struct Spread {
-  A n, mean, squares;
-  __device__ static Spread none() { return {0, 0, 0}; }
-  __device__ static Spread of(const A* x, int n) {
-    A mean = Total::of(x, n).sum / n, squares = 0;
-#pragma unroll
-    for (int j = 0; j < MANY; j++)
-      if (j < n) squares += (x[j] - mean) * (x[j] - mean);
-    return {(A)n, mean, squares};
-  }
-};
-__device__ __forceinline__ Spread both(Spread a, Spread b) {
-  A n = a.n + b.n, d = b.mean - a.mean, share = n > 0 ? b.n / n : A(0);
-  return {n, a.mean + d * share, a.squares + b.squares + d * (d * (a.n * share))};
-}
-__device__ __forceinline__ Spread other(Spread s, int bits) {
-  return {__shfl_xor_sync(~0u, s.n, bits), __shfl_xor_sync(~0u, s.mean, bits), __shfl_xor_sync(~0u, s.squares, bits)};
-}
-
 extern "C" __global__ void var(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
-  reduce<Spread, 1, true>(x, pieces, piece, y, kept, reduced, plan, [=](Spread s) { return s.squares / by; });
+  reduce<Moments, 1, true>(x, pieces, piece, y, kept, reduced, plan, [=](Moments s) { return s.squares / by; });
 }
 
 extern "C" __global__ void logsumexp(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
@@ -205,7 +186,7 @@ __device__ __forceinline__ void place_of_best(const T* x, i64* y, const Axes& ke
 #pragma unroll 4
     for (u32 r = at.lane; r < plan.R; r += plan.lanes) s = both(s, {SIGN * along(r), (int)r});
   }
-  s = together(s, at, shared);
+  s = together(s, at, shared, false);
   if (k < plan.K && !at.lane) y[k] = s.at;
 }
 

@@ -13,6 +13,8 @@ from .machine import Machine
 Grid = tuple[int, ...]
 BLOCKS = 512  # of a launch, at most: a large GPU is full. By sizes alone, so that sums are the same on every GPU
 BYTES = 16  # that a thread reads at once: V numbers
+THREADS = 256  # of a block
+WARPS = THREADS // 32
 
 
 def unless_empty(f: Callable) -> Callable:
@@ -45,17 +47,17 @@ class Columns:
         units = (p if self.last else packs) * (1 if apart else n)
         columns = c * n if apart else c
         if self.last:
-            wide = min(_power(packs), 32)
-            across = -(-packs // wide) * (columns // c)
+            results = min(_power(packs), 32)
+            lanes, across = THREADS // results, -(-packs // results) * (columns // c)
         else:
-            wide = min(_power(units), 256)
-            across = -(-columns // (256 // wide))
-        self.block = (wide, 256 // wide)
-        least = 4 * self.block[self.last]  # units worth a block
+            lanes = min(_power(units), THREADS)
+            across = -(-columns // (THREADS // lanes))
+        least = 4 * lanes  # units worth a block
         step = -(-units // min(max(BLOCKS // across, 1), -(-units // least)))
         self.grid = (across, -(-units // step))
         self.statistics, self.columns = columns // shared, columns
         self.shape = dict(C=c, length=length, units=units, step=step, columns=columns, shared=shared)
+        self.shape["lanes"] = lanes
         self.defines = {"DTYPE": x.dtype.name, "LAST": int(self.last)}
 
 
@@ -147,33 +149,34 @@ class Norms(Machine):
     def layer_norm(self, x, w, b, axis, eps):
         length, kind = prod(x.shape[i] for i in axis), wide_type(x.dtype)
         rows, kept = x.size // length, tuple(1 if i in axis else n for i, n in enumerate(x.shape))
-        wide = min(_power(_packs(x, length)), 256)
+        lanes = min(_power(_packs(x, length)), THREADS)
         (w, b), x = _wide(self, x, w, b), self.np.ascontiguousarray(x)
         y, mean, rstd = self.empty(x.shape, x.dtype), self.empty(kept, kind), self.empty(kept, kind)
-        grid, block = (-(-rows // (256 // wide)),), (wide, 256 // wide)
-        _by_rows(self, "layer_norm", x, rows, length, grid, block, w=w, b=b, y=y, mean=mean, rstd=rstd, eps=eps)
+        grid, found = (-(-rows // (THREADS // lanes)),), dict(y=y, mean=mean, rstd=rstd)
+        _by_rows(self, "layer_norm", x, rows, length, grid, w=w, b=b, **found, eps=eps, lanes=lanes)
         return y, mean, rstd
 
     @unless_empty
     def layer_norm_back(self, g, x, w, mean, rstd, axis):
         shape = tuple(x.shape[i] for i in axis)
         length, packs = prod(shape), _packs(x, prod(shape))
-        rows, wide = x.size // length, min(_power(packs), 512)
+        rows, lanes = x.size // length, min(_power(packs), 2 * THREADS)
         (w,), (g, x) = _wide(self, x, w), (self.np.ascontiguousarray(a) for a in (g, x))
-        known, dx, block = dict(g=g, mean=mean, rstd=rstd), self.empty(x.shape, x.dtype), (wide, max(256 // wide, 1))
+        known, dx, threads = dict(g=g, mean=mean, rstd=rstd), self.empty(x.shape, x.dtype), max(lanes, THREADS)
         blocks, parts = rows, None
-        if packs <= wide:  # a thread meets the same columns in each row
-            blocks = min(-(-rows // block[1]), BLOCKS)
+        if packs <= lanes:  # a thread meets the same columns in each row
+            blocks = min(-(-rows // (threads // lanes)), BLOCKS)
             parts = self.empty((blocks, 2, length), mean.dtype)
-        _by_rows(self, "layer_norm_back", x, rows, length, (blocks,), block, **known, w=w, dx=dx, parts=parts)
+        found = dict(dx=dx, parts=parts)
+        _by_rows(self, "layer_norm_back", x, rows, length, (blocks,), threads, **known, w=w, **found, lanes=lanes)
         if parts is None:
-            grid = (-(-packs // 32), min(max(BLOCKS * 32 // packs, 1), -(-rows // 8)))
+            grid = (-(-packs // 32), min(max(BLOCKS * 32 // packs, 1), -(-rows // WARPS)))
             parts = self.empty((grid[1], 2, length), mean.dtype)
-            _by_rows(self, "layer_norm_columns", x, rows, length, grid, (32, 8), **known, parts=parts)
+            _by_rows(self, "layer_norm_columns", x, rows, length, grid, **known, parts=parts)
         dw, db = self.empty(shape, mean.dtype), self.empty(shape, mean.dtype)
-        grid, defines = (-(-length // 8),), {"DTYPE": x.dtype.name}
+        grid, defines = (-(-length // WARPS),), {"DTYPE": x.dtype.name}
         found = dict(parts=parts, dw=dw, db=db, count=len(parts), L=length)
-        self.launch("layer_norm_parameters", grid=grid, block=(32, 8), defines=defines, **found)
+        self.launch("layer_norm_parameters", grid=grid, block=(THREADS,), defines=defines, **found)
         return dx, dw, db
 
 
@@ -188,17 +191,19 @@ def _wide(xp: Machine, x: Any, *arrays: Any) -> Iterator[Any]:
 
 
 def _by_columns(xp: Machine, kernel: str, at: Columns, **given: Any) -> None:
-    xp.launch(kernel, grid=at.grid, block=at.block, defines=at.defines, shape=at.shape, **given)
+    xp.launch(kernel, grid=at.grid, block=(THREADS,), defines=at.defines, shape=at.shape, **given)
 
 
 def _by_warps(xp: Machine, kernel: str, at: Columns, warps: int, **given: Any) -> None:
     """A warp for each result, which puts together what the blocks of a column found."""
     given |= dict(count=at.grid[1], shape=at.shape)
-    xp.launch(kernel, grid=(-(-warps // 8),), block=(32, 8), defines=at.defines, **given)
+    xp.launch(kernel, grid=(-(-warps // WARPS),), block=(THREADS,), defines=at.defines, **given)
 
 
-def _by_rows(xp: Machine, kernel: str, x: Any, rows: int, length: int, grid: Grid, block: Grid, **given: Any) -> None:
-    xp.launch(kernel, grid=grid, block=block, defines={"DTYPE": x.dtype.name}, x=x, R=rows, L=length, **given)
+def _by_rows(
+    xp: Machine, kernel: str, x: Any, rows: int, length: int, grid: Grid, threads: int = THREADS, **given: Any
+) -> None:
+    xp.launch(kernel, grid=grid, block=(threads,), defines={"DTYPE": x.dtype.name}, x=x, R=rows, L=length, **given)
 
 
 def _packs(x: Any, length: int) -> int:
