@@ -32,3 +32,22 @@ __device__ __forceinline__ Place place(int W, int C) {
   unsigned e = blockIdx.x * blockDim.x + threadIdx.x, packs = C / V;
   return {(int)(e / packs / W), (int)(e / packs % W), (int)(e % packs * V)};
 }
+
+const int THREADS = 256;  // of a block, at most
+
+// A window may be shared by blockDim.y x blockDim.z threads, each of which found one S for each of its V channels. Those
+// of the upper half tell the lower half, until the first knows all: true for that one.
+template <class S, class F>
+__device__ __forceinline__ bool put_together(S (&s)[V], S (&shared)[V][THREADS], F both) {
+  int mine = threadIdx.z * blockDim.y + threadIdx.y, me = mine * blockDim.x + threadIdx.x;
+  for (int half = blockDim.y * blockDim.z / 2; half; half /= 2) {
+    __syncthreads();
+#pragma unroll
+    for (int v = 0; v < V; v++) shared[v][me] = s[v];
+    __syncthreads();
+    if (mine < half)
+#pragma unroll
+      for (int v = 0; v < V; v++) s[v] = both(s[v], shared[v][me + half * blockDim.x]);
+  }
+  return mine == 0;
+}

@@ -22,6 +22,7 @@
 // SOURCE    T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
 //           1979. The two tilings are those of PyTorch's aten/src/ATen/native/cuda/Reduce.cuh.
 // SPEC      CPU's functions of these names (tinygrad_fast/backend/cpu.py), Composed's mean, var and logsumexp.
+#include "best.cuh"
 #include "moments.cuh"
 #include "online_softmax.cuh"
 
@@ -160,27 +161,13 @@ extern "C" __global__ void logsumexp(const T* __restrict__ x, const A* __restric
   reduce<Sum>(x, pieces, piece, y, kept, reduced, plan, [=](Sum s) { return s.top + log(s.sum); });
 }
 
-// The largest number and where it stands; of equals the first.
-struct Best {
-  A top;
-  int at;
-};
-__device__ __forceinline__ Best both(Best a, Best b) {
-  bool nan_a = a.top != a.top, nan_b = b.top != b.top;
-  bool equal = a.top == b.top || (nan_a && nan_b);
-  return (equal ? a.at < b.at : nan_a || a.top > b.top) ? a : b;
-}
-__device__ __forceinline__ Best other(Best s, int bits) {
-  return {__shfl_xor_sync(~0u, s.top, bits), __shfl_xor_sync(~0u, s.at, bits)};
-}
-
 template <int SIGN>
 __device__ __forceinline__ void place_of_best(const T* x, i64* y, const Axes& kept, const Axes& reduced,
                                               const Plan& plan) {
   __shared__ Best shared[ROOM];
   Lanes at(plan.lanes, plan.columns);
   i64 k = (i64)blockIdx.x * at.results + at.result;
-  Best s = {-infinity(), 0x7fffffff};
+  Best s = Best::none();
   if (k < plan.K && at.lane < plan.R) {
     Along along(x + place(kept, k), reduced, at.lane);
 #pragma unroll 4

@@ -25,13 +25,11 @@
 // SPEC      pooling.resample2d (tinygrad_fast/backend/pooling.py); tables.spans (tinygrad_fast/tables.py).
 #include "pixels.cuh"
 
-const int THREADS = 256;
-
 extern "C" __global__ void resample2d(
     const T* __restrict__ x, OUT* __restrict__ y, int N, int H, int W, int C, int OH, int OW,
     const int* __restrict__ rows, const A* __restrict__ down, int rows_reach,
     const int* __restrict__ columns, const A* __restrict__ across, int columns_reach) {
-  __shared__ A sums[V][THREADS];
+  __shared__ A shared[V][THREADS];
   Place at = place(OW, C);
   bool inside = at.row < OH;
   int top = 0, height = 0, left = 0, width = 0;
@@ -41,8 +39,6 @@ extern "C" __global__ void resample2d(
     down += (i64)at.row * rows_reach;
     across += (i64)at.column * columns_reach;
   }
-  int shares = blockDim.y * blockDim.z, mine = threadIdx.z * blockDim.y + threadIdx.y;
-  int me = mine * blockDim.x + threadIdx.x;
 
   for (int n = blockIdx.y; n < N; n += gridDim.y) {
     A sum[V] = {};
@@ -60,15 +56,7 @@ extern "C" __global__ void resample2d(
 #pragma unroll
       for (int v = 0; v < V; v++) sum[v] += weight * part[v];
     }
-    for (int half = shares / 2; half; half /= 2) {  // the upper half of the shares tell the lower half
-      __syncthreads();
-#pragma unroll
-      for (int v = 0; v < V; v++) sums[v][me] = sum[v];
-      __syncthreads();
-      if (mine < half)
-#pragma unroll
-        for (int v = 0; v < V; v++) sum[v] += sums[v][me + half * blockDim.x];
-    }
-    if (inside && mine == 0) store(sum, y + pixel(n, at.row, at.column, OH, OW, C) + at.channel);
+    bool first = put_together(sum, shared, [](A a, A b) { return a + b; });
+    if (inside && first) store(sum, y + pixel(n, at.row, at.column, OH, OW, C) + at.channel);
   }
 }
