@@ -23,7 +23,7 @@ class Checks(Machine):
     def check_indices(self, index, places):
         if not places.n and index.size and places.ignored is None:
             raise places.error("one")
-        given = self.np.ascontiguousarray(index, int64)
+        given = self.contiguous(index, int64)
         if self._flag is None:
             self._flag = self.full((2,), 0, int64)
         y = self.empty(index.shape, int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,34 @@ from ..cpu import CPU
 from ..launch import Launcher
 from .tiles import Hardware
 
+Axis = tuple[int, ...]
+
+
+def power(n: int) -> int:
+    """The least power of two that is not below n."""
+    return 1 << max(n - 1, 0).bit_length()
+
 
 def lanes(n: int, most: int = 32) -> int:
     """Threads side by side for n neighbours: a power of two, at most `most`."""
-    return min(most, 1 << max(n - 1, 0).bit_length())
+    return min(most, power(n))
+
+
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """Back from an order of axes: a.transpose(order).transpose(inverse(order)) is a."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def merged(axes: Iterable[Axis]) -> list[Axis]:
+    """Axes (size, stride, stride in another array, ...); those of size 1 left out, those that lie in a row made one."""
+    found: list[Axis] = []
+    for n, *strides in axes:
+        if n == 1:
+            continue
+        if found and found[-1][1:] == tuple(n * s for s in strides):
+            n *= found.pop()[0]
+        found.append((n, *strides))
+    return found
 
 
 class Machine(CPU):
@@ -42,8 +67,8 @@ class Machine(CPU):
         """The same, its axes in memory in x's order."""
         order = windows.memory_order(x)
         y = self.empty([shape[i] for i in order], x.dtype)
-        return y.transpose([order.index(i) for i in range(len(order))])
+        return y.transpose(inverse(order))
 
-    def contiguous(self, a):
-        """The array (or None) in order C, as a kernel wants what it is told no strides of."""
-        return None if a is None else self.np.ascontiguousarray(a)
+    def contiguous(self, a, dtype=None):
+        """The array (or None) in order C, as a kernel wants what it is told no strides of; in a dtype, if one is given."""
+        return None if a is None else self.np.ascontiguousarray(a, dtype)

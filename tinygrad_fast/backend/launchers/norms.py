@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from ..wide import wide_type
-from .machine import Machine
+from .machine import Machine, power
 
 Grid = tuple[int, ...]
 BLOCKS = 512  # of a launch, at most: a large GPU is full. By sizes alone, so that sums are the same on every GPU
@@ -47,10 +47,10 @@ class Columns:
         units = (p if self.last else packs) * (1 if apart else n)
         columns = c * n if apart else c
         if self.last:
-            results = min(_power(packs), 32)
+            results = min(power(packs), 32)
             lanes, across = THREADS // results, -(-packs // results) * (columns // c)
         else:
-            lanes = min(_power(units), THREADS)
+            lanes = min(power(units), THREADS)
             across = -(-columns // (THREADS // lanes))
         least = 4 * lanes  # units worth a block
         step = -(-units // min(max(BLOCKS // across, 1), -(-units // least)))
@@ -149,8 +149,8 @@ class Norms(Machine):
     def layer_norm(self, x, w, b, axis, eps):
         length, kind = prod(x.shape[i] for i in axis), wide_type(x.dtype)
         rows, kept = x.size // length, tuple(1 if i in axis else n for i, n in enumerate(x.shape))
-        lanes = min(_power(_packs(x, length)), THREADS)
-        (w, b), x = _wide(self, x, w, b), self.np.ascontiguousarray(x)
+        lanes = min(power(_packs(x, length)), THREADS)
+        (w, b), x = _wide(self, x, w, b), self.contiguous(x)
         y, mean, rstd = self.empty(x.shape, x.dtype), self.empty(kept, kind), self.empty(kept, kind)
         grid, found = (-(-rows // (THREADS // lanes)),), dict(y=y, mean=mean, rstd=rstd)
         _by_rows(self, "layer_norm", x, rows, length, grid, w=w, b=b, **found, eps=eps, lanes=lanes)
@@ -160,8 +160,8 @@ class Norms(Machine):
     def layer_norm_back(self, g, x, w, mean, rstd, axis):
         shape = tuple(x.shape[i] for i in axis)
         length, packs = prod(shape), _packs(x, prod(shape))
-        rows, lanes = x.size // length, min(_power(packs), 2 * THREADS)
-        (w,), (g, x) = _wide(self, x, w), (self.np.ascontiguousarray(a) for a in (g, x))
+        rows, lanes = x.size // length, min(power(packs), 2 * THREADS)
+        (w,), (g, x) = _wide(self, x, w), (self.contiguous(a) for a in (g, x))
         known, dx, threads = dict(g=g, mean=mean, rstd=rstd), self.empty(x.shape, x.dtype), max(lanes, THREADS)
         blocks, parts = rows, None
         if packs <= lanes:  # a thread meets the same columns in each row
@@ -182,12 +182,12 @@ class Norms(Machine):
 
 def _near(xp: Machine, at: Columns, *arrays: Any) -> Iterator[Any]:
     """Each in order C, with its axes as they are in memory."""
-    return (None if a is None else xp.np.ascontiguousarray(a.transpose(at.axes)) for a in arrays)
+    return (None if a is None else xp.contiguous(a.transpose(at.axes)) for a in arrays)
 
 
 def _wide(xp: Machine, x: Any, *arrays: Any) -> Iterator[Any]:
     """Each in order C, in the type that x is computed in."""
-    return (None if a is None else xp.np.ascontiguousarray(a, wide_type(x.dtype)) for a in arrays)
+    return (xp.contiguous(a, wide_type(x.dtype)) for a in arrays)
 
 
 def _by_columns(xp: Machine, kernel: str, at: Columns, **given: Any) -> None:
@@ -209,8 +209,3 @@ def _by_rows(
 def _packs(x: Any, length: int) -> int:
     """Packs of V numbers in a line of memory."""
     return -(-length * x.itemsize // BYTES)
-
-
-def _power(n: int) -> int:
-    """The least power of two that is not below n."""
-    return 1 << (n - 1).bit_length()

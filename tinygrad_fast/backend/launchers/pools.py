@@ -17,7 +17,7 @@ from ...tables import Table, nearest, spans
 from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
-from .machine import Machine
+from .machine import Machine, power
 
 THREADS = 256  # of a block
 MANY = 1 << 18  # threads that keep a GPU busy
@@ -142,7 +142,7 @@ class Pools(Machine):
         n, c = len(y), y.shape[1] // (kernel[0] * kernel[1])
         out = windows.fits(hw, kernel, stride, padding, dilation)
         x = self.empty((n, *hw, c), y.dtype)
-        given = dict(y=self.np.ascontiguousarray(y), x=x, H=hw[0], W=hw[1])
+        given = dict(y=self.contiguous(y), x=x, H=hw[0], W=hw[1])
         self._columns("fold", (n, c), out, hw[0] * hw[1], 1, c >= 8, kernel, stride, padding, dilation, **given)
         return x.transpose(windows.NCHW)
 
@@ -160,7 +160,7 @@ class Pools(Machine):
         """x (N, C, H, W) as pixels that begin at a multiple of 16 bytes; its planes as images of one channel unless
         channels lie last."""
         n, c, h, w = x.shape
-        xl = self.np.ascontiguousarray(x.transpose(windows.NHWC) if last else x.reshape(n * c, h, w, 1))
+        xl = self.contiguous(x.transpose(windows.NHWC) if last else x.reshape(n * c, h, w, 1))
         return xl if self.address(xl) % 16 == 0 else xl.copy()
 
     def _windows(self, name, into, *geometry, **given):
@@ -177,7 +177,7 @@ class Pools(Machine):
         defines |= {name: given.pop(name) for name in ("OUT", "TAP") if name in given}
         packs = h * w * c // (pack if packed else 1)
         share = _share(n * packs, reach, c)
-        threads = min(THREADS // (share[0] * share[1]), 1 << max(packs - 1, 0).bit_length())
+        threads = min(THREADS // (share[0] * share[1]), power(packs))
         block = threads, *share
         blocks = -(-packs // threads)
         grid = blocks, _images_at_once(n, -(-blocks * prod(block) // THREADS))
@@ -226,10 +226,10 @@ def _share(packs: int, reach: windows.Pair, channels: int) -> windows.Pair:
     if reach[0] * reach[1] < LARGE:
         return 1, 1
     wanted = min(max(MANY // max(packs, 1), 32 if channels == 1 else 1), THREADS)
-    across = _power(min(reach[1], wanted))
-    return across, _power(min(reach[0], wanted // across))
+    across = _power_within(min(reach[1], wanted))
+    return across, _power_within(min(reach[0], wanted // across))
 
 
-def _power(n: int) -> int:
+def _power_within(n: int) -> int:
     """The largest power of two that is at most n."""
     return 1 << max(n, 1).bit_length() - 1

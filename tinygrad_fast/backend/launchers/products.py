@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from ...dtypes import is_float
 from ..launch import Strided
 from . import tiles
-from .machine import Machine
+from .machine import Machine, merged
 
 AXES = 4  # of `struct Batch`
 
@@ -50,10 +51,10 @@ class Products(Machine):
         shape = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
         y = self.empty((*shape, m, n), x.dtype)
         batches = prod(shape)
-        axes = _merged(shape, Strided(self.expand(x, (*shape, m, k))), Strided(self.expand(w, (*shape, k, n))))
+        axes = _batch(shape, self.expand(x, (*shape, m, k)), self.expand(w, (*shape, k, n)))
         if len(axes) > AXES:
             x, w = (self.expand(a, (*shape, *a.shape[-2:])).reshape(batches, *a.shape[-2:]) for a in (x, w))
-            axes = _merged((batches,), Strided(x), Strided(w))
+            axes = _batch((batches,), x, w)
         size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes)
         kernel = self.rung or self._rung(m, n, x.dtype.name)
         xs, ws = Strided(x), Strided(w)
@@ -97,14 +98,6 @@ def _tiled(engine, dtype, m, n, batches, x_order, w_order, hardware):
     )
 
 
-def _merged(shape: tuple[int, ...], x: Strided, w: Strided) -> list[tuple[int, int, int]]:
-    """Batch axes as (size, stride in x, stride in w); those of size 1 left out, those that lie in a row made one."""
-    axes: list[tuple[int, int, int]] = []
-    for n, a, b in zip(shape, x.strides, w.strides):
-        if n == 1:
-            continue
-        if axes and axes[-1][1:] == (n * a, n * b):
-            axes[-1] = (axes[-1][0] * n, a, b)
-        else:
-            axes.append((n, a, b))
-    return axes
+def _batch(shape: tuple[int, ...], x: Any, w: Any) -> list[tuple[int, ...]]:
+    """Batch axes as (size, stride in x, stride in w)"""
+    return merged(zip(shape, Strided(x).strides, Strided(w).strides))

@@ -11,7 +11,7 @@ from ...dtypes import int64, is_float
 from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
-from .machine import Machine
+from .machine import Machine, inverse, merged, power
 
 Ints = tuple[int, ...]
 AXES = 4  # of `struct Axes`
@@ -76,7 +76,7 @@ class Reductions(Machine):
         plan = _plan(x.shape, given.strides, tuple(axis), cut)
         if plan is None:
             kept = [i for i in range(x.ndim) if i not in axis]
-            x = self.np.ascontiguousarray(x.transpose(*kept, *axis))
+            x = self.contiguous(x.transpose(*kept, *axis))
             given = Strided(x)
             plan = _plan(x.shape, given.strides, tuple(range(len(kept), x.ndim)), cut)
         return given, plan
@@ -112,12 +112,12 @@ class Reductions(Machine):
             return None
         classes, inner = prod(shape[at] for at in own), prod(shape[own[-1] + 1 :])
         y = self.empty(shape, like.dtype)
-        near = {name: self.np.ascontiguousarray(a.transpose(order)) for name, a in arrays.items()} | {result: y}
+        near = {name: self.contiguous(a.transpose(order)) for name, a in arrays.items()} | {result: y}
         tiling = Tiling(y.size // max(classes, 1), classes, columns=inner > 1)
         size = dict(positions=tiling.K, C=classes, inner=inner, lanes=tiling.lanes)
         defines = {"DTYPE": like.dtype.name}
         self.launch(kernel, grid=tiling.grid[:1], block=(tiling.threads,), defines=defines, **near, **size)
-        return y.transpose(_inverse(order))
+        return y.transpose(inverse(order))
 
 
 class Tiling:
@@ -127,13 +127,13 @@ class Tiling:
     """
 
     def __init__(self, K: int, R: int, columns: bool, cut: bool = False):
-        few = _power(-(-R // 4))  # lanes that take four numbers each
+        few = power(-(-R // 4))  # lanes that take four numbers each
         if columns:
-            results = min(_power(K), 32)
+            results = min(power(K), 32)
             lanes = max(32 // results, min(few, 256 // results))
         elif R <= 512:
             lanes = min(few, 32)
-            results = max(32 // lanes, min(_power(K), 128 // lanes))
+            results = max(32 // lanes, min(power(K), 128 // lanes))
         else:
             lanes, results = 128 if R <= 2048 else 256 if R <= 8192 else 512, 1
         blocks = -(-K // results)
@@ -165,31 +165,18 @@ def _plan(shape: Ints, strides: Ints, axis: Ints, cut: bool) -> Plan | None:
     slow = sorted(range(len(shape)), key=lambda i: -abs(strides[i]) if shape[i] > 1 and strides[i] else -inf)
     order = [i for i in slow if i not in axis]
     groups = (order, [i for i in slow if i in axis])
-    kept, reduced = (_merged([(shape[i], strides[i]) for i in group]) for group in groups)
+    kept, reduced = (merged([(shape[i], strides[i]) for i in group]) for group in groups)
     if max(len(kept), len(reduced)) > AXES:
         return None
     k, r = (abs(axes[-1][1]) if axes else 0 for axes in (kept, reduced))
     tiling = Tiling(prod(n for n, _ in kept), prod(n for n, _ in reduced), columns=0 < k and (k < r or not r), cut=cut)
     named = sorted(order)
-    back = None if order == named else _inverse([named.index(i) for i in order])
+    back = None if order == named else inverse([named.index(i) for i in order])
     axes = {"kept": _filled(kept), "reduced": _filled(reduced)}
     return Plan(axes, tuple(shape[i] for i in order), back, tiling)
 
 
-def _merged(axes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """(size, stride) of each, those of size 1 left out, those that follow each other in memory made one."""
-    merged: list[tuple[int, int]] = []
-    for n, s in axes:
-        if n == 1:
-            continue
-        if merged and merged[-1][1] == n * s:
-            merged[-1] = (merged[-1][0] * n, s)
-        else:
-            merged.append((n, s))
-    return merged
-
-
-def _filled(axes: list[tuple[int, int]]) -> dict[str, Ints]:
+def _filled(axes: list[Ints]) -> dict[str, Ints]:
     n, s = zip(*[(1, 0)] * (AXES - len(axes)), *axes) if axes else ((1,) * AXES, (0,) * AXES)
     return {"n": n, "s": s}
 
@@ -201,12 +188,3 @@ def _some(x: Any, axis: Ints) -> bool:
 
 def _ones(shape: Ints, axis: Ints) -> Ints:
     return tuple(1 if i in axis else n for i, n in enumerate(shape))
-
-
-def _inverse(order: Any) -> Ints:
-    return tuple(sorted(range(len(order)), key=order.__getitem__))
-
-
-def _power(n: int) -> int:
-    """The least power of two that is at least n."""
-    return 1 << max(n - 1, 0).bit_length()

@@ -56,7 +56,7 @@ class Updates(Machine):
         n = len(next(iter(lists.values())))
         for rows in _batches([v or [None] * n for v in lists.values()]):
             lines = [_lines(row) for row in rows]
-            near = [[None if a is None else self.np.ascontiguousarray(a) for a in line] for line in lines]
+            near = [[self.contiguous(a) for a in line] for line in lines]
             first = [0, *accumulate(_blocks(row[0]) for row in rows)]
             parts = dict(size=[row[0].size for row in rows], first=first[:-1], count=len(rows))
             columns = {name: [a for a in column if a is not None] for name, column in zip(lists, zip(*near))}
