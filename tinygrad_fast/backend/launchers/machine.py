@@ -70,5 +70,5 @@ class Machine(CPU):
         return y.transpose(inverse(order))
 
     def contiguous(self, a, dtype=None):
-        """The array (or None) in order C, as a kernel wants what it is told no strides of; in a dtype, if one is given."""
+        """The array (or None) in order C, as a kernel wants what it is told no strides of; cast to `dtype`, if any."""
         return None if a is None else self.np.ascontiguousarray(a, dtype)
