@@ -20,46 +20,42 @@
 // SOURCE    R. Pascanu et al., "On the difficulty of training recurrent neural networks", 2013; P. Micikevicius et al.,
 //           "Mixed precision training", 2018.
 // SPEC      Gradients (tinygrad_fast/backend/gradients.py).
+#include "lanes.cuh"
 #include "lists.cuh"
 
-// Two numbers made one: their sum, or the larger of them, and NaN if one is.
-struct Both {
-  bool largest;
-  template <class N> __device__ __forceinline__ N operator()(N a, N b) const {
-    return !largest ? a + b : b > a || b != b ? b : a;
-  }
-};
+// A sum, or the largest of some numbers, and NaN if one is.
+template <class N> struct Size { N x; bool largest; };
 
-// One number of a block from one of each thread, known to all of them.
-template <class N> __device__ __forceinline__ N of_block(N x, Both both) {
-  __shared__ N of_warps[32];
-#pragma unroll
-  for (int bits = 16; bits; bits /= 2) x = both(x, __shfl_xor_sync(~0u, x, bits));
-  if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = x;
-  __syncthreads();
-  x = of_warps[0];
-  for (int i = 1; i < blockDim.x / 32; i++) x = both(x, of_warps[i]);
-  return x;
+template <class N> __device__ __forceinline__ Size<N> both(Size<N> a, Size<N> b) {
+  return {!a.largest ? a.x + b.x : b.x > a.x || b.x != b.x ? b.x : a.x, a.largest};
+}
+
+template <class N> __device__ __forceinline__ Size<N> other(Size<N> s, int bits) {
+  return {__shfl_xor_sync(~0u, s.x, bits), s.largest};
+}
+
+// Of all threads of a block, known to its first.
+template <class N> __device__ __forceinline__ N of_block(Size<N> s) {
+  __shared__ Size<N> shared[8];
+  return together(s, Lanes(blockDim.x, false), shared, false).x;
 }
 
 extern "C" __global__ void __launch_bounds__(256) total_norm_parts(
     Arrays<const T> gs, Parts parts, double* __restrict__ part, double p) {
-  Both both = {p > 1e300};
-  A x = 0;
-  if (both.largest) each(parts, [&](A g) { x = both(x, fabs(g)); }, gs);
-  else if (p == 2) each(parts, [&](A g) { x += g * g; }, gs);
-  else each(parts, [&](A g) { x += pow(fabs(g), (A)p); }, gs);
-  x = of_block(x, both);
+  Size<A> s = {0, p > 1e300};
+  if (s.largest) each(parts, [&](A g) { s = both(s, {fabs(g), true}); }, gs);
+  else if (p == 2) each(parts, [&](A g) { s.x += g * g; }, gs);
+  else each(parts, [&](A g) { s.x += pow(fabs(g), (A)p); }, gs);
+  A x = of_block(s);
   if (threadIdx.x == 0) part[blockIdx.x] = x;
 }
 
 extern "C" __global__ void __launch_bounds__(256) total_norm(
     const double* __restrict__ part, A* __restrict__ norm, int n, double p) {
-  Both both = {p > 1e300};
-  double x = 0;
-  for (int i = threadIdx.x; i < n; i += blockDim.x) x = both(x, part[i]);
-  x = of_block(x, both);
-  if (threadIdx.x == 0) *norm = (A)(both.largest ? x : p == 2 ? sqrt(x) : pow(x, 1 / p));
+  Size<double> s = {0, p > 1e300};
+  for (int i = threadIdx.x; i < n; i += blockDim.x) s = both(s, {part[i], s.largest});
+  double x = of_block(s);
+  if (threadIdx.x == 0) *norm = (A)(s.largest ? x : p == 2 ? sqrt(x) : pow(x, 1 / p));
 }
 
 extern "C" __global__ void __launch_bounds__(256) clip_norm_(
