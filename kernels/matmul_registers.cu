@@ -2,7 +2,6 @@
 //
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
 // BACKWARD  as matmul.cu: the same kernel on the same memory, with the strides of w and x swapped.
-// SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). Sums are in A (common.cuh), rounded once.
 //
 // 3. matmul_registers: a thread owns 8 x 8 elements, not one; and the next tiles are on their way while it multiplies.
 //
@@ -24,6 +23,7 @@
 // MEASURED  not yet on a GPU. Expected, float32: bound by issue, 1.15 instructions for each multiply-add in the main
 //           loop (kernels/README.md): at most 0.87 of peak, and 0.7 with what waits at barriers.
 // SOURCE    V. Volkov, J. Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008; NVIDIA/cutlass.
+// SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). Sums are in A (common.cuh), rounded once.
 #include "matmul_loop.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) matmul_registers(

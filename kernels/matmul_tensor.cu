@@ -2,9 +2,6 @@
 //
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
 // BACKWARD  as matmul.cu: the same kernel on the same memory, with the strides of w and x swapped.
-// SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). float16 and bfloat16 multiply exactly and sum in
-//           float32. float32 is first rounded to TF32, 10 bits of fraction in place of 23: it runs here only where
-//           tf.set_float32_matmul_precision("high") allows that.
 //
 // 4. matmul_tensor: the same tiles as matmul_registers, but a warp multiplies them, not a thread.
 //
@@ -28,6 +25,9 @@
 //           peak. The main loop has 3 instructions for each mma (kernels/README.md), issued in half the time that
 //           the mma takes. TF32: half the peak, and 4 to 6 instructions, for the rounding.
 // SOURCE    NVIDIA/cutlass, "Efficient GEMM in CUDA"; PTX ISA, "Matrix fragments for mma.m16n8k16".
+// SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). float16 and bfloat16 multiply exactly and sum in
+//           float32. float32 is first rounded to TF32, 10 bits of fraction in place of 23: it runs here only where
+//           tf.set_float32_matmul_precision("high") allows that.
 #include "matmul_loop.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) matmul_tensor(
