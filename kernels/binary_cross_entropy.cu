@@ -1,9 +1,9 @@
 // Binary cross-entropy of logits, element by element, the loss and its gradient: one reading of x and t, one writing.
 //
-// MATH      y = p t softplus(-x) + (1 - t) softplus(x),   softplus(z) = log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))
+// MATH      y = p t softplus(-x) + (1 - t) softplus(x),   softplus(z) = max(z, 0) + log(1 + exp(-|z|))
 //           p weighs what is positive: one number for each of the last P elements, as they repeat; null for 1.
 // BACKWARD  dx = g ((1 - t) sigmoid(x) - p t sigmoid(-x))
-// TILING    a thread for every element, and further ones at a distance of the grid: neighbours together read whole lines.
+// TILING    a thread for every element, and further ones a grid apart: neighbours together read whole lines.
 // COST      12 bytes an element forward, 16 back (float32), one exponential; bound by memory. Written with elementwise
 //           operations it is eleven passes.
 // EDGES     any number of elements. Stable at any height: exp(-|x|) never overflows, and both logarithms and both

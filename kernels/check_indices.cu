@@ -1,8 +1,8 @@
 // Indices looked at where they lie: what is wrong is written down and told later, so that no step waits for it.
 //
 // MATH      y[i] = index[i], or index[i] + n where it is negative and may be, for every index in low..n-1; where it is
-//           `ignored`, y[i] = index[i]. Any other is a fault: y[i] = 0, so that whatever reads y stays inside its array,
-//           and if the flag is still clear, flag = (who, index[i]).
+//           `ignored`, y[i] = index[i]. Any other is a fault: y[i] = 0, so that whatever reads y stays inside its
+//           array, and if the flag is still clear, flag = (who, index[i]).
 // BACKWARD  none: an index has no gradient.
 // TILING    a thread an element, each going on by the size of the grid.
 //
@@ -10,7 +10,7 @@
 //                          block 0   | block 1            get there is the one that is told
 //
 // COST      16 bytes an index: a launch, and nothing beside it.
-// EDGES     any count; no index at all is no launch. Which of several faults is told is chance; that one is told is not.
+// EDGES     any count; none is no launch. Which of several faults is told is chance; that one is told is not.
 // MEASURED  not yet on a GPU. Expected: the 2 us of an empty launch up to some 100,000 indices.
 // SOURCE    the idea of PyTorch's device-side assertions, without their abort: the GPU stays usable.
 // SPEC      CPU.check_indices (tinygrad_fast/backend/cpu.py); who reads the flag: backend/launchers/checks.py.

@@ -1,9 +1,9 @@
-// Words that every kernel uses: what arrays hold, and what is computed with. Pasted into a kernel before it is compiled.
+// Words that every kernel uses: what arrays hold, and what is computed with. Pasted in before a kernel is compiled.
 //
 // A kernel is compiled once for each dtype, -DDTYPE=float16: its arrays hold T, its sums are of type A.
 //     float64 -> double      float32, float16, bfloat16 -> float
-// The 16-bit floats are bits in memory and nothing more: `wide` reads one, `narrow` rounds to the nearest, ties to even.
-// No CUDA header is needed. Under the emulator the three conversions marked PTX come from backend/emulator/cuda.h.
+// The 16-bit floats are bits in memory and nothing more: `wide` reads one, `narrow` rounds to the nearest, ties to
+// even. No CUDA header is needed. Under the emulator, what is marked PTX comes from backend/emulator/cuda.h.
 
 typedef unsigned short u16;
 typedef unsigned int u32;

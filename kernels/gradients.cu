@@ -5,17 +5,17 @@
 //           clip_value_  g = min(max(g, -most), most)
 //           unscale_     found = 1 if any g is inf or NaN;  g = inverse g
 // BACKWARD  none.
-// TILING    the norm in two launches: each block of total_norm_parts leaves one number, and one block of total_norm adds
-//           them up. The rest as updates.cu.
+// TILING    the norm in two launches: each block of total_norm_parts leaves one number, and one block of total_norm
+//           adds them up. The rest as updates.cu.
 //
 //               g0  ....|....|..   g1  .   g2  ....|...        CHUNK elements a block: threads, shuffles, shared memory
 //               parts  s  s  s         s        s  s           added up in float64, always in the same order
 //
-// COST      the norm reads each number once; clipping and unscaling read it and write it. Bound by memory: float32, 11.2
-//           million parameters: 45 MB and 89 MB. Nothing is written where the norm is small enough.
-// EDGES     as updates.cu. NaN anywhere gives the norm NaN, and clipping by it gives NaN everywhere, as defined. The norm
-//           and the flag are read where they lie: nothing waits for them. Squares are float32: |g| above 1.8e19 gives
-//           inf. The order of a sum depends on whether its arrays lie on 16 bytes; every allocation does.
+// COST      the norm reads each number once; clipping and unscaling read it and write it. Bound by memory: float32,
+//           11.2 million parameters: 45 MB and 89 MB. Nothing is written where the norm is small enough.
+// EDGES     as updates.cu. NaN anywhere gives the norm NaN, and clipping by it gives NaN everywhere, as defined. The
+//           norm and the flag are read where they lie: nothing waits for them. Squares are float32: |g| above 1.8e19
+//           gives inf. The order of a sum depends on whether its arrays lie on 16 bytes; every allocation does.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth from some ten million parameters on.
 // SOURCE    R. Pascanu et al., "On the difficulty of training recurrent neural networks", 2013; P. Micikevicius et al.,
 //           "Mixed precision training", 2018.

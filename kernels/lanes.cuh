@@ -1,14 +1,15 @@
 // Threads that share a result: who takes what, and how they put together what each of them found.
 //
-// A block makes `results` neighbouring results; `lanes` threads, a power of two, share each. Of the numbers that go into
-// it a thread takes every lanes-th. What it finds is a structure S of A, made by S::none() and S::of(a few numbers) and
-// put together by both(S, S), always in the same order; other(S, bits) is what the lane `bits` away found.
+// A block makes `results` neighbouring results; `lanes` threads, a power of two, share each. Of the numbers that go
+// into it a thread takes every lanes-th. What it finds is a structure S of A, made by S::none() and S::of(a few
+// numbers) and put together by both(S, S), always in the same order; other(S, bits) is what the lane `bits` away found.
 //
 //     rows      neighbouring threads read one result's neighbouring numbers:    thread = result lanes + lane
 //     columns   neighbouring threads read the numbers of neighbouring results:  thread = lane results + result
 #include "common.cuh"
 
-const int MANY = 16 / sizeof(T);  // numbers that a thread asks for before it looks at any: memory answers after 600 cycles
+// Numbers that a thread asks for before it looks at any: memory answers after 600 cycles.
+const int MANY = 16 / sizeof(T);
 
 const int ROOM = 256;  // for what the warps of a block found: 8 warps of 32 columns, 32 warps of a row
 
@@ -38,8 +39,8 @@ template <class S, class F> __device__ __forceinline__ S found(u32 i, u32 end, u
 }
 
 // What all lanes of a result found, known to each of them, or to the first alone. In columns a block has at most 32
-// results. `shared` has room for what each warp found: one S in rows, one of each result in columns. Results of 32 lanes
-// or less in rows need none.
+// results. `shared` has room for what each warp found: one S in rows, one of each result in columns. Results of 32
+// lanes or less in rows need none.
 template <class S>
 __device__ __forceinline__ S together(S s, const Lanes& at, S* shared = nullptr, bool known_to_all = true) {
   int end = at.columns ? 32 : min(at.lanes, 32);

@@ -3,9 +3,9 @@
 // MATH      y[r, i] = xhat[r, i] w[i] + b[i],   xhat = (x - mean[r]) rstd[r],   rstd = 1 / sqrt(var + eps), var biased
 // BACKWARD  dx = rstd (h - mean(h) - xhat mean(h xhat)), h = g w, means over a row;
 //           dw[i] = sum over r of g xhat,   db[i] = sum over r of g
-// TILING    the lanes of a row (lanes.cuh) take V numbers each at a time; a block takes several rows at once. Where the V
-//           of every lane cover a row, a thread has the same columns of each row it meets, and gathers their dw and db
-//           in registers on the way:
+// TILING    the lanes of a row (lanes.cuh) take V numbers each at a time; a block takes several rows at once. Where the
+//           V of every lane cover a row, a thread has the same columns of each row it meets, and gathers their dw and
+//           db in registers on the way:
 //
 //                  i ->  lane 0   1   2   3
 //              r         | V | V | V | V |     1. sums along the row: h and h xhat  ->  dx
@@ -161,7 +161,10 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_parameters(
   int i = blockIdx.x * at.results + at.result;
   if (i >= L) return;
   Sums s = {};
-  for (int k = at.lane; k < count; k += at.lanes) s = both(s, {parts[(2 * (i64)k + 1) * L + i], parts[2 * (i64)k * L + i]});
+  for (int k = at.lane; k < count; k += at.lanes) {
+    const A* part = parts + 2 * (i64)k * L;
+    s = both(s, {part[L + i], part[i]});
+  }
   s = together(s, at);
   if (at.lane) return;
   dw[i] = s.gd;

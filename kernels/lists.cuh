@@ -4,15 +4,15 @@
 //     blocks        0       1       2         3       4       5          one for every CHUNK elements of an array
 //
 // The addresses and sizes of a list are arguments of the kernel. They need no memory on the GPU, no copy to it and
-// nothing that keeps them alive, and a captured graph holds them with its launch. Arguments have 4096 bytes in all: room
-// for five lists of 64 arrays, told apart by a search of six steps instead of a table with a line for every block.
+// nothing that keeps them alive, and a captured graph holds them with its launch. Arguments have 4096 bytes in all:
+// room for five lists of 64 arrays, told apart by a search of six steps instead of a table with a line for every block.
 #include "packs.cuh"
 
 template <class E> struct Arrays { E* at[64]; };  // Arrays<const T> is only read; what is not there is null
 
 struct Parts { long long size[64]; int first[64], count; };  // of each array the elements, and the block that starts it
 
-// Elements of an array on their way through a thread, as numbers to compute with. Those of a `const T*` are not written.
+// Elements of an array on their way through a thread, as numbers to compute with. Those of `const T*` stay as they are.
 template <class E> struct Column {
   E* p;
   A x[V];

@@ -1,7 +1,7 @@
 // The largest number of each window, which place of the window it stood at, and the way back.
 //
-// MATH      y[n, c, i, j] = max over a, b of x[n, c, i s + a d - p, j s + b d - p];   tap = a KW + b of the first of the
-//           largest, or of the last NaN. What lies outside x is -inf, and loses; where nothing wins, tap is 0.
+// MATH      y[n, c, i, j] = max over a, b of x[n, c, i s + a d - p, j s + b d - p];   tap = a KW + b of the first of
+//           the largest, or of the last NaN. What lies outside x is -inf, and loses; where nothing wins, tap is 0.
 // BACKWARD  max_pool2d_back: dx[n, c, h, w] = sum of g over the windows whose tap points at (h, w): a gather, in one
 //           order, however the windows overlap. max_pool2d_at is the adjoint of that.
 // TILING    a thread for 16 bytes of neighbouring channels of a result:
@@ -13,11 +13,11 @@
 //               . +---+ . .                  +--+--+--+              back: the same, from (H, W), over ceil(K / s)^2
 //               . . . . . .                                          windows
 //
-// COST      forward: x read once (windows that overlap find it in a cache), y and a byte an element written; back: g and
-//           tap read, dx written. Bound by memory. 3x3, stride 2, 112 x 112 x 64, 256 images, float16: 411 + 103 + 51 MB
-//           forward, as much back.
-// EDGES     any sizes, strides, dilations; C that is no multiple of a pack, and planes (N C H W), go element by element. A
-//           byte holds a tap of up to 256 places (-DTAP=uint8), beyond that 4 bytes do (-DTAP=uint32).
+// COST      forward: x read once (windows that overlap find it in a cache), y and a byte an element written; back: g
+//           and tap read, dx written. Bound by memory. 3x3, stride 2, 112 x 112 x 64, 256 images, float16: 411 + 103 +
+//           51 MB forward, as much back.
+// EDGES     any sizes, strides, dilations; C that is no multiple of a pack, and planes (N C H W), go element by
+//           element. A byte holds a tap of up to 256 places (-DTAP=uint8), beyond that 4 bytes do (-DTAP=uint32).
 // MEASURED  not yet on a GPU. Expected: 0.8 of the memory's bandwidth.
 // SOURCE    the definition.
 // SPEC      pooling.max_pool2d, max_pool2d_back, max_pool2d_at (tinygrad_fast/backend/pooling.py).
@@ -59,8 +59,8 @@ extern "C" __global__ void max_pool2d(
 }
 
 extern "C" __global__ void max_pool2d_back(
-    const T* __restrict__ g, const TAP* __restrict__ tap, T* __restrict__ dx, int N, int H, int W, int C, int OH, int OW,
-    Windows win) {
+    const T* __restrict__ g, const TAP* __restrict__ tap, T* __restrict__ dx, int N, int H, int W, int C, int OH,
+    int OW, Windows win) {
   Place at = place(W, C);
   if (at.row >= H) return;
   Range down = windows_on(at.row, win.kh, win.sh, win.ph, win.dh, OH);

@@ -1,8 +1,8 @@
 // Images as pixels: (N, H, W, C) in order C, whose threads own neighbouring channels.
 //
-// -DPACKED=1: a thread owns V channels, 16 bytes that it reads and writes at once; C must be a multiple of V, and arrays
-// begin at a multiple of 16 bytes. -DPACKED=0: one channel. Images that lie N C H W are N C images of one channel: then
-// neighbouring threads own neighbouring pixels.
+// -DPACKED=1: a thread owns V channels, 16 bytes that it reads and writes at once; C must be a multiple of V, and
+// arrays begin at a multiple of 16 bytes. -DPACKED=0: one channel. Images that lie N C H W are N C images of one
+// channel: then neighbouring threads own neighbouring pixels.
 //
 // A thread keeps its place for image after image (gridDim.y images are in flight): the divisions that find it are made
 // once. An image has at most 2^31 elements.
@@ -22,7 +22,9 @@ template <class E> __device__ __forceinline__ void store(const A (&x)[V], E* p) 
   store(pack, p);
 }
 
-__device__ __forceinline__ i64 pixel(int n, int h, int w, int H, int W, int C) { return (((i64)n * H + h) * W + w) * C; }
+__device__ __forceinline__ i64 pixel(int n, int h, int w, int H, int W, int C) {
+  return (((i64)n * H + h) * W + w) * C;
+}
 
 // What a thread writes: row, column, first channel. Threads count the packs of an image as they lie in memory; those
 // beyond the last get a row beyond the last.
@@ -35,8 +37,8 @@ __device__ __forceinline__ Place place(int W, int C) {
 
 const int THREADS = 256;  // of a block, at most
 
-// A window may be shared by blockDim.y x blockDim.z threads, each of which found one S for each of its V channels. Those
-// of the upper half tell the lower half, until the first knows all: true for that one.
+// A window may be shared by blockDim.y x blockDim.z threads, each of which found one S for each of its V channels.
+// Those of the upper half tell the lower half, until the first knows all: true for that one.
 template <class S, class F>
 __device__ __forceinline__ bool put_together(S (&s)[V], S (&shared)[V][THREADS], F both) {
   int mine = threadIdx.z * blockDim.y + threadIdx.y, me = mine * blockDim.x + threadIdx.x;

@@ -1,8 +1,8 @@
 // Reductions over any axes: sum, mean, prod, amax, amin, var, logsumexp, argmax, argmin.
 //
-// MATH      y[k] = the reduction of x[k, r] over r. k counts the K results, r the R numbers that go into each; axes that
-//           follow each other in memory are merged, and whatever is left is walked by its strides: nothing is copied.
-//           var is one pass over x[k, r] - x[k, 0]: how many, their mean, the sum of (x - mean)^2, put together by Chan.
+// MATH      y[k] = the reduction of x[k, r] over r. k counts the K results, r the R numbers that go into each; axes
+//           that follow each other in memory are merged, and whatever is left is walked by its strides: nothing is
+//           copied. var is one pass over x[k, r] - x[k, 0]: how many, their mean, the sum of (x - mean)^2.
 // BACKWARD  the ops' own: g expanded, where a number counts.
 // TILING    of two, the one in which neighbouring threads read neighbouring numbers (lanes.cuh).
 //
@@ -11,16 +11,15 @@
 //                                                                                      along r v                 |
 //
 //           A short row takes 1 to 32 lanes, a long one a block. Few results of many numbers each are cut into pieces,
-//           gridDim.y of them; what a piece found goes to memory, and a second launch puts the pieces together in order.
-//           How it is cut depends on shape and strides alone: the same bits on every GPU, every time.
+//           gridDim.y of them; what a piece found goes to memory, and a second launch puts them together in
+//           order. How it is cut depends on shape and strides alone: the same bits on every GPU, every time.
 // COST      R K numbers read once, K written; pieces besides: 1 / 4096 of that or less. Bound by memory: float32 bias
 //           gradient of 65,536 rows of 1024: 268 MB.
-// EDGES     R = 0 gives 0, 1 for prod and NaN for mean and var. NaN anywhere in a row gives NaN, and its index for argmax
-//           and argmin; of equals they take the first. K, R < 2^31.
+// EDGES     R = 0 gives 0, 1 for prod and NaN for mean and var. NaN anywhere in a row gives NaN, and its index for
+//           argmax and argmin; of equals they take the first. K, R < 2^31.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where R K is 2^22 or more; 0.5 where the fastest
-//           of several reduced axes is shorter than the lanes (7 x 7 pixels over a batch): one integer division a number.
-// SOURCE    T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
-//           1979. The two tilings are those of PyTorch's aten/src/ATen/native/cuda/Reduce.cuh.
+//           of several reduced axes is shorter than the lanes (7 x 7 pixels over a batch): a division a number.
+// SOURCE    var: as moments.cuh. The two tilings are those of PyTorch's aten/src/ATen/native/cuda/Reduce.cuh.
 // SPEC      CPU's functions of these names (tinygrad_fast/backend/cpu.py), Composed's mean, var and logsumexp.
 #include "best.cuh"
 #include "moments.cuh"
@@ -69,11 +68,11 @@ struct Along {
   }
 };
 
-// Each kernel is this, with what it finds (S) of the numbers, and what it says of it (`value`). Numbers count from 0, or
-// from the first of their row, and times SIGN. In goes x, or what the pieces found; out comes y, or what this piece found.
+// Each kernel is this, with what it finds (S) of the numbers, and what it says of it (`value`). Numbers count from 0,
+// or from the first of their row, and times SIGN. In goes x, or what pieces found; out comes y, or what this piece found.
 template <class S, int SIGN = 1, bool FROM_FIRST = false, class F>
-__device__ __forceinline__ void reduce(const T* x, const A* pieces, A* piece, T* y, const Axes& kept, const Axes& reduced,
-                                       const Plan& plan, F value) {
+__device__ __forceinline__ void reduce(const T* x, const A* pieces, A* piece, T* y, const Axes& kept,
+                                       const Axes& reduced, const Plan& plan, F value) {
   __shared__ S shared[ROOM];
   Lanes at(plan.lanes, plan.columns);
   i64 k = (i64)blockIdx.x * at.results + at.result;

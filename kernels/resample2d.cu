@@ -1,5 +1,5 @@
-// A weighted sum of a window for each output: average pools, adaptive average pools, nearest and bilinear interpolation,
-// and the gradients of all of them, which are the same with other tables.
+// A weighted sum of a window for each output: average pools, adaptive average pools, nearest and bilinear
+// interpolation, and the gradients of all of them, which are the same with other tables.
 //
 // MATH      y[n, c] = A x[n, c] B^T, where A and B are zero but for a span of each row. Two arrays say what a matrix
 //           is: (start, length) of each span (`rows`, `columns`), and its weights (`down`, `across`; `reach` a row).
@@ -15,9 +15,9 @@
 //               +--+                                 +--------+
 //
 // COST      x read and y written once, as long as windows that overlap find x in a cache; 2 flop a number read. Two
-//           launches, A (x B^T) with sums in A's type between them, where windows are so large that they would read four
-//           times as much, or so large and few that their blocks would leave most of the GPU idle. -DOUT is the type
-//           written: T, A, or what the second launch rounds to.
+//           launches, A (x B^T) with sums in A's type between them, where windows are so large that they would read
+//           four times as much, or so large and few that their blocks would leave most of the GPU idle. -DOUT is the
+//           type written: T, A, or what the second launch rounds to.
 // EDGES     any sizes, and spans of no length: their output is 0. What a window does not read does not reach it, NaN
 //           included.
 // MEASURED  not yet on a GPU. Expected: 0.8 of the memory's bandwidth from 2^18 numbers of x on.

@@ -13,8 +13,8 @@
 //
 //           Either way neighbouring threads read neighbouring numbers (lanes.cuh).
 // COST      C numbers read and C written a position; back 2 C read. The second walk reads from a cache: the rows of a
-//           multiprocessor's blocks are in the first up to some 8,000 float32 classes, in the second up to 50,000. Bound
-//           by memory: 8192 rows of 1000, float32: 66 MB.
+//           multiprocessor's blocks are in the first up to some 8,000 float32 classes, in the second up to 50,000.
+//           Bound by memory: 8192 rows of 1000, float32: 66 MB.
 // EDGES     any C; any order of the axes in memory, which results share. A row of -inf, and one with NaN or +inf, gives
 //           NaN throughout, as the definition does.
 // MEASURED  not yet on a GPU. Expected: 0.8 of the memory's bandwidth to 50,000 classes, 0.55 at 100,000.

@@ -1,7 +1,7 @@
 // The patches of an image as columns, and columns added up where their patches lay.
 //
 // MATH      unfold: y[n, (c, a, b), (i, j)] = x[n, c, i s + a d - p, j s + b d - p], 0 where that lies outside
-//           fold:   x[n, c, h, w] = sum of y[n, (c, a, b), (i, j)] over the i, j, a, b with i s + a d - p = h, and so on
+//           fold:   x[n, c, h, w] = sum of y[n, (c, a, b), (i, j)] over i, j, a, b with i s + a d - p = h, and so on
 // BACKWARD  each is the other's adjoint. fold is a gather: in one order, no atomics.
 // TILING    columns lie with (i, j) fastest, an image with its channels fastest: the block turns 32 x 32 of them in
 //           shared memory, so that both sides are read and written in whole lines.
@@ -21,7 +21,8 @@
 
 const int SIDE = 32, ROWS = 8;  // of a tile; of a block of SIDE x ROWS threads
 
-struct Tile { int first_channel, rest, first_place; };  // blocks count places fastest, then groups of channels, then rest
+// Blocks count places fastest, then groups of channels, then the rest.
+struct Tile { int first_channel, rest, first_place; };
 
 __device__ __forceinline__ Tile tile_of(int C, int places) {
   int across = (places + SIDE - 1) / SIDE, down = (C + SIDE - 1) / SIDE, b = blockIdx.x;

@@ -1,5 +1,5 @@
-// Windows that move over an image: size, stride, padding and dilation of each axis; and, for gradients that are gathered,
-// which windows lie on a pixel.
+// Windows that move over an image: size, stride, padding and dilation of each axis; and, for gradients that are
+// gathered, which windows lie on a pixel.
 #include "common.cuh"
 
 struct Windows { int kh, kw, sh, sw, ph, pw, dh, dw; };
