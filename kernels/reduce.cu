@@ -69,7 +69,7 @@ struct Along {
 };
 
 // Each kernel is this, with what it finds (S) of the numbers, and what it says of it (`value`). Numbers count from 0,
-// or from the first of their row, and times SIGN. In goes x, or what pieces found; out comes y, or what this piece found.
+// or from the first of their row, and times SIGN. In goes x, or what pieces found; out comes y, or a piece.
 template <class S, int SIGN = 1, bool FROM_FIRST = false, class F>
 __device__ __forceinline__ void reduce(const T* x, const A* pieces, A* piece, T* y, const Axes& kept,
                                        const Axes& reduced, const Plan& plan, F value) {
