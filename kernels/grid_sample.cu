@@ -123,7 +123,9 @@ extern "C" __global__ void grid_sample_corners(
   if (p >= places) return;
   Sides across = sides(wide(at[2 * p]), W, rule), down = sides(wide(at[2 * p + 1]), H, rule);
   int corners = rule.nearest ? 1 : 4;
-  for (int k = 0; k < corners; k++) {
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    if (k == corners) break;
     int row = down.at[k / 2], column = across.at[k % 2];
     pixel[corners * p + k] = row >= 0 && column >= 0 ? (p / P * H + row) * W + column : -1;
     weight[corners * p + k] = across.weight[k % 2] * down.weight[k / 2];

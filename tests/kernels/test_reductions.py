@@ -94,6 +94,8 @@ def test_softmax_and_its_gradients(machine, dtype, tally):
         near = np.float64(x)
         if name == "logsumexp":
             axes = tuple(sorted({axis, draw(st.integers(0, len(shape) - 1))}))
+            if not all(x.shape[i] for i in axes):
+                return
             y = PLAIN.logsumexp(near, axis=axes, keepdims=True).astype(dtype)
             h = rng.standard_normal(y.shape).astype(dtype)
             got, want = (
