@@ -136,6 +136,39 @@ extern "C" __global__ void half_atomic(int* y) {
   y[threadIdx.x] = sum;
 }
 
+// The same in templates, whose variables compilers place and name in other ways
+
+template <class V> __device__ V late(V* y) {
+  __shared__ V held[64];
+  if (threadIdx.x != 5) held[threadIdx.x] = 1;
+  __syncthreads();
+  return held[threadIdx.x];  // FAULT
+}
+extern "C" __global__ void unwritten_in_template(float* y) { y[threadIdx.x] = late(y); }
+
+template <class V> __device__ void beyond(V* y) {
+  __shared__ V one[64], two[64];
+  one[threadIdx.x] = 1;
+  two[threadIdx.x + 1] = 2;  // FAULT
+  __syncthreads();
+  y[threadIdx.x] = one[63 - threadIdx.x] + two[1];
+}
+extern "C" __global__ void past_in_template(float* y) { beyond(y); }
+
+template <class V> __device__ V hasty(const V* x) {
+  __shared__ V held[64];
+  held[threadIdx.x] = x[threadIdx.x];
+  return held[63 - threadIdx.x];  // FAULT
+}
+extern "C" __global__ void no_barrier_in_template(const float* x, float* y) { y[threadIdx.x] = hasty(x); }
+
+extern "C" __global__ void past_one_of_two(float* y) {
+  __shared__ float one[64], two[64];
+  one[threadIdx.x] = two[threadIdx.x] = 1;
+  __syncthreads();
+  y[threadIdx.x] = one[threadIdx.x + 1] + two[threadIdx.x + 1];  // FAULT
+}
+
 // Copies on their way: FAULT is the line that is named, ALSO a copy that is named beside it
 
 extern "C" __global__ void copy_from_outside(const float* x, float* y) {

@@ -8,6 +8,9 @@ import pytest
 
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.emulator import Emulator
+from tinygrad_fast.backend.emulator.places import declarations
+
+from .test_compile import TABLE
 
 HERE = Path(__file__).parent
 DEFINES = {"DTYPE": "float32"}
@@ -213,7 +216,7 @@ SAYS = {
     "before_the_start": "thread (0, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 4 before x",
     "between_the_rows": "thread (1, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes at element",
     "unwritten_result": "thread (0, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at element 0 of y",
-    "unwritten_shared": "thread (5, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at byte",
+    "unwritten_shared": "thread (5, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at held[5] in",
     "past_shared": "thread (10, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes at byte 40 of shared",
     "no_barrier": "reads what nobody has written",
     "no_second_barrier": "reads what another writes at the same time (thread",
@@ -221,6 +224,10 @@ SAYS = {
     "two_blocks": "thread (0, 0, 0) of block (1, 0, 0) writes at the same time as another",
     "in_step": "at the same time",
     "half_atomic": "writes at the same time as another",
+    "unwritten_in_template": "thread (5, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at held[5] in",
+    "past_in_template": "thread (63, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes 0 past the end of two",
+    "no_barrier_in_template": "reads what nobody has written: 4 bytes at held[63] in shared memory",
+    "past_one_of_two": "thread (63, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 0 past the end of",
     "half_a_warp": "waits for lanes of its warp that never come",
     "small_warp": "needs all 32 lanes of its warp",
     "copy_not_aligned": "copies to or from what is not aligned",
@@ -251,6 +258,8 @@ def planted(kernel, check):
 def test_detectors(kernel, tally):
     lines = (HERE / "faults.cu").read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if f" {kernel}(" in line)
+    if "in_template" in kernel:  # which stands before its kernel
+        start = max(i for i in range(start) if lines[i].startswith("template"))
     fault = next(i for i, line in enumerate(lines) if i > start and "// FAULT" in line) + 1
     with pytest.raises(launch.KernelError) as caught:
         planted(kernel, check=kernel not in ALWAYS)
@@ -259,3 +268,15 @@ def test_detectors(kernel, tally):
     also = next((i for i in range(start, fault) if "// ALSO" in lines[i]), None)
     assert also is None or str(caught.value).endswith(f"the copy at faults.cu:{also + 1}")
     tally(faults=1)
+
+
+KNOWN = launch.sources(launch.folder())
+FIRST = {KNOWN[row[0]].file: row for row in reversed(TABLE)}  # a kernel of each file
+
+
+@pytest.mark.parametrize("file", [file for file, row in FIRST.items() if declarations(KNOWN[row[0]], DEFINES)])
+def test_every_shared_array_is_watched(file):
+    source, flags = KNOWN[FIRST[file][0]], dict(flag.split("=") for flag in FIRST[file][1].split())
+    library = Emulator().compile(source, DEFINES | flags)
+    assert {array.name for array in library.shared} == set(declarations(source, DEFINES | flags))
+    assert all(array.room > array.bytes > 0 for array in library.shared)

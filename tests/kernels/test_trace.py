@@ -88,6 +88,12 @@ def test_what_the_last_instruction_wrote():
     assert traced("last_word", (1,), (2,), shared=4, x=7.0)[-1] == "writes shared more[0] = 7"
 
 
+def test_shared_memory_of_templates():
+    said = traced("in_template", (1,), x=7.0)
+    accesses = [line for line in said if "shared" in line and "traced.cu" not in line]
+    assert accesses == ["writes shared kept[0] = 7", "reads shared kept[0] = 7", "writes shared first = 7"]
+
+
 def test_no_more_lines_than_wanted():
     whole, said = strided(1), strided(1, trace={"lines": 3})
     assert said == [*whole[:5], f"... and {len(whole) - 5} lines more: trace(lines=...)"]

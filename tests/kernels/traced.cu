@@ -33,3 +33,10 @@ extern "C" __global__ void last_word(float x) {
   DYNAMIC_SHARED(float, more);
   more[threadIdx.x] = x;
 }
+
+template <class V> __device__ void keep(V x) {
+  __shared__ V first, kept[2];
+  kept[threadIdx.x] = x;
+  first = kept[0];
+}
+extern "C" __global__ void in_template(float x) { keep(x); }

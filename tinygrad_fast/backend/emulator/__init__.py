@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..launch import Arrays, KernelError, Parameter, Source, Triple
-from . import build
-from .places import chains
+from . import build, elf
+from .places import chains, in_shared
 from .trace import trace as trace, wanting
 
 RED = 4096  # bytes around every array that belong to nobody, in the checking mode
@@ -68,6 +68,9 @@ class Library:
         self.watch, self.trace = self.loaded.emulator_watch, self.loaded.emulator_trace
         self.watch.argtypes = [C.c_void_p, C.c_longlong, C.c_void_p]
         self.trace.argtypes = [C.c_void_p, C.c_longlong, *[C.c_uint] * 3, *[C.c_int] * 2]
+        self.shared = elf.shared_arrays(self.path)
+        places = np.array([each[1:] for each in self.shared], np.int64)
+        self.loaded.emulator_fixed(C.c_void_p(places.ctypes.data), C.c_int(len(places)))
 
     @cached_property
     def checked(self) -> Library:
@@ -187,6 +190,8 @@ def _told(library: Library, arrays: list[_Span]) -> str:
             else f"at element {(at - span.start - span.before) // size} of {name}"
         )  # fmt: skip
     elif fault.space == 2:
+        text += f": {fault.bytes} bytes {in_shared(library, fault.offset, fault.bytes)} in shared memory"
+    elif fault.space == 3:
         text += f": {fault.bytes} bytes at byte {fault.offset} of shared memory"
     if fault.file:
         text += f"\n  at {fault.file.decode()}:{fault.line}"

@@ -10,13 +10,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+
+from . import elf
 
 HERE = Path(__file__).parent
 MACHINE = ("machine.cpp", "matrices.cpp", "checker.cpp", "tracer.cpp")  # never instrumented; the same for every kernel
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-exceptions")
+KERNEL = (
+    "-fvisibility=hidden",  # or static variables of templates would be one in all libraries that have them
+    "-fdata-sections",  # for elf.spread
+)
 CHECKED = ("-fsanitize=thread", "-gdwarf-4", "-Og")  # so that each access keeps its file and line
 
 
@@ -57,8 +63,8 @@ def cache_folder() -> Path:
 def library(file: str, text: str, kernels: Iterable[str], defines: Iterable[str], checked: bool = False) -> Path:
     """The library of one .cu file under one set of defines. Raises CalledProcessError with the compiler's words."""
     unit = "\n".join(['#include "cuda.h"', text, *(f"EMULATE({name})" for name in kernels), ""])
-    flags = (*FLAGS, *(f"-D{name}" for name in defines), *(CHECKED if checked else ()))
-    kernel = _built(f"{file}.o", ("-c", *flags, f"-I{HERE}"), unit)
+    flags = (*FLAGS, *KERNEL, *(f"-D{name}" for name in defines), *(CHECKED if checked else ()))
+    kernel = _built(f"{file}.o", ("-c", *flags, f"-I{HERE}"), unit, then=elf.spread)
     parts = [_built(f"{name}.o", ("-c", *FLAGS, f"-I{HERE}"), (HERE / name).read_text()) for name in MACHINE]
     link = (
         ("-shared", "-nostdlib++") if "ziglang" in compiler() else ("-shared",)
@@ -66,8 +72,15 @@ def library(file: str, text: str, kernels: Iterable[str], defines: Iterable[str]
     return _built(f"{file}.so", link, None, [kernel, *parts])
 
 
-def _built(name: str, flags: tuple[str, ...], text: str | None, objects: Iterable[Path] = ()) -> Path:
-    """What the compiler makes of `text`, or of objects: from the cache, or put there in one step when it is whole."""
+def _built(
+    name: str,
+    flags: tuple[str, ...],
+    text: str | None,
+    objects: Iterable[Path] = (),
+    then: Callable[[Path], None] | None = None,
+) -> Path:
+    """What the compiler makes of `text`, or of objects, and `then` of that: from the cache, or put there in one step
+    when it is whole."""
     headers = [(HERE / header).read_text() for header in ("cuda.h", "machine.h", "numbers.h")]
     system = (platform.system(), platform.machine(), *compiler())
     what = "\0".join((*system, *flags, *headers, text or "", *(path.name for path in objects)))
@@ -81,5 +94,7 @@ def _built(name: str, flags: tuple[str, ...], text: str | None, objects: Iterabl
                 given = ["unit.cpp"]
             command = [*compiler(), *flags, *given, "-o", "made"]
             subprocess.run(command, cwd=work, check=True, capture_output=True, text=True)
+            if then:
+                then(Path(work) / "made")
             os.replace(Path(work) / "made", result)
     return result

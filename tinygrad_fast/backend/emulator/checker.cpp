@@ -21,40 +21,35 @@ struct Access { u32 who, when, warp_when; };  // who: block * 1024 + thread + 1;
 enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
 struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied; };  // of a copy on its way, and when
 
-struct Space { uintptr_t start; size_t size; Cell* cells; };
-static Space global, fixed, dynamic;      // arrays; __shared__ arrays; the shared memory of the launch
+// `room`: bytes from the start that belong to nobody else; what lies in them beyond `size` is outside.
+struct Space { uintptr_t start; size_t size, room; Cell* cells; };
+static Space global, dynamic;             // arrays; the shared memory of the launch
+static Space* fixed;                      // the `__shared__` arrays, in the order of their addresses
+static int fixed_count;
 static unsigned char* written;            // of every byte of `global`: 0 outside an array, 1 unwritten, 2 written
 static bool checking;
 static u32 interval = 1, launched, block_began, warp_interval[32], block_number;
 
-#ifdef __ELF__  // the linker's names for the ends of the section that cuda.h puts __shared__ arrays into
-extern "C" char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
-extern "C" char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
-static void find_fixed() {
-  fixed.start = (uintptr_t)__start_shared_memory;
-  fixed.size = (size_t)(__stop_shared_memory - __start_shared_memory);
-}
-#else
-static void find_fixed() {}
-#endif
-
 // ---- Time ----------------------------------------------------------------------------------------------------------
 
 void check_launch(int shared) {
-  find_fixed();
   dynamic.start = (uintptr_t)emulator_shared;
   dynamic.size = (size_t)shared;
+  dynamic.room = MOST_SHARED;
   launched = ++interval;
   block_number = 0;
   if (!checking) return;
-  free(fixed.cells), free(dynamic.cells);
-  fixed.cells = (Cell*)calloc(fixed.size, sizeof(Cell));
+  for (int i = 0; i < fixed_count; i++) {
+    free(fixed[i].cells);
+    fixed[i].cells = (Cell*)calloc(fixed[i].size, sizeof(Cell));
+  }
+  free(dynamic.cells);
   dynamic.cells = (Cell*)calloc(dynamic.size, sizeof(Cell));
 }
 
 void check_block() {  // nothing in shared memory outlives a block: NaN in every float format, so that use shows
   trace_settle();
-  memset((void*)fixed.start, 0xff, fixed.size);
+  for (int i = 0; i < fixed_count; i++) memset((void*)fixed[i].start, 0xff, fixed[i].size);
   memset((void*)dynamic.start, 0xff, dynamic.size);
   block_began = ++interval;
   block_number++;
@@ -97,13 +92,19 @@ static void note_read(Cell& c) {
   }
 }
 
+// As it is told to Python: 1 global, 2 `__shared__` arrays, counted from the first of them, 3 of the launch.
+static int number_of(const Space* s) { return s == &global ? 1 : s == &dynamic ? 3 : 2; }
+static long long offset_of(const Space* s, uintptr_t at) {
+  return (long long)(at - (number_of(s) == 2 ? fixed[0].start : s->start));
+}
+
 static void fault(const char* what, const Space& space, uintptr_t at, int bytes, const void* code, u32 other = 0,
                   bool copy = false) {
   Fault f = {};
   Dl_info library;
   if (dladdr(code, &library)) f.code = (long long)((const char*)code - (const char*)library.dli_fbase);
-  f.what = what, f.bytes = bytes, f.space = &space == &global ? 1 : 2;
-  f.offset = (long long)(at - space.start);
+  f.what = what, f.bytes = bytes, f.space = number_of(&space);
+  f.offset = offset_of(&space, at);
   u32 i = (other - 1) % 1024;
   dim3 n = emulator_block_dim;
   if (other) f.other = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
@@ -112,9 +113,13 @@ static void fault(const char* what, const Space& space, uintptr_t at, int bytes,
 }
 
 static const Space* space_of(uintptr_t at) {
-  if (at - global.start < global.size) return &global;
-  if (at - fixed.start < fixed.size) return &fixed;
-  if (at - dynamic.start < (size_t)MOST_SHARED) return &dynamic;
+  for (const Space* space : {&global, &dynamic})
+    if (at - space->start < space->room) return space;
+  if (!fixed_count || at < fixed[0].start) return nullptr;
+  const Space* space = std::upper_bound(fixed, fixed + fixed_count, at, [](uintptr_t a, const Space& s) {
+    return a < s.start;
+  }) - 1;
+  if (at - space->start < space->room) return space;
   return nullptr;  // a thread's own stack, or a parameter
 }
 
@@ -134,7 +139,7 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
   if (!space) return;
   bool shared = space != &global;
   trace_access(atomic ? TRACED_ATOMIC : writes ? TRACED_WRITE : TRACED_READ, p, bytes,
-               space == &global ? 1 : space == &fixed ? 2 : 3, (long long)(at - space->start), code);
+               number_of(space), offset_of(space, at), code);
   for (int i = 0; i < bytes; i++, at++) {
     size_t offset = at - space->start;
     if (offset >= space->size || (!shared && !written[offset]))
@@ -194,11 +199,20 @@ void check_landing(const Copy& copy) {
 
 extern "C" {
 
+// The `__shared__` arrays: of each its address from the start of the library, its bytes, and its room.
+void emulator_fixed(const long long (*arrays)[3], int count) {
+  Dl_info library;
+  if (!dladdr((void*)emulator_fixed, &library)) return;
+  fixed = (Space*)calloc(fixed_count = count, sizeof(Space));
+  for (int i = 0; i < count; i++)
+    fixed[i] = {(uintptr_t)library.dli_fbase + arrays[i][0], (size_t)arrays[i][1], (size_t)arrays[i][2], nullptr};
+}
+
 // Check from now on. `bytes` of `memory` hold the arrays, told apart by `marks` (see `written`); null: check no more.
 void emulator_watch(unsigned char* memory, long long bytes, unsigned char* marks) {
   free(global.cells);
   checking = memory != nullptr;
-  global = {(uintptr_t)memory, (size_t)bytes, checking ? (Cell*)calloc(bytes, sizeof(Cell)) : nullptr};
+  global = {(uintptr_t)memory, (size_t)bytes, (size_t)bytes, checking ? (Cell*)calloc(bytes, sizeof(Cell)) : nullptr};
   written = marks;
 }
 

@@ -19,11 +19,7 @@
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
-#ifdef __ELF__  // in a section of its own, so that the checker knows its extent
-#define __shared__ static __attribute__((section("shared_memory"), aligned(16)))
-#else
-#define __shared__ static __attribute__((aligned(16)))
-#endif
+#define __shared__ static __attribute__((aligned(16)))  // elf.py finds them
 #define DYNAMIC_SHARED(type, name) type* name = (type*)emulator_shared
 
 // Who is asking
@@ -153,8 +149,9 @@ void emulator_call(void (*kernel)(P...), void** arguments, std::index_sequence<I
 template <class... P> void emulator_call(void (*kernel)(P...), void** arguments) {
   emulator_call(kernel, arguments, std::index_sequence_for<P...>());
 }
-#define EMULATE(name)                                                                                      \
-  extern "C" void emulate_##name(const unsigned* grid, const unsigned* block, int shared, void** arguments) { \
-    emulator_launch([](void* p) { emulator_call(name, (void**)p); }, arguments, {grid[0], grid[1], grid[2]},  \
-                    {block[0], block[1], block[2]}, shared);                                                  \
+#define EMULATE(name)                                                                                                \
+  extern "C" __attribute__((visibility("default"))) void emulate_##name(const unsigned* grid, const unsigned* block, \
+                                                                        int shared, void** arguments) {              \
+    emulator_launch([](void* p) { emulator_call(name, (void**)p); }, arguments, {grid[0], grid[1], grid[2]},         \
+                    {block[0], block[1], block[2]}, shared);                                                         \
   }

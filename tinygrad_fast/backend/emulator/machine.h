@@ -35,7 +35,7 @@ struct Fault {
   Where where;         // where the thread waited, if it waited
   long long code;      // the instruction, if it touched memory: bytes from the start of the library
   dim3 block, thread;
-  int space;           // 0 none, 1 global, 2 shared
+  int space;           // 0 none, 1 global, 2 `__shared__` arrays, 3 shared memory of the launch
   long long offset;    // from the start of that memory
   int bytes;
   dim3 other;          // the thread on the other side of a race

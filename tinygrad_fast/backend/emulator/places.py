@@ -1,7 +1,7 @@
 """What an address of a running kernel is called: a line of the source, an element of an array, a shared variable.
 
-Lines come from the debugging information by `addr2line`, names in shared memory from the symbols by `nm`: both come
-with g++. Where they are missing, addresses stay addresses.
+Lines come from the debugging information by `addr2line`, which comes with g++, names in shared memory from the symbols
+(`elf.py`). Where they are missing, addresses stay addresses.
 """
 
 from __future__ import annotations
@@ -165,15 +165,20 @@ def whole(expression: str, known: Mapping[str, int]) -> int | None:
 def variables(library: Any) -> list[Variable]:
     """The `__shared__` variables of a library: its symbols, and of the declarations of a name the one of that size."""
     declared = declarations(library.source, library.defines)
-    placed = [symbol for symbol in symbols(library.path) if symbol[0] in declared]
-    base = min((start for _, start, _ in placed), default=0)
     found = []
-    for name, start, size in placed:
+    for name, start, size, _ in library.shared:
         fitting = (d for d in declared[name] if prod(d[1], start=max(len(d[2]), 1)) * d[0].itemsize == size)
-        dtype = declared[name][0][0]
+        dtype = declared[name][0][0] if declared[name] else np.dtype(np.uint8)
         dtype, sides, members = next(fitting, (dtype, (size // dtype.itemsize,), ()))
-        found.append(Variable(name, start - base, size, dtype, sides, members))
+        found.append(Variable(name, start - library.shared[0].start, size, dtype, sides, members))
     return found
+
+
+def in_shared(library: Any, offset: int, size: int) -> str:
+    """Where an access to the `__shared__` arrays is: at an element of one, or past its end."""
+    v = max((v for v in variables(library) if v.start <= offset), key=lambda v: v.start)
+    at = offset - v.start
+    return f"{at - v.bytes} past the end of {v.name}" if at >= v.bytes else f"at {_shared(v, at, np.zeros(size, np.uint8)).label}"
 
 
 def dynamic(library: Any) -> tuple[str, np.dtype]:
@@ -199,15 +204,6 @@ def declarations(source: Source, defines: Mapping[str, Any]) -> dict[str, list[t
 
 
 # ---------------------------------------------------------------------------------------------------- from the library
-
-
-def symbols(path: Any) -> list[tuple[str, int, int]]:
-    """(name, address, bytes) of the variables inside a library's functions."""
-    if not (tool := shutil.which("nm")):
-        return []
-    listed = subprocess.run([tool, "-SC", str(path)], capture_output=True, text=True).stdout
-    found = re.findall(r"^(\w+) (\w+) [bBdDuV] .*::(\w+)$", listed, re.M)
-    return [(name, int(start, 16), int(size, 16)) for start, size, name in found]
 
 
 def chains(path: Any, codes: list[int]) -> list[list[Place]]:
