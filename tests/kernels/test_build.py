@@ -1,6 +1,7 @@
 """Sources, compilers and the cache: what is found, built once, and said when it cannot be."""
 
 import importlib.util
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.emulator import Emulator, build
+
+from .test_emulator import SAYS, planted
 
 KERNEL = """#include "common.cuh"
 
@@ -74,6 +77,9 @@ def test_compiler_of_the_ziglang_wheel(fresh, monkeypatch):
     np.testing.assert_array_equal(twice(fresh), [0, 2, 4, 6, 8])
     with pytest.raises(launch.KernelError, match=r"thread \(3, 0, 0\) .* 0 past the end of y"):
         twice(fresh, Emulator(check=True), y=np.empty(3, np.float32))
+    for kernel in ("unwritten_result", "past_in_template", "past_one_of_two"):
+        with pytest.raises(launch.KernelError, match=re.escape(SAYS[kernel])):
+            planted(kernel, check=True)
 
 
 def test_errors_of_the_compiler_name_file_and_line(fresh):

@@ -24,6 +24,7 @@ KERNEL = (
     "-fdata-sections",  # for elf.spread
 )
 CHECKED = ("-fsanitize=thread", "-gdwarf-4", "-Og")  # so that each access keeps its file and line
+CLANG_CHECKED = ("-mllvm", "-tsan-instrument-read-before-write")  # in `y += 1` it would be told of the write alone
 
 
 ZIG = (sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined")  # unasked, it makes faults of overflows
@@ -63,13 +64,18 @@ def cache_folder() -> Path:
 def library(file: str, text: str, kernels: Iterable[str], defines: Iterable[str], checked: bool = False) -> Path:
     """The library of one .cu file under one set of defines. Raises CalledProcessError with the compiler's words."""
     unit = "\n".join(['#include "cuda.h"', text, *(f"EMULATE({name})" for name in kernels), ""])
-    flags = (*FLAGS, *KERNEL, *(f"-D{name}" for name in defines), *(CHECKED if checked else ()))
+    flags = (*FLAGS, *KERNEL, *(f"-D{name}" for name in defines), *(_checked() if checked else ()))
     kernel = _built(f"{file}.o", ("-c", *flags, f"-I{HERE}"), unit, then=elf.spread)
     parts = [_built(f"{name}.o", ("-c", *FLAGS, f"-I{HERE}"), (HERE / name).read_text()) for name in MACHINE]
     link = (
         ("-shared", "-nostdlib++") if "ziglang" in compiler() else ("-shared",)
     )  # zig would build its C++ library first
     return _built(f"{file}.so", link, None, [kernel, *parts])
+
+
+def _checked() -> tuple[str, ...]:
+    clang = any("clang" in Path(word).name or word == "ziglang" for word in compiler())
+    return (*CHECKED, *CLANG_CHECKED) if clang else CHECKED
 
 
 def _built(
