@@ -95,6 +95,11 @@ def test_numbers_and_structures_by_value():
     np.testing.assert_array_equal(y, [1.75, 3.75, 5.75, 7.75, 1])
 
 
+def test_printf(capfd):
+    run("said", (1,), (4,), x=floats(4))
+    assert capfd.readouterr().out == "x[1] = 1\nx[3] = 3\n"
+
+
 def test_lists_of_arrays():
     """What a list leaves free is null. A kernel whose name ends in _ works in place: what it reads is written."""
     xs, ys, free = [floats(8), 2 * floats(8), floats(3)[1:]], [floats(8), floats(8), floats(2)], np.zeros((), np.int32)

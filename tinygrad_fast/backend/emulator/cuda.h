@@ -1,6 +1,7 @@
 // CUDA's words for a C++ compiler. A kernel is compiled as it stands, with this in front of it.
 #pragma once
 #include <math.h>
+#include <stdio.h>  // printf
 
 #include <type_traits>
 #include <utility>
@@ -154,4 +155,5 @@ template <class... P> void emulator_call(void (*kernel)(P...), void** arguments)
                                                                         int shared, void** arguments) {              \
     emulator_launch([](void* p) { emulator_call(name, (void**)p); }, arguments, {grid[0], grid[1], grid[2]},         \
                     {block[0], block[1], block[2]}, shared);                                                         \
+    fflush(stdout);                                                                                                  \
   }
