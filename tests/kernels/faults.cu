@@ -1,4 +1,5 @@
-// One planted fault a kernel, in the line marked FAULT: test_emulator.py wants each reported with thread and line.
+// One planted fault a kernel, in the line marked FAULT: test_emulator.py wants each reported with thread and line. ALSO
+// is a line that is named beside it: where another thread waits, or a copy.
 #include "tensor_cores.cuh"
 
 // Reported always
@@ -10,11 +11,17 @@ extern "C" __global__ void barrier_not_for_all(float* y) {
 
 extern "C" __global__ void two_barriers(float* y) {
   if (threadIdx.x < 32) {
-    __syncthreads();
-  } else {
     __syncthreads();  // FAULT
+  } else {
+    __syncthreads();  // ALSO
   }
   y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void barrier_for_some(float* y) {
+  if (threadIdx.x < 3) __syncthreads();  // FAULT
+  y[threadIdx.x] = 1;
+  __syncthreads();  // ALSO
 }
 
 extern "C" __global__ void lanes_missing(float* y) {
@@ -169,7 +176,7 @@ extern "C" __global__ void past_one_of_two(float* y) {
   y[threadIdx.x] = one[threadIdx.x + 1] + two[threadIdx.x + 1];  // FAULT
 }
 
-// Copies on their way: FAULT is the line that is named, ALSO a copy that is named beside it
+// Copies on their way
 
 extern "C" __global__ void copy_from_outside(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);

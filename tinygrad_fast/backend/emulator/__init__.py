@@ -48,7 +48,7 @@ class _Fault(C.Structure):
     _fields_ = [
         *(("what", C.c_char_p), ("file", C.c_char_p), ("line", C.c_int), ("word", C.c_char_p), ("code", C.c_longlong)),
         *(("block", _Three), ("thread", _Three), ("space", C.c_int), ("offset", C.c_longlong), ("bytes", C.c_int)),
-        *(("other", _Three), ("copy_file", C.c_char_p), ("copy_line", C.c_int), ("copy_word", C.c_char_p)),
+        *(("other", _Three), ("also_file", C.c_char_p), ("also_line", C.c_int), ("also_word", C.c_char_p)),
     ]
 
 
@@ -179,6 +179,8 @@ def _told(library: Library, arrays: list[_Span]) -> str:
         return fault.what.decode()
     if "same time" in text and str(fault.other) != str(fault.thread):
         text += f" (thread {fault.other})"
+    if text.endswith("than"):
+        text += f" thread {fault.other}"
     if fault.space == 1:
         at = fault.offset
         span = min(arrays, key=lambda s: max(s.start - at, at - s.start - s.bytes))  # the nearest
@@ -197,4 +199,7 @@ def _told(library: Library, arrays: list[_Span]) -> str:
         text += f"\n  at {fault.file.decode()}:{fault.line}"
     [chain] = chains(library.path, [fault.code]) if fault.code else [[]]
     text += "".join(f"\n  at {file}:{line}" for file, line in chain)
-    return text + (f"\n  the copy at {fault.copy_file.decode()}:{fault.copy_line}" if fault.copy_file else "")
+    if fault.also_file:
+        who = "the copy" if fault.code else f"thread {fault.other}"
+        text += f"\n  {who} at {fault.also_file.decode()}:{fault.also_line}"
+    return text

@@ -108,7 +108,7 @@ static void fault(const char* what, const Space& space, uintptr_t at, int bytes,
   u32 i = (other - 1) % 1024;
   dim3 n = emulator_block_dim;
   if (other) f.other = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
-  if (copy) f.copy = where_copied((int)i, at);
+  if (copy) f.also = where_copied((int)i, at);
   stop(f);
 }
 

@@ -147,10 +147,15 @@ void emulator_barrier(Where where) {
     return;
   }
   at_barrier = 0;
-  for (int i = 0; i < count; i++) {
-    if (threads[i].where.line != where.line)
-      stop({"meets other threads of its block at a different __syncthreads", where});
-    threads[i].state = READY;
+  Thread* one = threads;
+  for (Thread* other = threads; other < threads + count; other++) {
+    if (other->where.line != one->where.line || strcmp(other->where.file, one->where.file)) {
+      emulator_thread = one;
+      Fault f = {"waits at another __syncthreads than", one->where};
+      f.other = other->index, f.also = other->where;
+      stop(f);
+    }
+    other->state = READY;
   }
   check_barrier();
 }

@@ -38,8 +38,8 @@ struct Fault {
   int space;           // 0 none, 1 global, 2 `__shared__` arrays, 3 shared memory of the launch
   long long offset;    // from the start of that memory
   int bytes;
-  dim3 other;          // the thread on the other side of a race
-  Where copy;          // and its copy, if that is what it did
+  dim3 other;          // the thread on the other side of a race, or at another barrier
+  Where also;          // where that waits, or its copy on its way
 };
 
 extern "C" {
