@@ -106,11 +106,38 @@ def test_who_is_not_there():
 
 def test_a_kernel_that_does_not_run():
     out = io.StringIO()
-    with tf.emulator.trace("another", file=out):
+    with tf.emulator.trace("matmul_tiles", file=out):
         apart()
-    assert out.getvalue() == "another: no such launch was emulated; kernels that were: apart\n"
-    with pytest.raises(ValueError, match=r"thread or warp, not both; got thread=\(0,\), warp=1"):
-        tf.emulator.trace(thread=(0,), warp=1)
+    assert out.getvalue() == "matmul_tiles: no such launch was emulated; kernels that were: apart\n"
+
+
+def test_a_kernel_that_is_not_there():
+    unknown = "trace: matmul_tile: no such kernel. There are .*, apart, .*, matmul_tiles, "
+    with pytest.raises(ValueError, match=unknown), tf.emulator.trace("matmul_tile"):
+        apart()
+    with pytest.raises(KeyError), tf.emulator.trace("matmul_tile"):  # an error of the block itself comes first
+        raise KeyError
+
+
+def test_a_number_is_the_first_of_three():
+    assert apart(trace={"thread": 3, "block": 0}) == apart(trace={"thread": (3, 0, 0), "block": (0, 0, 0)})
+    assert apart(trace={"block": 1})[0] == "apart: thread (0, 0, 0) of block (1, 0, 0)"
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (dict(thread=(0,), warp=1), r"thread or warp, not both; got thread=\(0,\), warp=1"),
+        (dict(thread=-1), r"thread must be one to three whole numbers from 0, as 5 or \(5, 0, 0\); got -1"),
+        (dict(block=(0, 1.5)), r"block must be .*; got \(0, 1.5\)"),
+        (dict(thread="5"), "thread must be .*; got '5'"),
+        (dict(block=(0, 0, 0, 0)), r"block must be .*; got \(0, 0, 0, 0\)"),
+        (dict(warp=(1,)), r"warp must be a whole number from 0; got \(1,\)"),
+    ],
+)
+def test_who_cannot_be_meant(options, says):
+    with pytest.raises(ValueError, match=says):
+        tf.emulator.trace(**options)
 
 
 def test_what_happened_before_a_fault():

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ..launch import Triple
+from ..launch import Triple, folder, sources
 from .places import Listing
 
 EVENT = np.dtype(  # `struct Event` of tracer.cpp
@@ -43,22 +43,24 @@ class trace:
     """Print what a thread (or a warp) of emulated kernels does, for every launch inside the `with` block.
 
     kernel: its name; "" for every kernel. block: which block of the grid. thread: threadIdx of one thread, (0, 0, 0) by
-    default; or warp=k for threads 32 k to 32 k + 31 of the block, lane by lane side by side. lines: at most so many are
-    printed for a launch. file: where to, in place of the standard output.
+    default; or warp=k for threads 32 k to 32 k + 31 of the block, lane by lane side by side. What is left out of a block
+    or a thread is 0: thread=5 is (5, 0, 0). lines: at most so many are printed for a launch. file: where to, in place of
+    the standard output.
 
     Each line of the source that touches memory comes with what was read or written (array and element, or variable in
     shared memory, and the value), and with the barriers, shuffles and votes that stand in it. For a warp also with its
     cost: sectors of 32 bytes of global memory, and turns that shared memory takes where lanes meet in a bank. What is
     in registers is not seen. A traced launch runs as in the checking mode, slowly.
-    Raises ValueError if thread and warp are both given.
+    Raises ValueError if thread and warp are both given, or are no whole numbers from 0; and when the block ends, if no
+    kernel has that name.
     """
 
     def __init__(
         self,
         kernel: str = "",
         *,
-        block: tuple[int, ...] = (),
-        thread: tuple[int, ...] | None = None,
+        block: int | tuple[int, ...] = 0,
+        thread: int | tuple[int, ...] | None = None,
         warp: int | None = None,
         lines: int = 100,
         file: TextIO | None = None,
@@ -66,7 +68,9 @@ class trace:
         if thread is not None and warp is not None:
             raise ValueError(f"trace: give thread or warp, not both; got thread={thread}, warp={warp}")
         self.kernel, self.warp, self.lines, self.file = kernel, warp, lines, file
-        self.block, self.thread = _three(block), _three(thread or ())
+        if warp is not None and not _whole(warp):
+            raise ValueError(f"trace: warp must be a whole number from 0; got {warp!r}")
+        self.block, self.thread = _three("block", block), _three("thread", 0 if thread is None else thread)
         self.launched: list[str] = []  # kernels that ran meanwhile
 
     def __enter__(self) -> trace:
@@ -76,6 +80,9 @@ class trace:
     def __exit__(self, *error: Any) -> None:
         active.remove(self)
         if error[0] is None and not any(self._wants(kernel) for kernel in self.launched):
+            known = {*sources(folder()), *self.launched}
+            if self.kernel and self.kernel not in known:
+                raise ValueError(f"trace: {self.kernel}: no such kernel. There are {', '.join(sorted(known))}")
             ran = ", ".join(dict.fromkeys(self.launched)) or "none"
             self._say(f"{self.kernel or 'trace'}: no such launch was emulated; kernels that were: {ran}")
 
@@ -116,8 +123,15 @@ def wanting(kernel: str) -> trace | None:
     return next((each for each in reversed(active) if each._wants(kernel)), None)
 
 
-def _three(n: tuple[int, ...]) -> Triple:
-    x, y, z = (*n, 0, 0, 0)[:3]
+def _whole(n: Any) -> bool:
+    return isinstance(n, (int, np.integer)) and n >= 0
+
+
+def _three(name: str, given: int | tuple[int, ...]) -> Triple:
+    n = given if isinstance(given, (tuple, list)) else (given,)
+    if len(n) > 3 or not all(map(_whole, n)):
+        raise ValueError(f"trace: {name} must be one to three whole numbers from 0, as 5 or (5, 0, 0); got {given!r}")
+    x, y, z = (*map(int, n), 0, 0, 0)[:3]
     return x, y, z
 
 
