@@ -1,8 +1,10 @@
 """Sources, compilers and the cache: what is found, built once, and said when it cannot be."""
 
 import importlib.util
+import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,42 @@ def test_built_once_and_again_when_something_changes(fresh, monkeypatch):
     assert len(runs) == first + 2
     left = {p.suffix for p in (fresh / "cache").rglob("*") if p.is_file()}
     assert left == {".o", ".so"}  # nothing half-made
+
+
+def test_what_is_not_used_goes(fresh, monkeypatch):
+    """By age, and by size: the least recently used first, but nothing of the last hour."""
+    folder, now = build.cache_folder(), time.time()
+
+    def put(name, hours, size=1):
+        (folder / name).touch()
+        os.truncate(folder / name, size)  # takes no room
+        os.utime(folder / name, (now - 3600 * hours,) * 2)
+
+    def left():
+        return {p.name for p in folder.iterdir() if "twice" not in p.name and ".cpp" not in p.name}
+
+    put("month", 31 * 24), put("week", 7 * 24), put("day", 24), put("now", 0)
+    (folder / "stopped").mkdir()
+    (folder / "stopped" / "made").write_text("")
+    os.utime(folder / "stopped", (now - 7200,) * 2)
+    twice(fresh)
+    assert left() == {"week", "day", "now"}
+    put("large", 48, build.KEPT // 2), put("larger", 0.5, build.KEPT // 2)
+    twice(fresh)
+    assert "week" in left()  # nothing was built
+    twice(fresh, defines={"DTYPE": "float32", "FLAG": 1})
+    assert left() == {"day", "now", "larger"}
+    put("larger", 0.5, 2 * build.KEPT)
+    twice(fresh, defines={"DTYPE": "float32", "FLAG": 2})
+    assert left() == {"now", "larger"}
+
+
+def test_what_is_used_is_touched(fresh):
+    twice(fresh)
+    [made] = build.cache_folder().glob("*-twice.cu.so")
+    os.utime(made, (0, 0))
+    twice(fresh)
+    assert time.time() - made.stat().st_mtime < 3600
 
 
 def test_cache_that_cannot_be_written(fresh, monkeypatch):

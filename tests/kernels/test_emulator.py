@@ -207,8 +207,8 @@ def test_rounding_to_tf32():
 # Faults
 
 ALWAYS = (
-    "barrier_not_for_all two_barriers barrier_for_some lanes_missing two_collectives absent_lane not_in_mask half_a_warp small_warp "
-    "copy_not_aligned"
+    "barrier_not_for_all two_barriers barrier_for_some lanes_missing two_collectives absent_lane not_in_mask "
+    "half_a_warp small_warp copy_not_aligned"
 ).split()
 SAYS = {
     "barrier_not_for_all": "waits at __syncthreads, which other threads of its block never reach",
@@ -232,7 +232,7 @@ SAYS = {
     "in_step": "at the same time",
     "half_atomic": "writes at the same time as another",
     "unwritten_in_template": "thread (5, 0, 0) of block (0, 0, 0) reads what nobody has written: 4 bytes at held[5] in",
-    "past_in_template": "thread (63, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes 0 past the end of two",
+    "past_in_template": "thread (63, 0, 0) of block (0, 0, 0) writes outside every array: 4 bytes 0 past the end of",
     "no_barrier_in_template": "reads what nobody has written: 4 bytes at held[63] in shared memory",
     "past_one_of_two": "thread (63, 0, 0) of block (0, 0, 0) reads outside every array: 4 bytes 0 past the end of",
     "half_a_warp": "waits for lanes of its warp that never come",

@@ -1,4 +1,9 @@
-"""A kernel's source -> a shared library, by whatever C++ compiler there is: built once, kept by a hash."""
+"""A kernel's source -> a shared library, by whatever C++ compiler there is: built once, kept by a hash.
+
+What is kept is touched whenever it is used. When something new is built, what has not been used for a month goes, and
+what was used least recently until the rest fits into KEPT bytes. What was used within the hour stays: another process
+may be about to load it. (Deleting what is loaded does no harm.)
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -25,7 +31,8 @@ KERNEL = (
 )
 CHECKED = ("-fsanitize=thread", "-gdwarf-4", "-Og")  # so that each access keeps its file and line
 CLANG_CHECKED = ("-mllvm", "-tsan-instrument-read-before-write")  # in `y += 1` it would be told of the write alone
-
+KEPT, HOUR = 512 << 20, 3600
+MONTH = 30 * 24 * HOUR
 
 ZIG = (sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined")  # unasked, it makes faults of overflows
 
@@ -52,7 +59,8 @@ def compiler() -> tuple[str, ...]:
 
 @cache
 def cache_folder() -> Path:
-    """~/.cache/tinygrad_fast/emulator; where that cannot be written, a folder of this process."""
+    """~/.cache/tinygrad_fast/emulator ($XDG_CACHE_HOME in place of ~/.cache); where that cannot be written, a folder of
+    this process."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_fast" / "emulator"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -92,7 +100,7 @@ def _built(
     what = "\0".join((*system, *flags, *headers, text or "", *(path.name for path in objects)))
     digest = hashlib.sha256(what.encode()).hexdigest()[:16]
     result = cache_folder() / f"{digest}-{name}"
-    if not result.exists():
+    if not _touched(result):
         with tempfile.TemporaryDirectory(dir=cache_folder()) as work:
             given = [str(path) for path in objects]
             if text is not None:
@@ -103,4 +111,32 @@ def _built(
             if then:
                 then(Path(work) / "made")
             os.replace(Path(work) / "made", result)
+        _prune(cache_folder())
     return result
+
+
+def _touched(path: Path) -> bool:
+    """Whether it is there; if so, it has been used now."""
+    try:
+        os.utime(path)
+    except OSError:  # not there, or not ours to touch
+        return path.exists()
+    return True
+
+
+def _used(path: Path) -> tuple[float, int]:
+    """When, and its bytes. What another process has just pruned is of no size and new."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return time.time(), 0
+    return stat.st_mtime, stat.st_size
+
+
+def _prune(folder: Path) -> None:
+    kept = 0
+    for path in sorted(folder.iterdir(), key=_used, reverse=True):
+        used, size = _used(path)  # asked again: it may have been touched meanwhile
+        kept, unused = kept + size, time.time() - used
+        if unused > MONTH or (unused > HOUR and (kept > KEPT or path.is_dir())):  # a folder: its compiler was stopped
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

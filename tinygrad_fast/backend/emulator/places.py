@@ -178,7 +178,9 @@ def in_shared(library: Any, offset: int, size: int) -> str:
     """Where an access to the `__shared__` arrays is: at an element of one, or past its end."""
     v = max((v for v in variables(library) if v.start <= offset), key=lambda v: v.start)
     at = offset - v.start
-    return f"{at - v.bytes} past the end of {v.name}" if at >= v.bytes else f"at {_shared(v, at, np.zeros(size, np.uint8)).label}"
+    if at >= v.bytes:
+        return f"{at - v.bytes} past the end of {v.name}"
+    return f"at {_shared(v, at, np.zeros(size, np.uint8)).label}"
 
 
 def dynamic(library: Any) -> tuple[str, np.dtype]:

@@ -43,9 +43,9 @@ class trace:
     """Print what a thread (or a warp) of emulated kernels does, for every launch inside the `with` block.
 
     kernel: its name; "" for every kernel. block: which block of the grid. thread: threadIdx of one thread, (0, 0, 0) by
-    default; or warp=k for threads 32 k to 32 k + 31 of the block, lane by lane side by side. What is left out of a block
-    or a thread is 0: thread=5 is (5, 0, 0). lines: at most so many are printed for a launch. file: where to, in place of
-    the standard output.
+    default; or warp=k for threads 32 k to 32 k + 31 of the block, lane by lane side by side. What is left out of a
+    block or a thread is 0: thread=5 is (5, 0, 0). lines: at most so many are printed for a launch. file: where to, in
+    place of the standard output.
 
     Each line of the source that touches memory comes with what was read or written (array and element, or variable in
     shared memory, and the value), and with the barriers, shuffles and votes that stand in it. For a warp also with its
@@ -124,7 +124,7 @@ def wanting(kernel: str) -> trace | None:
 
 
 def _whole(n: Any) -> bool:
-    return isinstance(n, (int, np.integer)) and n >= 0
+    return isinstance(n, (int, np.integer)) and int(n) >= 0
 
 
 def _three(name: str, given: int | tuple[int, ...]) -> Triple:
