@@ -2,8 +2,8 @@
 
 `cuda.h` gives the compiler CUDA's words; `machine.cpp` runs a block's threads as fibers and says where a barrier or a
 warp waits in vain; `checker.cpp` watches every access to memory in the checking mode. `build.py` finds a compiler and
-keeps what it built. This file loads a library, hands it a launch, and says in words what went wrong; `trace.py`, what a
-thread did.
+keeps what it built; `elf.py` finds the shared memory in that. This file loads a library, hands it a launch, and says in
+words what went wrong; `trace.py`, what a thread did.
 """
 
 from __future__ import annotations

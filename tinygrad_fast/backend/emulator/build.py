@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -95,9 +96,9 @@ def _built(
 ) -> Path:
     """What the compiler makes of `text`, or of objects, and `then` of that: from the cache, or put there in one step
     when it is whole."""
-    headers = [(HERE / header).read_text() for header in ("cuda.h", "machine.h", "numbers.h")]
+    beside = [(HERE / name).read_text() for name in ("cuda.h", "machine.h", "numbers.h", "elf.py")]
     system = (platform.system(), platform.machine(), *compiler())
-    what = "\0".join((*system, *flags, *headers, text or "", *(path.name for path in objects)))
+    what = "\0".join((*system, *flags, *beside, text or "", *(path.name for path in objects)))
     digest = hashlib.sha256(what.encode()).hexdigest()[:16]
     result = cache_folder() / f"{digest}-{name}"
     if not _touched(result):
@@ -139,4 +140,5 @@ def _prune(folder: Path) -> None:
         used, size = _used(path)  # asked again: it may have been touched meanwhile
         kept, unused = kept + size, time.time() - used
         if unused > MONTH or (unused > HOUR and (kept > KEPT or path.is_dir())):  # a folder: its compiler was stopped
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            with suppress(OSError):  # another process was faster, or it is not ours
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -201,8 +201,8 @@ extern "C" {
 
 // The `__shared__` arrays: of each its address from the start of the library, its bytes, and its room.
 void emulator_fixed(const long long (*arrays)[3], int count) {
-  Dl_info library;
-  if (!dladdr((void*)emulator_fixed, &library)) return;
+  Dl_info library;  // loaded once, however often it is asked for
+  if (fixed || !dladdr((void*)emulator_fixed, &library)) return;
   fixed = (Space*)calloc(fixed_count = count, sizeof(Space));
   for (int i = 0; i < count; i++)
     fixed[i] = {(uintptr_t)library.dli_fbase + arrays[i][0], (size_t)arrays[i][1], (size_t)arrays[i][2], nullptr};
