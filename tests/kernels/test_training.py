@@ -5,7 +5,8 @@ import pytest
 
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
-from tinygrad_fast import backend, nn, optim
+from tinygrad_fast import backend, nn, optim, rng
+from tinygrad_fast.backend import CPU, pooling, windows
 from tinygrad_fast.backend.cuda import CUDA
 from tinygrad_fast.models.resnet import BasicBlock, Conv2d, stage
 from tinygrad_fast.testing.backends import EPS, RUNS, K
@@ -63,16 +64,28 @@ def tolerance(exact, name):
 
 @pytest.fixture
 def fallen(monkeypatch):
-    """The names that CUDA hands to the CPU meanwhile."""
+    """The functions of the plain CPU that are called meanwhile, of those for which there are kernels."""
     found = set()
+    plain = {
+        windows: ("conv2d", "conv2d_dx", "conv2d_dw", "unfold", "fold"),
+        pooling: ("max_pool2d", "max_pool2d_back", "max_pool2d_at", "resample2d", "pixels", "pixels_back"),
+        rng: ("uniform",),
+    }
 
     def heard(name, f):
         return lambda *arguments, **static: found.add(name) or f(*arguments, **static)
 
-    for name in dir(CUDA):
-        if getattr(f := getattr(CUDA, name), "__qualname__", "").startswith("_by_cpu."):
-            monkeypatch.setattr(CUDA, name, heard(name, f))
+    for module, names in plain.items():
+        for name in names:
+            monkeypatch.setattr(module, name, heard(name, getattr(module, name)))
     return found
+
+
+def test_what_falls_to_the_plain_cpu_is_heard(fallen):
+    x, geometry = np.ones((1, 1, 2, 2)), dict(stride=(1, 1), padding=(0, 0), dilation=(1, 1))
+    CPU().conv2d(x, x, groups=1, **geometry)
+    CPU().unfold(x, kernel=(2, 2), **geometry)
+    assert fallen == {"conv2d", "unfold"}
 
 
 @pytest.mark.parametrize("name", ["float64", "float32"])
