@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import autograd as autograd, cpu as cpu, cuda as cuda, dtypes as dtypes, rng as rng
+from . import amp as amp, autograd as autograd, cpu as cpu, cuda as cuda, dtypes as dtypes, rng as rng
+from .amp import autocast as autocast, is_autocast_enabled as is_autocast_enabled
 from .autograd import enable_grad as enable_grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad
 from .backend import (
     Device as device,

@@ -25,6 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class _Mode(threading.local):
     record = True  # False inside no_grad()
     keep = False  # True inside higher(): nodes keep what a differentiable second run of their op needs
+    autocast: Any = None  # inside autocast(): a function of an op's name and inputs that gives them in another dtype
 
 
 mode = _Mode()
@@ -38,9 +39,9 @@ class setting(ContextDecorator):
     Never `yield` to a caller inside: it would leak out. Raises TypeError for a generator as the decorated function.
     """
 
-    def __init__(self, **new: bool):
+    def __init__(self, **new: Any):
         self.new = new
-        self.old: list[dict[str, bool]] = []
+        self.old: list[dict[str, Any]] = []
 
     def __enter__(self) -> None:
         self.old.append({name: getattr(mode, name) for name in self.new})

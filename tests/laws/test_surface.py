@@ -28,7 +28,7 @@ WITHOUT = {  # reason: names
         __array__ __bool__ __copy__ __deepcopy__ __dlpack__ __dlpack_device__ __float__ __index__ __int__ __len__""",
     "is about the tensor, not its values": """
         dim size numel is_floating_point contiguous backward retain_grad register_hook
-        no_grad enable_grad is_grad_enabled manual_seed result_type""",
+        no_grad enable_grad is_grad_enabled is_autocast_enabled manual_seed result_type""",
     "is about the machine": """
         use_deterministic_algorithms are_deterministic_algorithms_enabled
         get_num_threads set_num_threads get_default_device set_default_device

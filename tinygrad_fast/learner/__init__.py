@@ -37,6 +37,7 @@ from .metrics import (
     rmse,
     top_k_accuracy,
 )
+from .mixed_precision import MixedPrecision
 from .progress import ProgressCallback
 from .recorder import NonFiniteLoss, Recorder
 
@@ -63,6 +64,7 @@ __all__ = [
     "Learner",
     "MSELossFlat",
     "Metric",
+    "MixedPrecision",
     "NonFiniteLoss",
     "ParamScheduler",
     "ProgressCallback",

@@ -27,6 +27,7 @@ from .loop import length
 from .losses import infer_loss
 from .lr_find import LRFinder, Suggestion, suggest, valley
 from .metrics import name_of
+from .mixed_precision import MixedPrecision
 from .progress import ProgressCallback
 from .recorder import Recorder
 
@@ -222,6 +223,26 @@ class Learner(Inference):
     def unfreeze(self) -> None:
         """Train all groups."""
         self.freeze_to(0)
+
+    # ------------------------------------------------------------------------------------------------- mixed precision
+
+    def to_fp16(self, **scaler: Any) -> Learner:
+        """Predict and train in float16 where `autocast` does, with loss scaling; the weights stay float32.
+
+        scaler: init_scale, growth_factor, backoff_factor, growth_interval of `amp.GradScaler`. See MixedPrecision.
+        """
+        self.to_fp32().add_cbs(MixedPrecision("float16", **scaler))
+        return self
+
+    def to_bf16(self) -> Learner:
+        """Predict and train in bfloat16 where `autocast` does; the weights stay float32, and no loss is scaled."""
+        self.to_fp32().add_cbs(MixedPrecision("bfloat16"))
+        return self
+
+    def to_fp32(self) -> Learner:
+        """Everything in float32 again."""
+        self.remove_cbs(MixedPrecision)
+        return self
 
     # ---------------------------------------------------------------------------------------------------------- lr_find
 

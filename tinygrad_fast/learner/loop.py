@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ..autograd import no_grad
@@ -45,6 +45,7 @@ class Loop:
     pred: Any = None
     loss: Any = None  # of this batch, on its device: what to show
     loss_grad: Any = None  # the same with its graph: what to differentiate
+    precision: AbstractContextManager = nullcontext()  # around prediction and loss
 
     def __call__(self, event: str) -> None:
         """Tell every callback of an event."""
@@ -87,11 +88,12 @@ class Loop:
                 self.iter += 1
 
     def _do_batch(self) -> None:
-        self.pred = self.model(*self.xb)
-        self("after_pred")
-        if self.yb:
-            self.loss_grad = self.loss_func(self.pred, *self.yb)
-            self.loss = self.loss_grad.detach()
+        with self.precision:
+            self.pred = self.model(*self.xb)
+            self("after_pred")
+            if self.yb:
+                self.loss_grad = self.loss_func(self.pred, *self.yb)
+                self.loss = self.loss_grad.detach()
         self("after_loss")
         if self.training and self.yb:
             self._part("backward", self._backward, CancelBackwardException)

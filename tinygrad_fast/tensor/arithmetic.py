@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import dtypes, ops, shapes
 from .convert import Convert
 from .core import Core, apply
-from .promote import as_float, meet, must_whole, pair, within
+from .promote import as_float, meet, must_whole, pair, recast, within
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -77,7 +77,7 @@ class Arithmetic(Convert):
         return meet(ops.div, self, other, floating=True)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return meet(ops.div, other, self, floating=True)
+        return meet(ops.div, other, *recast("__rtruediv__", self), floating=True)
 
     def __floordiv__(self, other: Any) -> Tensor:
         return meet(ops.floor_divide, self, other)

@@ -29,6 +29,8 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
     Returns a Tensor; a tuple of them if y is a tuple; (y, *aux) if the op has aux arrays, which carry no gradient.
     Raises RuntimeError when the tensors lie on different devices.
     """
+    if mode.autocast is not None:
+        inputs = mode.autocast(op.__name__, inputs)
     xp, arrays, nodes, cells = None, [], [], []
     for t in inputs:
         if isinstance(t, Core):

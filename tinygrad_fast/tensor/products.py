@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes, ops
+from .. import ops
 from .core import Core, apply
-from .promote import must_tensors, operand, within
+from .promote import must_tensors, operand, together
 from .reduction import Reduction
 
 if TYPE_CHECKING:
@@ -27,13 +27,9 @@ class Products(Reduction):
             raise TypeError(f"matmul: needs a Tensor; got {type(other).__name__}")
         if not a.ndim or not b.ndim:
             raise RuntimeError(f"matmul: both need at least 1 axis; got {a.shape} and {b.shape}. Use * for numbers")
-        dtype = dtypes.result_type(a, b)
+        a, b = together("matmul", a, b)
         row, column = a.ndim == 1, b.ndim == 1
-        y = apply(
-            ops.matmul,
-            within(a.unsqueeze(0) if row else a, dtype),
-            within(b.unsqueeze(1) if column else b, dtype),
-        )
+        y = apply(ops.matmul, a.unsqueeze(0) if row else a, b.unsqueeze(1) if column else b)
         if column:
             y = y.squeeze(-1)
         return y.squeeze(-1 if column else -2) if row else y

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, ops, shapes
+from ..tape import mode
 from .core import Core, apply, wrap
 
 
@@ -78,8 +79,15 @@ def within(a: Any, dtype: np.dtype) -> Any:
     return float(a) if dtypes.is_float(dtype) else a
 
 
-def together(*tensors: Any) -> tuple:
+def recast(name: str, *inputs: Any) -> tuple:
+    """The inputs as `autocast` wants them for `name`; as they are outside it. For what looks at dtypes before `apply`."""
+    return inputs if mode.autocast is None else mode.autocast(name, inputs)
+
+
+def together(name: str, *tensors: Any) -> tuple:
     """The tensors in the type where all of them meet; None stays None. The first is not None."""
+    if mode.autocast is not None:
+        tensors = mode.autocast(name, tensors)
     dtype = tensors[0].data.dtype
     for t in tensors:
         if t is not None and t.data.dtype != dtype:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import dtypes, ops, shapes
 from .core import Core, apply, wrap
 from .indexing import Indexing
-from .promote import as_float, must_float, must_tensors, pair
+from .promote import as_float, must_float, must_tensors, pair, recast
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -156,7 +156,7 @@ class Reduction(Indexing):
 
     def norm(self, p: float | str = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
         """(sum |x|^p)^(1/p); the largest |x| for p = inf, the count of x != 0 for p = 0. The gradient at x = 0 is 0."""
-        x = must_float("norm", self)
+        (x,) = recast("norm", must_float("norm", self))
         if p == float("inf"):
             return x.abs().amax(dim, keepdim)
         if p == 1:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ... import geometry, ops
 from ...shapes import pair
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float
+from ...tensor.promote import must_float, recast
 
 Ints = int | Sequence[int]
 
@@ -34,7 +34,8 @@ def conv2d(
     residual, of the result's shape, and relu, max(., 0), are part of the same pass. Cross-correlation: the kernel is
     not flipped. Raises ValueError for shapes that do not fit, TypeError for different dtypes.
     """
-    x = _checked("conv2d", input, weight, bias, 2, groups)
+    x, weight, bias, residual = recast("conv2d", input, weight, bias, residual)
+    _check("conv2d", x, weight, bias, 2, groups)
     stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
     pads = geometry.axis_pads("conv2d", padding, weight.shape[2:], stride, dilation)
     if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
@@ -58,7 +59,8 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """conv2d on images of height 1: input (N, C, L) or (C, L), weight (O, C/groups, K), bias (O,)."""
-    x = _checked("conv1d", input, weight, bias, 1, groups)
+    x, weight, bias = recast("conv1d", input, weight, bias)
+    _check("conv1d", x, weight, bias, 1, groups)
     (s,), (d,) = geometry.numbers(stride, 1, "conv1d: stride"), geometry.numbers(dilation, 1, "conv1d: dilation")
     if not isinstance(padding, str):
         padding = (0, *geometry.numbers(padding, 1, "conv1d: padding"))
@@ -80,7 +82,8 @@ def conv_transpose2d(
     input (N, C, H, W) or (C, H, W); weight (C, O/groups, KH, KW); bias (O,).
     Result (N, O, OH, OW), OH = (H - 1) s - 2 pad + d (KH - 1) + output_padding + 1.
     """
-    x = _checked("conv_transpose2d", input, weight, bias, 2, groups)
+    x, weight, bias = recast("conv_transpose2d", input, weight, bias)
+    _check("conv_transpose2d", x, weight, bias, 2, groups)
     if x.ndim == 3:
         return conv_transpose2d(
             x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation
@@ -121,11 +124,11 @@ def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Int
     return {key: pair(value, f"{name}: {key}") for key, value in given.items()}
 
 
-def _checked(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> Tensor:
+def _check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
     """What all convolutions ask of their tensors."""
     geometry.conv(name, x.shape, weight.shape, axes, groups)
     geometry.one_type(name, input=x, weight=weight, bias=bias)
     o = weight.shape[1] * groups if name.startswith("conv_transpose") else weight.shape[0]
     if bias is not None and bias.shape != (o,):
         raise ValueError(f"{name}: bias must be ({o},), one for each output channel; got {bias.shape}")
-    return must_float(name, x)
+    must_float(name, x)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import dtypes, ops, shapes
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float, within
+from ...tensor.promote import must_float, recast, within
 from .activation import whole
 
 
@@ -226,6 +226,7 @@ def _wide(x: Tensor) -> Tensor:
 def _both(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
     """Input and target in the type where they meet, wide, and that type."""
     shapes.equal(name, x.shape, t.shape)
+    x, t = recast(name, x, t)
     dtype = dtypes.result_type(x, t)
     if not dtypes.is_float(dtype):
         raise RuntimeError(f"{name}: input must be of a floating dtype; got {x.dtype}. Write input.float()")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ... import dtypes, ops
 from ...tensor import Tensor, apply
-from ...tensor.promote import as_float, must_float
+from ...tensor.promote import as_float, must_float, recast
 
 
 def batch_norm(
@@ -29,7 +29,7 @@ def batch_norm(
     running <- (1 - momentum) running + momentum new, the variance unbiased. Else they are the running statistics.
     Raises ValueError for one value a channel in training: its variance says nothing. Source: Ioffe and Szegedy 2015.
     """
-    x = must_float("batch_norm", input)
+    x, residual = recast("batch_norm_residual", must_float("batch_norm", input), residual)
     _types("batch_norm", x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     if residual is not None and residual.dtype != x.dtype:
         raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
@@ -103,7 +103,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: 
     """x / max(|x|_p, eps) along `dim`, |x|_p = (sum |x|^p)^(1/p), or the largest |x| for p = inf."""
     if not p > 0:
         raise ValueError(f"normalize: p must be above 0; got {p}")
-    narrow = as_float(input)
+    (narrow,) = recast("normalize", as_float(input))
     x = narrow.float() if narrow.dtype.itemsize == 2 else narrow
     if p == float("inf"):
         size = x.abs().amax(dim, keepdim=True)

@@ -1,0 +1,192 @@
+"""Loss scaling: float16 gradients below 6e-8 are 0, so the loss is multiplied by a number that keeps them above it.
+
+The number is found by trying. Gradients are linear in the loss, so those of scale * loss are scale times too large and
+are divided before the step. Where one of them overflows, the step is skipped and the scale halved; after
+`growth_interval` steps in a row without that it is doubled. bfloat16 has float32's range and needs none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..tensor import Tensor
+from ..tensor.promote import within
+
+LEAST, MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # the loss is float32, so is the scale
+
+
+class GradScaler:
+    """scaler.scale(loss).backward(); scaler.step(opt); scaler.update()
+
+    device: taken as PyTorch's, and not needed: gradients are unscaled where they lie. init_scale: the first scale, a
+    power of 2, so that scaling rounds nothing. enabled=False: every method does nothing but `step`, which steps.
+    `skipped_steps` counts the steps that were not taken.
+
+    Gradients are unscaled and searched for inf and NaN by `unscale_` of the backend, one launch for a list, the verdict
+    a flag on the device. The host waits once a step: `step` reads the flag to decide. `scale`, `unscale_` and `update`
+    after `step` wait for nothing, and clipping between `unscale_` and `step` does not either.
+    Source: PyTorch's torch.amp.GradScaler; Micikevicius et al., "Mixed Precision Training", 2018, section 3.2.
+    """
+
+    def __init__(
+        self,
+        device: Any = None,
+        init_scale: float = 2.0**16,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+        enabled: bool = True,
+    ):
+        if not (LEAST <= init_scale <= MOST and growth_factor > 1 and 0 < backoff_factor < 1 and growth_interval >= 1):
+            raise ValueError(
+                "GradScaler: needs init_scale > 0, growth_factor > 1, 0 < backoff_factor < 1 and growth_interval >= 1; "
+                f"got {init_scale}, {growth_factor}, {backoff_factor} and {growth_interval}"
+            )
+        self.growth_factor, self.backoff_factor, self.growth_interval = growth_factor, backoff_factor, growth_interval
+        self.enabled, self.skipped_steps = enabled, 0
+        self._scale, self._good_steps = float(init_scale), 0
+        self._rounds: dict[Any, _Round] = {}  # what happened to each optimiser since the last update
+
+    def is_enabled(self) -> bool:
+        return self.enabled
+
+    def get_scale(self) -> float:
+        """What the loss is multiplied by now; 1 if not enabled."""
+        return self._scale if self.enabled else 1.0
+
+    def scale(self, outputs: Any) -> Any:
+        """A loss times the scale, or a list or tuple of them; 16-bit ones as float32."""
+        if not self.enabled:
+            return outputs
+        if type(outputs) in (list, tuple):
+            return type(outputs)(self.scale(y) for y in outputs)
+        return (within(outputs, dtypes.float32) if outputs.dtype.itemsize == 2 else outputs) * self._scale
+
+    def unscale_(self, optimizer: Any) -> None:
+        """Divide the gradients of an optimiser's parameters by the scale, in place: what clipping must come after.
+
+        `step` does it if nobody has. Raises RuntimeError the second time between two updates, and ValueError for 16-bit
+        gradients, which the scale protects only as long as they are scaled.
+        """
+        if not self.enabled:
+            return
+        if optimizer in self._rounds:
+            done = "stepped" if self._rounds[optimizer].stepped else "unscaled"
+            raise RuntimeError(
+                f"unscale_: this optimiser was {done} already since the last update(); "
+                "unscale each once a step, and call scaler.update() after the step"
+            )
+        found = self._rounds[optimizer] = _Round()
+        for xp, gs in _gradients(optimizer).items():
+            flag = found.flags[xp] = xp.full((), 0, dtypes.int32)
+            xp.unscale_(gs, xp.full((), 1 / self._scale, dtypes.float64), flag)
+
+    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        """optimizer.step(...), unless a gradient is inf or NaN: then nothing, and None comes back.
+
+        Unscales first, if nobody has. The host waits here for the gradients. Raises RuntimeError for a second step
+        before `update`, and for a closure.
+        """
+        if not self.enabled:
+            return optimizer.step(*args, **kwargs)
+        if "closure" in kwargs or args:
+            raise RuntimeError("step: a closure cannot be scaled; run forward, scale(loss).backward(), then step")
+        if self.overflowed(optimizer):
+            return None
+        return optimizer.step(**kwargs)
+
+    def overflowed(self, optimizer: Any) -> bool:
+        """Decide on the step without taking it: True if a gradient is inf or NaN, which counts as a skipped step.
+
+        For whoever calls `optimizer.step()` himself. Unscales first, if nobody has. The host waits here.
+        """
+        if not self.enabled:
+            return False
+        if optimizer not in self._rounds:
+            self.unscale_(optimizer)
+        found = self._rounds[optimizer]
+        if found.stepped:
+            raise RuntimeError("step: this optimiser was stepped already since the last update(); call scaler.update()")
+        if not found.flags:
+            raise RuntimeError("step: no parameter of this optimiser has a gradient; call scale(loss).backward() first")
+        found.stepped = True
+        self.skipped_steps += found.lost()
+        return found.lost()
+
+    def update(self, new_scale: float | Tensor | None = None) -> None:
+        """The scale of the next step: times backoff_factor if a gradient overflowed, times growth_factor after
+        growth_interval steps in a row without. Or `new_scale`.
+
+        Raises RuntimeError if no gradients were looked at since the last update.
+        """
+        if not self.enabled:
+            return
+        rounds, self._rounds = list(self._rounds.values()), {}
+        if new_scale is not None:
+            self._scale = float(new_scale)
+            return
+        if not rounds:
+            raise RuntimeError("update: no gradients were unscaled since the last update(); call step(optimizer) first")
+        if any([found.lost() for found in rounds]):
+            self._scale, self._good_steps = max(self._scale * self.backoff_factor, LEAST), 0
+            return
+        self._good_steps += 1
+        if self._good_steps == self.growth_interval:
+            grown = self._scale * self.growth_factor
+            self._scale, self._good_steps = grown if grown <= MOST else self._scale, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes on after a break: scale, factors, and how long it went well; {} if not enabled."""
+        if not self.enabled:
+            return {}
+        return {
+            "scale": self._scale,
+            "growth_factor": self.growth_factor,
+            "backoff_factor": self.backoff_factor,
+            "growth_interval": self.growth_interval,
+            "_growth_tracker": self._good_steps,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on as `state_dict()` says. Raises RuntimeError for the empty one of a scaler that was not enabled."""
+        if not self.enabled:
+            return
+        if not state_dict:
+            raise RuntimeError("load_state_dict: got the state of a scaler that was not enabled, which is empty")
+        self._scale, self._good_steps = float(state_dict["scale"]), int(state_dict["_growth_tracker"])
+        self.growth_factor, self.backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
+        self.growth_interval = state_dict["growth_interval"]
+
+
+class _Round:
+    """One optimiser between two updates: the flags on the machines of its gradients, and what they said."""
+
+    def __init__(self) -> None:
+        self.flags: dict[Any, Any] = {}
+        self.stepped = False
+        self._lost: bool | None = None
+
+    def lost(self) -> bool:
+        if self._lost is None:
+            self._lost = any(bool(xp.to_numpy(flag)) for xp, flag in self.flags.items())
+        return self._lost
+
+
+def _gradients(optimizer: Any) -> dict[Any, list]:
+    """The arrays of an optimiser's gradients, by machine."""
+    found: dict[Any, list] = {}
+    parameters: Iterable[Tensor] = (p for group in optimizer.param_groups for p in group["params"])
+    for p in parameters:
+        if p.node is not None and p.node.grad is not None:
+            if p.dtype.itemsize == 2:
+                raise ValueError(
+                    f"unscale_: parameters must be float32, autocast casts them; got {p.dtype}, shape {p.shape}. "
+                    "Write model.float()"
+                )
+            found.setdefault(p.xp, []).append(p.node.grad)
+    return found
