@@ -1,4 +1,4 @@
-"""autocast: the type of every op's result, of every gradient, and PyTorch's numbers. GradScaler: when the scale moves."""
+"""autocast: types of results and gradients, PyTorch's numbers, regions. GradScaler: steps, and when the scale moves."""
 
 import threading
 from math import inf, nan
@@ -79,7 +79,7 @@ FOLLOWS = {
     "relu": (tf.relu, X),
     "gelu": (F.gelu, X),
     "max_pool2d": (lambda x: F.max_pool2d(x, 2), IMAGE),
-    "batch_norm": (lambda x: F.batch_norm(x, None, None, numbers(5), numbers(5), training=True), X),
+    "batch_norm": (lambda x: F.batch_norm(x, None, None, training=True), X),
     "cat": (lambda a, b: tf.cat([a, b]), X, P),
 }
 
@@ -256,7 +256,7 @@ def test_a_weight_used_twice_is_cast_once(casts):
         y = x @ w @ w
         with tf.autocast():  # a layer that asks for it again
             y = y @ w
-    assert casts == [(3, 3)]
+    assert casts.count((3, 3)) == 1
     y.float().mean().backward()
     once, w.grad = w.grad, None
     with tf.autocast():
@@ -322,7 +322,12 @@ def test_an_op_of_ones_own_sees_what_it_is_given():
 def one(lr=1.0):
     """A weight of 1 and its optimiser, with a momentum to remember."""
     w = tf.ones(1).requires_grad_()
-    return w, optim.SGD([w], lr=lr, momentum=0.9)
+    return w, optim.SGD([w], lr=lr, momentum=0.5)
+
+
+def known(w, opt):
+    """The weight, and what the optimiser remembers of it."""
+    return w.item(), {k: v.item() if isinstance(v, tf.Tensor) else v for k, v in opt.state.get(0, {}).items()}
 
 
 def backward(scaler, w, slope):
@@ -345,18 +350,13 @@ def test_a_step_is_that_of_the_unscaled_loss():
 def test_a_skipped_step_leaves_everything_alone(bad):
     scaler, (w, opt) = GradScaler(init_scale=8.0), one()
     for slope in (0.25, bad, 0.25):
-        before = w.item(), opt.state.get(0, {}).get("step"), opt.state_dict()["state"].get(0, {})
-        before = (*before[:2], {k: v.clone() if isinstance(v, tf.Tensor) else v for k, v in before[2].items()})
+        before = known(w, opt)
         backward(scaler, w, slope)
         scaler.step(opt)
         scaler.update()
-        if slope is bad:
-            assert (w.item(), opt.state[0]["step"]) == before[:2]
-            for k, v in before[2].items():
-                now = opt.state[0][k]
-                assert now.equal(v) if isinstance(v, tf.Tensor) else now == v
+        assert (known(w, opt) == before) == (slope is bad)
     assert scaler.skipped_steps == 1 and scaler.get_scale() == 4.0
-    assert w.item() == 1 - 0.25 - (0.9 * 0.25 + 0.25)
+    assert w.item() == 1 - 0.25 - (0.5 * 0.25 + 0.25)
 
 
 def test_the_scale_grows_and_backs_off():

@@ -18,8 +18,9 @@ from ..tensor.core import Core
 LOW, WIDE, WIDEST = "the low type", "float32", "the widest type among the inputs"
 
 # PyTorch's lists for CUDA ("Autocast Op Reference" in its documentation), here for every device, as far as there are
-# such ops. What is not named runs in the type of its inputs, and mixed inputs meet as they do anywhere. Two differences:
-# `dot` is a matrix product like any other, and `binary_cross_entropy` runs in float32 where PyTorch refuses it.
+# such ops. What is not named runs in the type of its inputs, and mixed inputs meet as they do anywhere. Differences:
+# `dot` is a matrix product like any other, `binary_cross_entropy` runs in float32 where PyTorch refuses it, and what
+# its code lists and its documentation does not stands here too (logsumexp, huber_loss).
 RULES: dict[str, str] = {
     name: rule
     for rule, names in {
@@ -87,9 +88,9 @@ def _casts(dtype: Any) -> bool:
 class autocast(setting):
     """Run matrix products and convolutions in 16 bits, and what needs the range of float32 in float32 (`RULES`).
 
-    A context or a decorator, for the calling thread. Wrap the forward pass and the loss, not `backward()`: each gradient
-    is computed in the type of its op. Weights stay float32: their casts are ops, whose gradients are float32 again, and a
-    weight is cast once in a context, the outermost if they are nested. `enabled=False` inside it turns it off for a while.
+    A context or a decorator, for the calling thread. Wrap the forward pass and the loss, not `backward()`: gradients
+    are computed in the types of their ops anyway. Weights stay float32: their casts are ops, whose gradients are float32
+    again, and a weight is cast once in a context, the outermost of nested ones. `enabled=False` inside turns it off.
 
     device_type: "cuda", "cpu" or "emulated" for tensors there alone; None: wherever they lie. dtype: float16 or
     bfloat16; by default bfloat16 for "cpu", else float16. Raises ValueError for another. An op that is given `dtype=`

@@ -8,7 +8,6 @@ are divided before the step. Where one of them overflows, the step is skipped an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
 import numpy as np

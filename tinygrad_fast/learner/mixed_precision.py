@@ -16,11 +16,11 @@ from .progress import ProgressCallback
 class MixedPrecision(Callback):
     """What `learn.to_fp16()` and `learn.to_bf16()` add. The weights stay float32 and are what the optimiser steps.
 
-    dtype: "float16" or "bfloat16"; scaler: options of `amp.GradScaler`, which float16 alone needs. Predictions reach the
-    loss, metrics and callbacks as float32. Each fit starts with a new `scaler`. Where a gradient is inf or NaN, the step
-    is skipped: `scaler.skipped_steps` counts, and the end of the fit tells. Before the step gradients are divided by the
-    scale, so that GradientClip, which comes later, sees them as they are; gradients that GradientAccumulation adds up
-    all have one scale. A GPU is waited for once a step in float16, not at all in bfloat16. Source: fastai.
+    dtype: "float16" or "bfloat16"; scaler: options of `amp.GradScaler`, which float16 alone needs. Predictions reach
+    the loss, metrics and callbacks as float32. Each fit starts with a new `scaler`. Where a gradient is inf or NaN, the
+    step is skipped: `scaler.skipped_steps` counts, and the end of the fit tells. Gradients are divided by the scale
+    before GradientClip sees them, and those that GradientAccumulation adds up all have one scale. A GPU is waited for
+    once a step in float16, not at all in bfloat16. Source: fastai.
     """
 
     order = 10

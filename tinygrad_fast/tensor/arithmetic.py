@@ -77,7 +77,8 @@ class Arithmetic(Convert):
         return meet(ops.div, self, other, floating=True)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return meet(ops.div, other, *recast("__rtruediv__", self), floating=True)
+        (x,) = recast("__rtruediv__", self)
+        return meet(ops.div, other, x, floating=True)
 
     def __floordiv__(self, other: Any) -> Tensor:
         return meet(ops.floor_divide, self, other)

@@ -80,7 +80,7 @@ def within(a: Any, dtype: np.dtype) -> Any:
 
 
 def recast(name: str, *inputs: Any) -> tuple:
-    """The inputs as `autocast` wants them for `name`; as they are outside it. For what looks at dtypes before `apply`."""
+    """The inputs as autocast wants them for `name`. For functions that look at dtypes before `apply` asks."""
     return inputs if mode.autocast is None else mode.autocast(name, inputs)
 
 
