@@ -89,8 +89,8 @@ class autocast(setting):
     """Run matrix products and convolutions in 16 bits, and what needs the range of float32 in float32 (`RULES`).
 
     A context or a decorator, for the calling thread. Wrap the forward pass and the loss, not `backward()`: gradients
-    are computed in the types of their ops anyway. Weights stay float32: their casts are ops, whose gradients are float32
-    again, and a weight is cast once in a context, the outermost of nested ones. `enabled=False` inside turns it off.
+    are computed in the types of their ops anyway. Weights stay float32, and so are their gradients: the casts are ops.
+    A weight is cast once in a context, the outermost of nested ones. `enabled=False` inside turns it off.
 
     device_type: "cuda", "cpu" or "emulated" for tensors there alone; None: wherever they lie. dtype: float16 or
     bfloat16; by default bfloat16 for "cpu", else float16. Raises ValueError for another. An op that is given `dtype=`
