@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
-from tinygrad_fast import backend, nn, ops, optim
+from tinygrad_fast import backend, nn, ops, optim, tape
 from tinygrad_fast.amp import GradScaler
 from tinygrad_fast.amp.autocast import LOW, RULES, WIDE, WIDEST
 
@@ -181,6 +181,7 @@ def test_regions_nest():
         assert kind() == "float16" and tf.is_autocast_enabled()
         with tf.autocast(enabled=False):
             assert kind() == "float32" and not tf.is_autocast_enabled()
+            assert tape.mode.autocast is None  # costs what no autocast costs
             with tf.autocast(dtype="bfloat16"):
                 assert kind() == "bfloat16"
         with tf.autocast("cpu"):
@@ -274,10 +275,11 @@ def test_a_weight_is_cast_again_when_it_must_be(casts):
         y.mean().backward()
         (x @ w).mean().backward()  # that tape was released
         assert casts.count((3, 3)) == 3
+        x @ w
         with tf.no_grad():
             w += 1
         y = x @ w
-        assert casts.count((3, 3)) == 4
+        assert casts.count((3, 3)) == 5
         assert y.tolist() == (x @ w.half()).tolist()
         with tf.autocast(dtype="bfloat16"):
             assert (x @ w).dtype == "bfloat16"
@@ -306,6 +308,11 @@ def test_second_derivatives_pass_through_casts():
         (second,) = tf.autograd.grad(g.sum(), x)
     assert g.dtype == second.dtype == tf.float32
     assert g.item() == pytest.approx(1.5) and second.item() == pytest.approx(1.5)
+    with tf.autograd.higher():
+        y = ((x @ w) ** 3).sum()
+    with tf.autocast():  # what was recorded in float32 is walked in float32
+        (g,) = tf.autograd.grad(y, x, create_graph=True)
+    assert g.dtype == tf.float32
 
 
 def test_an_op_of_ones_own_sees_what_it_is_given():
