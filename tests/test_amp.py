@@ -8,9 +8,12 @@ import pytest
 
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
+from tests.laws.table import TABLE
 from tinygrad_fast import backend, nn, ops, optim, tape
 from tinygrad_fast.amp import GradScaler
 from tinygrad_fast.amp.autocast import LOW, RULES, WIDE, WIDEST
+from tinygrad_fast.testing.run import outputs, tensor
+from tinygrad_fast.testing.strategies import examples
 
 TYPES = ("float16", "bfloat16")
 
@@ -116,6 +119,29 @@ def test_mixed_inputs_meet(name):
     assert y.dtype == (tf.float16 if RULES[name] is LOW else tf.float32)
     y.float().mean().backward()
     assert x.grad.dtype == tf.float16 and {w.grad.dtype for w in ws} == {tf.float32}
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_what_works_without_works_within(row):
+    """Every public function, in float32 and with a 16-bit first input: it runs, and each gradient has its input's type
+    (the walk looks)."""
+    [case] = examples(row, 1)
+    for first in ("float32", "float16"):
+
+        def run(enabled, first=first):
+            kinds = {i: "float32" for i in case.wanted} | {case.wanted[0]: first}
+            inputs = [tensor(a, "cpu", kinds.get(i), i in kinds) for i, a in enumerate(case.arrays)]
+            with tf.autocast(enabled=enabled):
+                outs = outputs(row.call(*inputs, **case.static))
+            wanted = [inputs[i] for i in kinds]
+            return tf.autograd.grad(outs, wanted, [tf.ones_like(y) for y in outs], allow_unused=True)
+
+        with np.errstate(all="ignore"):  # float16 cannot hold all of it
+            try:
+                run(False)
+            except (TypeError, RuntimeError):  # mixed inputs of an op by itself, float16 statistics
+                continue
+            run(True)
 
 
 def test_float64_and_integers_are_left_alone():
