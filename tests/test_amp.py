@@ -458,10 +458,14 @@ def test_the_order_of_calls():
     w.grad = None
     with pytest.raises(RuntimeError, match="step: no parameter of this optimiser has a gradient"):
         scaler.step(opt)
+    with pytest.raises(RuntimeError, match="update: no gradients were unscaled"):
+        scaler.update()
     h = tf.ones(1).half().requires_grad_()
     h.sum().backward()
-    with pytest.raises(ValueError, match=r"parameters must be float32, autocast casts them; got float16, shape \(1,\)"):
-        GradScaler().unscale_(optim.SGD([h], lr=1.0))
+    opt = optim.SGD([h], lr=1.0)
+    for _ in range(2):  # what failed was not done
+        with pytest.raises(ValueError, match=r"must be float32, autocast casts them; got float16, shape \(1,\)"):
+            scaler.unscale_(opt)
     for wrong in ({"init_scale": 0}, {"growth_factor": 1}, {"backoff_factor": 1.0}, {"growth_interval": 0}):
         with pytest.raises(ValueError, match="GradScaler: needs init_scale > 0"):
             GradScaler(**wrong)

@@ -80,8 +80,9 @@ class GradScaler:
                 f"unscale_: this optimiser was {done} already since the last update(); "
                 "unscale each once a step, and call scaler.update() after the step"
             )
+        gradients = _gradients(optimizer)
         found = self._rounds[optimizer] = _Round()
-        for xp, gs in _gradients(optimizer).items():
+        for xp, gs in gradients.items():
             flag = found.flags[xp] = xp.full((), 0, dtypes.int32)
             xp.unscale_(gs, xp.full((), 1 / self._scale, dtypes.float64), flag)
 
@@ -125,7 +126,7 @@ class GradScaler:
         """
         if not self.enabled:
             return
-        rounds, self._rounds = list(self._rounds.values()), {}
+        rounds, self._rounds = [found for found in self._rounds.values() if found.flags], {}
         if new_scale is not None:
             self._scale = float(new_scale)
             return

@@ -54,7 +54,7 @@ class MixedPrecision(Callback):
         self.learn.loss_grad = self.scaler.scale(self.learn.loss_grad)
 
     def before_step(self) -> None:
-        if self.scaler.is_enabled():
+        if self.scaler.is_enabled() and any(p.grad is not None for p in self.learn.model.parameters()):
             overflowed = self.scaler.overflowed(self.learn.opt)
             self.scaler.update()
             if overflowed:
@@ -64,7 +64,7 @@ class MixedPrecision(Callback):
         skipped, learn = self.scaler.skipped_steps, self.learn
         if skipped and any(isinstance(cb, ProgressCallback) for cb in learn.cbs):
             print(
-                f"{skipped} of {learn.train_iter} steps skipped: float16 gradients overflowed; "
+                f"steps skipped in {learn.train_iter} batches, because float16 gradients overflowed: {skipped}; "
                 f"the loss scale is now {self.scaler.get_scale():g}"
             )
 
