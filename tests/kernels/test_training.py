@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
-from tinygrad_fast import backend, nn, optim, rng
+from tinygrad_fast import backend, nn, optim
 from tinygrad_fast.backend import CPU, pooling, windows
 from tinygrad_fast.backend.cuda import CUDA
 from tinygrad_fast.models.resnet import BasicBlock, Conv2d, stage
@@ -69,7 +69,6 @@ def fallen(monkeypatch):
     plain = {
         windows: ("conv2d", "conv2d_dx", "conv2d_dw", "unfold", "fold"),
         pooling: ("max_pool2d", "max_pool2d_back", "max_pool2d_at", "resample2d", "pixels", "pixels_back"),
-        rng: ("uniform",),
     }
 
     def heard(name, f):
