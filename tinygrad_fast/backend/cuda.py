@@ -81,7 +81,8 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Pools, Ra
         self.transfer = Transfer(cupy)
         self._erf = erf
         about = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
-        self.hardware = Hardware(10 * about["major"] + about["minor"], about["multiProcessorCount"])
+        capability, processors = 10 * about["major"] + about["minor"], about["multiProcessorCount"]
+        self.hardware = Hardware(capability, processors, about["name"].decode())
 
     # In and out
 

@@ -49,7 +49,7 @@ class Convolutions(Machine):
         if rung == "narrow":
             self._conv_narrow(x, w, b, res, relu, y, c, groups, walk, (1, 1))
         else:
-            loop = self._conv_loop(x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
+            loop = self._conv_loop("conv2d_tiles", x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
             self.launch(
                 "conv2d_tiles",
                 **loop.over(m, n, groups),
@@ -74,7 +74,7 @@ class Convolutions(Machine):
             self._conv_narrow(g, w, None, None, False, dx, o, groups, walk, stride)
         else:
             g, w = self._lying(g, windows.NHWC), self._lying(w, KKCO)
-            loop = self._conv_loop(g.dtype, m, n, batches, GV=(g, o), WV=(w, o))
+            loop = self._conv_loop("conv2d_dx_tiles", g.dtype, m, n, batches, GV=(g, o), WV=(w, o))
             common = [gcd(s, d) for s, d in zip(stride, dilation)]
             less = k[1] // (stride[1] // common[1])  # taps of a row that meet the same residue: so many, or one more
             by = _divisions(each, o, k) | dict(by_taps=_division(less + 1), by_taps_less=_division(max(less, 1)))
@@ -102,7 +102,7 @@ class Convolutions(Machine):
         if rung == "narrow":
             sums = self._dw_narrow(g, x, dw, groups, depth, walk, by)
         else:
-            loop = self._conv_loop(g.dtype, m, n, None, GV=(g, n), XV=(x, c))
+            loop = self._conv_loop("conv2d_dw_tiles", g.dtype, m, n, None, GV=(g, n), XV=(x, c))
             each, parts = split(loop.tile, RATES[loop.engine.name][g.dtype.itemsize], m, n, depth, groups)
             sums = self._dw_sums(parts, dw)
             self.launch(
@@ -174,7 +174,7 @@ class Convolutions(Machine):
         """a with its axes in `order`, and so in memory: a copy where it lies otherwise."""
         return self.contiguous(a.transpose(order))
 
-    def _conv_loop(self, dtype, m, n, batches, **operands):
+    def _conv_loop(self, kernel, dtype, m, n, batches, **operands):
         """operands: what is read, with its channels in a group; batches: None where the sum may be split."""
         engine, size = tiles.engine(dtype.name, self.hardware), dtype.itemsize
         widths = {flag: tiles.width(size, c, self.address(a) // size) for flag, (a, c) in operands.items()}
@@ -182,7 +182,7 @@ class Convolutions(Machine):
         hardware = self.hardware
         if batches is None:  # never too few blocks; and on every GPU the same tiles
             hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
-        return Loop(engine, engine.choose(size, m, n, batches, pieces, hardware), dtype, widths)
+        return Loop(engine, engine.choose(size, m, n, batches, pieces, hardware, kernel), dtype, widths)
 
     def _whole_chunks(self, n, *results):
         """True if n elements of each, a row of a group, are whole chunks of 16 bytes that lie aligned."""

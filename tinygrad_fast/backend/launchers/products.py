@@ -62,7 +62,7 @@ class Products(Machine):
         if kernel in ENGINES:
             x_order = self._order(x, (m, xm), (k, xk), xb)
             w_order = self._order(w, (n, wn), (k, wk), wb)
-            shape = _tiled(ENGINES[kernel], x.dtype, m, n, batches, x_order, w_order, self.hardware)
+            shape = _tiled(kernel, x.dtype, m, n, batches, x_order, w_order, self.hardware)
         else:
             rung = RUNGS[kernel]
             shape = dict(grid=(-(-m // rung.rows), -(-n // rung.columns)), block=rung.block, defines={"TILE": TILE})
@@ -86,10 +86,10 @@ class Products(Machine):
         return "matmul_registers" if min(m, n) >= 64 else "matmul_tiles"
 
 
-def _tiled(engine, dtype, m, n, batches, x_order, w_order, hardware):
+def _tiled(kernel, dtype, m, n, batches, x_order, w_order, hardware):
     """How the tile loop is launched: its shape by the sizes, its loaders by where neighbours lie."""
-    pieces = min(x_order[1], w_order[1]) * dtype.itemsize < 16
-    tile = engine.choose(dtype.itemsize, m, n, batches, pieces, hardware)
+    engine, pieces = ENGINES[kernel], min(x_order[1], w_order[1]) * dtype.itemsize < 16
+    tile = engine.choose(dtype.itemsize, m, n, batches, pieces, hardware, kernel)
     return dict(
         grid=(tile.blocks(m, n), 1),
         block=(tile.threads,),

@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from math import gcd
 
 from ..precision import get_float32_matmul_precision
+from . import tuned
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a choice depends on: compute capability (90: sm_90) and the number of multiprocessors."""
+    """What a choice depends on: compute capability (90: sm_90), the number of multiprocessors, the GPU's name."""
 
     capability: int
     processors: int
+    gpu: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,16 @@ class Engine:
     tiles: Mapping[int, tuple[Tile, ...]]
     band: int
 
-    def choose(self, itemsize: int, m: int, n: int, batches: int, pieces: bool, hardware: Hardware) -> Tile:
-        """The largest tile that leaves no processor idle, and a quarter of its work at most outside y; else the last.
+    def choose(
+        self, itemsize: int, m: int, n: int, batches: int, pieces: bool, hardware: Hardware, kernel: str = ""
+    ) -> Tile:
+        """The tile measured to be the fastest for this kernel (`tuned.py`). Where none was: the largest tile that
+        leaves no processor idle, and a quarter of its work at most outside y; else the last.
 
         pieces: an operand is copied in less than 16 bytes at once, for which large tiles have no registers left.
         """
+        if not pieces and (found := tuned.measured(hardware.gpu, kernel, self.name, itemsize, m, n, batches)):
+            return Tile(*found)
         *larger, tile = self.tiles[itemsize]
         for large in () if pieces else larger:
             blocks = large.blocks(m, n)
@@ -63,6 +70,11 @@ class Engine:
                 tile = large
                 break
         return tile if hardware.capability >= 80 else replace(tile, STAGES=2)  # sm_75: no copies on their way, 64 KB
+
+    def candidates(self, itemsize: int, most: int) -> list[Tile]:
+        """What a tuner tries: each shape with each number of stages whose shared memory is at most so many bytes."""
+        tiles = [replace(t, STAGES=stages) for t in self.tiles[itemsize] for stages in (2, 3, 4, 5)]
+        return [t for t in tiles if self.shared(t, itemsize) <= most]
 
     def shared(self, tile: Tile, itemsize: int) -> int:
         """Bytes of shared memory: for the tiles on their way, and after them for the sums."""
