@@ -1,0 +1,284 @@
+"""What is measured on a GPU, what it must move and multiply at least, and what it should reach. Knows NumPy alone.
+
+A case names a function of `ours.py` and `peer.py`, and the arrays that both are given: the same bits. `moved` counts the
+bytes that must go between the GPU and its memory if nothing is kept but by registers and shared memory (a batch norm
+reads its input twice), `flop` multiplications and additions. `share` of the hardware's limit follows from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+SIZES = {"float16": 2, "bfloat16": 2, "TF32": 4, "float32": 4}  # bytes of an element; TF32: how float32 is multiplied
+
+
+@dataclass(frozen=True)
+class Array:
+    """An input. kind: "normal", "weight" (normal / sqrt(fan in), a filter or matrix), "share" (between 0 and 1), "index"
+    (0 .. of - 1, int64). wide: float32, whatever the case's dtype."""
+
+    shape: Shape
+    kind: str = "normal"
+    of: int = 0
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """aims: at least so much of PyTorch's speed, and of the hardware's limit. depth: products in a sum.
+
+    kinks: where rounding may put a number on the other side of a jump, so that some results differ, and rightly.
+    """
+
+    name: str
+    family: str
+    function: str
+    dtype: str
+    arrays: tuple[Array, ...] = ()
+    static: dict[str, Any] = field(default_factory=dict)
+    moved: float = 0
+    flop: float = 0
+    depth: int = 1
+    kinks: bool = False
+    aims: tuple[float, float] | None = None
+
+    @property
+    def storage(self) -> str:
+        return "float32" if self.dtype == "TF32" else self.dtype
+
+    @property
+    def group(self) -> str:
+        """Whose geometric mean is taken."""
+        return f"{self.family} {self.static.get('pass', '')} {self.dtype}".replace("  ", " ")
+
+
+FUSED = (1.0, 0.80)  # the floor of what only moves bytes
+STEPS = {"ResNet-9": "resnet9", "ResNet-18": "resnet18"}
+FLOP = {"ResNet-9": 0.379e9, "ResNet-18": 0.556e9}  # multiply-adds of an image forward; backward has twice as many
+
+# C > O, kernel, stride, size of the input; batch: ResNet-18 on CIFAR pictures, ResNet-50 on those of ImageNet
+RESNET18 = [(64, 64, 3, 1, 32), (128, 128, 3, 1, 16), (256, 256, 3, 1, 8), (512, 512, 3, 1, 4), (64, 128, 3, 2, 32)]
+RESNET18 += [(64, 128, 1, 2, 32), (256, 512, 3, 2, 8)]
+RESNET50 = [(64, 64, 3, 1, 56), (128, 128, 3, 1, 28), (256, 256, 3, 1, 14), (512, 512, 3, 1, 7), (128, 128, 3, 2, 56)]
+RESNET50 += [(64, 256, 1, 1, 56), (256, 64, 1, 1, 56), (512, 128, 1, 1, 28), (128, 512, 1, 1, 28)]
+RESNET50 += [(1024, 256, 1, 1, 14), (256, 1024, 1, 1, 14), (2048, 512, 1, 1, 7), (512, 2048, 1, 1, 7)]
+
+
+@cache
+def table(small: bool = False) -> dict[str, Case]:
+    """All cases by name, in the order they run. small: the same with a handful of numbers each, for tests."""
+    made = [*steps(small), *products(small), *convolutions(small), *losses(small), *norms(small), *pools(small)]
+    made += [*reductions(small), *lookups(small), *updates(small)]
+    assert len({c.name for c in made}) == len(made)
+    return {c.name: c for c in made}
+
+
+def steps(small: bool) -> Iterator[Case]:
+    for name, model in STEPS.items():
+        for dtype in ("float16", "float32"):
+            shape = (4, 8) if small else (512, 3, 32, 32)
+            static, flop = {"model": "mlp 8" if small else model}, 6 * FLOP[name] * shape[0]
+            aims = (1.0, 0.0) if dtype == "float16" else None
+            title = f"step {name}, batch 512, {dtype}"
+            yield Case(title, "step", "step", dtype, (Array(shape),), static, flop=flop, aims=aims)
+
+
+def products(small: bool) -> Iterator[Case]:
+    n = 64 if small else 4096
+    for dtype, aim in (("float16", 0.70), ("bfloat16", 0.70), ("float32", 0.85), ("TF32", 0.70)):
+        yield product(f"matmul {n}, {dtype}", (n, n), (n, n), dtype, (aim, 0.0))
+    m, k = (32, 64) if small else (8192, 4096)
+    yield product(f"matmul {m} x {k} @ {k} x {k // 4}, float16", (m, k), (k, k // 4), "float16", (0.70, 0.0))
+    b, m = (2, 32) if small else (256, 512)
+    yield product(f"matmul {b} x ({m} x 64 @ 64 x {m}), float16", (b, m, 64), (b, 64, m), "float16", None)
+
+
+def product(name: str, x: Shape, w: Shape, dtype: str, aims: tuple[float, float] | None) -> Case:
+    y = (*x[:-1], w[-1])
+    moved = SIZES[dtype] * (prod(x) + prod(w) + prod(y))
+    arrays = Array(x), Array(w, "weight")
+    return Case(name, "matmul", "matmul", dtype, arrays, {}, moved, 2 * prod(y) * x[-1], x[-1], aims=aims)
+
+
+def convolutions(small: bool) -> Iterator[Case]:
+    for batch, shapes in ((512, RESNET18), (64, RESNET50)):
+        for shape in shapes:
+            yield from convolution(batch, *shape, "float16", (0.65, 0.0), small)
+    yield from convolution(512, 3, 64, 3, 1, 32, "float16", None, small)  # the first layer: its input has no gradient
+    for dtype in ("bfloat16", "TF32", "float32"):
+        yield from convolution(512, 256, 256, 3, 1, 8, dtype, None, small)
+
+
+def convolution(
+    batch: int, c: int, o: int, k: int, stride: int, h: int, dtype: str, aims: Any, small: bool
+) -> Iterator[Case]:
+    title = f"conv2d {k}x{k}{' stride 2' if stride == 2 else ''}, {c}>{o} @{h}, batch {batch}"
+    if small:
+        batch, c, o, h = 2, min(c, 16), min(o, 32), min(h, 8)
+    oh = (h + 2 * (k // 2) - k) // stride + 1
+    x, w, y = (batch, c, h, h), (o, c, k, k), (batch, o, oh, oh)
+    moved, flop = SIZES[dtype] * (prod(x) + prod(w) + prod(y)), 2 * prod(y) * c * k * k
+    geometry = {"stride": stride, "padding": k // 2}
+    image, filters, g = Array(x), Array(w, "weight"), Array(y)
+    for what, arrays, more, depth in (
+        ("forward", (image, filters), {}, c * k * k),
+        ("dx", (g, filters), {"hw": (h, h)}, o * k * k),
+        ("dw", (g, image), {"k": (k, k)}, batch * oh * oh),
+    ):
+        if c == 3 and what == "dx":
+            continue
+        name = "conv2d" if what == "forward" else f"conv2d_{what}"
+        static = geometry | more | {"pass": what}
+        yield Case(f"{title}, {what}, {dtype}", "conv", name, dtype, arrays, static, moved, flop, depth, aims=aims)
+
+
+def moving(
+    title: str, family: str, name: str, dtype: str, forward: tuple, back: tuple | None, kinks: bool = False, **static: Any
+) -> Iterator[Case]:
+    """What moves bytes, there and back. forward, back: (arrays, bytes)."""
+    for what, given in (("forward", forward), ("back", back)):
+        if given is not None:
+            arrays, moved = given
+            yield Case(
+                f"{title}, {what}, {dtype}", family, name if what == "forward" else f"{name}_back", dtype, arrays,
+                static | {"pass": what}, moved, kinks=kinks and what == "back", aims=FUSED,
+            )  # fmt: skip
+
+
+def losses(small: bool) -> Iterator[Case]:
+    for n, c in ((512, 10), (8192, 10_000)):
+        title = f"cross_entropy {n} x {c}"
+        n, c = (8, min(c, 40)) if small else (n, c)
+        for dtype in ("float16", "float32"):
+            x, b = (Array((n, c)), Array((n,), "index", c)), SIZES[dtype] * n * c
+            large = moving(title, "loss", "cross_entropy", dtype, (x, b + 8 * n), (x, 2 * b + 8 * n))
+            yield from large
+    n = 1000 if small else 1 << 25
+    for dtype in ("float16", "float32"):
+        x, b = (Array((n,)), Array((n,), "share")), SIZES[dtype] * n
+        name = "binary_cross_entropy_with_logits"
+        yield from moving("BCE with logits 32M", "loss", name, dtype, (x, 3 * b), ((*x, Array((n,))), 4 * b))
+
+
+def norms(small: bool) -> Iterator[Case]:
+    for shape in ((512, 64, 32, 32), (512, 512, 4, 4)):
+        title = f"{shape[1]} @{shape[2]}, batch {shape[0]}"
+        n, c, h, w = (2, 16, 4, 4) if small else shape
+        x, p, b = Array((n, c, h, w)), Array((c,), "share", wide=True), 2 * n * c * h * w
+        for name, relu, residual in (("", False, False), (" + relu", True, False), (" + add + relu", True, True)):
+            more = (x,) * residual
+            yield from moving(
+                f"batch_norm{name} {title}", "norm", "batch_norm", "float16",
+                ((x, p, p, *more), (3 + residual) * b), ((x, x, p, p, *more), (5 + 2 * relu + residual) * b),
+                kinks=relu, relu=relu, residual=residual,
+            )  # fmt: skip
+    m, n = (4, 64) if small else (16384, 4096)
+    for dtype in ("float16", "float32"):
+        x, p, b = Array((m, n)), Array((n,), "share", wide=True), SIZES[dtype] * m * n
+        yield from moving(f"layer_norm {m} x {n}", "norm", "layer_norm", dtype, ((x, p, p), 2 * b), ((x, x, p, p), 3 * b))
+
+
+def pools(small: bool) -> Iterator[Case]:
+    for name, shape, kernel, stride, padding in (
+        ("max_pool2d", (64, 64, 112, 112), 3, 2, 1),
+        ("max_pool2d", (512, 128, 32, 32), 2, 2, 0),
+        ("avg_pool2d", (512, 128, 32, 32), 2, 2, 0),
+        ("avg_pool2d", (512, 512, 4, 4), 4, 4, 0),
+    ):
+        title = f"{name} {kernel}x{kernel} stride {stride}, {shape[1]} @{shape[2]}, batch {shape[0]}"
+        n, c, h, _ = (2, 16, 8, 8) if small else shape
+        out = (h + 2 * padding - kernel) // stride + 1
+        x, y = (n, c, h, h), (n, c, out, out)
+        b = 2 * prod(x) + (3 if name == "max_pool2d" else 2) * prod(y)  # a maximum keeps its place, a byte
+        geometry = {"kernel": kernel, "stride": stride, "padding": padding}
+        yield from moving(title, "pool", name, "float16", ((Array(x),), b), ((Array(y), Array(x)), b), **geometry)
+
+
+def reductions(small: bool) -> Iterator[Case]:
+    m, n = (8, 64) if small else (16384, 4096)
+    for dtype in ("float16", "float32"):
+        for axis, what in (((0, 1), "all"), ((1,), "rows"), ((0,), "columns")):
+            left = prod(size for i, size in enumerate((m, n)) if i not in axis)
+            yield Case(
+                f"sum {m} x {n} over {what}, {dtype}", "reduce", "sum", dtype, (Array((m, n), "share"),), {"axis": axis},
+                SIZES[dtype] * (m * n + left), depth=m * n // left, aims=FUSED,
+            )  # fmt: skip
+    for name in ("softmax", "log_softmax"):
+        m, n = (8, 64) if small else (32768, 1024)
+        x, b = Array((m, n)), 2 * m * n
+        yield from moving(f"{name} {m} x {n}", "softmax", name, "float16", ((x,), 2 * b), ((x, x), 3 * b))
+
+
+def lookups(small: bool) -> Iterator[Case]:
+    rows, width, count = (50, 16, 24) if small else (50_257, 768, 16 * 1024)
+    for dtype in ("float16", "float32"):
+        index, w, b = Array((count,), "index", rows), Array((rows, width)), SIZES[dtype] * count * width
+        table = SIZES[dtype] * rows * width
+        back = (index, Array((count, width))), b + table + 8 * count
+        title = f"embedding {rows} x {width}, {count} indices"
+        yield from moving(title, "index", "embedding", dtype, ((index, w), 2 * b + 8 * count), back, rows=rows)
+    n = 1024 if small else 1 << 26
+    b = 2 * n
+    x = Array((n // 64, 64))
+    yield from moving("dropout 64M", "dropout", "dropout", "float16", ((x,), 2 * b + n), ((x,), 2 * b + n), p=0.5)
+
+
+def updates(small: bool) -> Iterator[Case]:
+    shapes: list[Shape] = [(64, 27), (64,), (64,), (10, 512), (10,)]
+    for c, o in ((64, 64), (64, 128), (128, 256), (256, 512)):
+        shapes += [(o, 9 * c), (o,), (o,), (o, 9 * o), (o,), (o,)] + [(o, 9 * o), (o,), (o,)] * 2
+    shapes = [(5, 3), (7,)] if small else shapes
+    n = sum(map(prod, shapes))
+    for name, lists, passes in (("sgd", 3, 5), ("adamw", 4, 7), ("clip_grad_norm", 1, 3)):
+        kinds = ("weight", "normal", "normal", "share")[:lists]  # w, g, and what is remembered
+        arrays = tuple(Array(shape, kind) for kind in kinds for shape in shapes)
+        title = f"{name} of ResNet-18's {len(shapes)} parameters, float32"
+        yield Case(title, "optim", name, "float32", arrays, {"lists": lists}, 4 * passes * n, aims=FUSED)
+
+
+# The numbers
+
+POOL = 1 << 22
+
+
+@cache
+def drawn(kind: str, dtype: str) -> np.ndarray:
+    """Random numbers that every input is cut from: large arrays repeat them."""
+    rng = np.random.default_rng(0)
+    count = POOL + 12_345  # no power of two: rows of a matrix differ
+    values = rng.random(count, np.float32) if kind == "share" else rng.standard_normal(count, np.float32)
+    return values.astype(np.dtype(dtype) if dtype != "bfloat16" else _bfloat16())
+
+
+def _bfloat16() -> Any:
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16
+
+
+def filled(array: Array, dtype: str, seed: int) -> np.ndarray:
+    """The numbers of an input: images (N, C, H, W) lie in memory with channels last, everything else in order C."""
+    n = prod(array.shape)
+    if array.kind == "index":
+        return np.random.default_rng(seed).integers(0, array.of, array.shape)
+    name = "float32" if array.wide else dtype
+    start = seed * 7919 % POOL
+    values = np.resize(np.roll(drawn(array.kind, name), -start) if start else drawn(array.kind, name), n)
+    if array.kind == "weight":
+        fan = prod(array.shape[1:]) if len(array.shape) == 4 else array.shape[-2] if len(array.shape) > 1 else n
+        values = (values.astype(np.float32) / np.sqrt(fan, dtype=np.float32)).astype(values.dtype)
+    if len(array.shape) == 4 and array.kind != "weight":
+        b, c, h, w = array.shape
+        return values.reshape(b, h, w, c).transpose(0, 3, 1, 2)
+    return values.reshape(array.shape)
+
+
+def inputs(case: Case) -> list[np.ndarray]:
+    return [filled(a, case.storage, seed) for seed, a in enumerate(case.arrays)]

@@ -1,0 +1,139 @@
+"""`python -m benchmarks.tune`: every tile of the tile loop in turn, the fastest kept in launchers/tuned.toml.
+
+For each product and convolution of benchmarks/gpu/cases.py: which kernel asks for a tile, of which class of shapes
+(`tuned.shape_class`), is heard while it runs once; then each candidate (`Engine.candidates`) takes the place of the
+rule's choice, is compared with its result, and timed. Classes that this GPU has in the table are left as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from tinygrad_fast import backend
+from tinygrad_fast.backend import cuda
+from tinygrad_fast.backend.launchers import tiles, tuned
+from tinygrad_fast.dtypes import float32
+
+from .gpu import check, measure, ours
+from .gpu.cases import Case, inputs, table
+from .gpu.report import said
+from .gpu.timing import Clock, Events, Timer, prepared
+
+SHARED = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}  # KB a block may have, by compute capability
+SECONDS, TURNS = 4e-3, 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a launcher asked `Engine.choose` for."""
+
+    engine: Any
+    kernel: str
+    itemsize: int
+    shapes: str
+    gpu: str
+
+
+@contextmanager
+def heard() -> Iterator[list[Asked]]:
+    """Questions to `Engine.choose`, as long as this is open."""
+    found: list[Asked] = []
+    choose = tiles.Engine.choose
+
+    def listening(engine, itemsize, m, n, batches, pieces, hardware, kernel=""):
+        if kernel and hardware.gpu and not pieces:
+            found.append(Asked(engine, kernel, itemsize, tuned.shape_class(itemsize, m, n, batches), hardware.gpu))
+        return choose(engine, itemsize, m, n, batches, pieces, hardware, kernel)
+
+    tiles.Engine.choose = listening  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        tiles.Engine.choose = choose  # type: ignore[method-assign]
+
+
+@contextmanager
+def chosen(asked: Asked, tile: tiles.Tile) -> Iterator[None]:
+    """This tile for what was asked, as long as this is open."""
+    classes = tuned.table().setdefault(asked.gpu, {}).setdefault(asked.kernel, {})
+    classes[asked.shapes] = list(astuple(tile))
+    try:
+        yield
+    finally:
+        del classes[asked.shapes]
+
+
+def tune(xp: Any, timer: Timer, case: Case, l2: int) -> Iterator[str]:
+    """Try what a case asks for; the fastest stays in `tuned.table()`. Yields what there is to say."""
+    arrays = ours.placed(xp, case, inputs(case))
+    with measure.precision(case), heard() as questions:
+        want = ours.ready(xp, case, arrays)()
+    for asked in dict.fromkeys(questions):
+        classes = tuned.table().setdefault(asked.gpu, {}).setdefault(asked.kernel, {})
+        if asked.shapes in classes:
+            continue
+        sets = min(measure.SETS, max(2, -(-2 * l2 // sum(a.nbytes for a in arrays))))
+        runs = [ours.ready(xp, case, ours.copies(xp, arrays)) for _ in range(sets)]
+        found: dict[tiles.Tile | None, float] = {None: timed(timer, case, runs)}
+        for tile in asked.engine.candidates(asked.itemsize, SHARED.get(xp.hardware.capability, 99) << 10):
+            try:
+                with measure.precision(case), chosen(asked, tile):
+                    got = runs[0]()
+                    check.close(case, 0, xp.cast(got, dtype=float32), xp.cast(want, dtype=float32))
+                    found[tile] = timed(timer, case, runs)
+            except Exception as error:
+                yield f"    {shown(tile)}: {said(error)}"
+        best = min(found, key=found.__getitem__)
+        if best is not None:
+            classes[asked.shapes] = list(astuple(best))
+        rule, least = found[None], found[best]
+        yield f"{asked.kernel} {asked.shapes}: {shown(best)} {1e3 * least:.4g} ms; by the rule {1e3 * rule:.4g} ms"
+
+
+def timed(timer: Timer, case: Case, runs: list[Any]) -> float:
+    with measure.precision(case):
+        plan = prepared(timer, runs, SECONDS, True)
+        return min(timer.turn(runs, *plan).seconds for _ in range(TURNS))
+
+
+def shown(tile: tiles.Tile | None) -> str:
+    return f"{tile.BM} x {tile.BN} x {tile.BK}, {tile.STAGES} stages" if tile else "the rule's"
+
+
+def main() -> int:
+    ask = argparse.ArgumentParser(prog="python -m benchmarks.tune", description=__doc__.partition("\n")[0])
+    ask.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases whose name contains it")
+    ask.add_argument("--budget", type=float, default=420, metavar="SECONDS", help="begin no case later (default: 420)")
+    ask.add_argument("--rehearse", action="store_true", help="on the emulator, tiny cases: writes nothing")
+    args = ask.parse_args()
+    if args.rehearse:
+        xp, timer, l2 = backend.get("emulated"), Clock(), 0
+        xp.hardware = tiles.Hardware(90, 132, "the emulator")
+    else:
+        cupy, xp = cuda.need(), backend.get("cuda")
+        timer, l2 = Events(cupy), cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id).get("l2CacheSize", 64 << 20)
+    every = [c for c in table(args.rehearse).values() if c.family in ("matmul", "conv")]
+    wanted = [c for c in every if any(text in c.name for text in args.only or [""])]
+    began = time.time()
+    for i, case in enumerate(wanted):
+        if time.time() - began > args.budget:
+            print(f"the budget is spent: {len(wanted) - i} cases are left; run it again")
+            break
+        try:
+            for words in tune(xp, timer, case, l2):
+                print(words, flush=True)
+        except Exception as error:
+            print(f"{case.name}: {said(error)}", flush=True)
+        if not args.rehearse:
+            tuned.PLACE.write_text(tuned.written(tuned.table()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
