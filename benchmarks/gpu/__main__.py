@@ -35,10 +35,16 @@ def main() -> int:
     ask.add_argument("--only", action="append", default=[], metavar="TEXT", help="a family, or part of a case's name")
     ask.add_argument("--list", action="store_true", help="print the cases, run none")
     ask.add_argument("--budget", type=float, default=420, metavar="SECONDS", help="for all of it (default: 420)")
-    ask.add_argument("--compile", action="store_true", help="training steps beside torch.compile too: a minute for each")
+    ask.add_argument(
+        "--compile", action="store_true", help="training steps beside torch.compile too: a minute for each"
+    )
     ask.add_argument("--alone", action="store_true", help="without PyTorch")
-    ask.add_argument("--rehearse", action="store_true", help="tiny cases on the emulator: all but the GPU, times mean nothing")
-    ask.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md and .json (default: gpu-GPU-DATE)")
+    ask.add_argument(
+        "--rehearse", action="store_true", help="tiny cases on the emulator: all but the GPU, times mean nothing"
+    )
+    ask.add_argument(
+        "--save", metavar="NAME", help="write benchmarks/results/NAME.md and .json (default: gpu-GPU-DATE)"
+    )
     args = ask.parse_args()
 
     began, all_of_them = time.time(), table(args.rehearse)
@@ -70,7 +76,9 @@ def main() -> int:
     about |= {"clocks after": clocks(), "seconds": f"{time.time() - began:.0f}"}
     fewer = [r["rounds"] for r in rows if r.get("rounds", 7) < 7]
     if fewer:
-        notes.append(f"rounds were dropped to keep to {args.budget:.0f} s: {len(fewer)} cases had {min(fewer)} to {max(fewer)}")
+        notes.append(
+            f"rounds were dropped to keep to {args.budget:.0f} s: {len(fewer)} cases had {min(fewer)} to {max(fewer)}"
+        )
     where = save(args, about, rows, notes)
     lines = report.groups(rows)
     print("", *(f"{what}: {value}" for what, value in about.items()), *notes, sep="\n")
@@ -180,7 +188,9 @@ def clocks() -> str:
 def nvidia_smi(*names: str) -> str:
     command = ["nvidia-smi", f"--query-gpu={','.join(names)}", "--format=csv,noheader", "--id=0"]
     try:
-        values = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip().split(", ")
+        values = (
+            subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip().split(", ")
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown (no nvidia-smi)"
     return ", ".join(f"{n} {v}" if len(names) > 1 else v for n, v in zip(names, values, strict=False))
@@ -196,7 +206,9 @@ def save(args: argparse.Namespace, about: dict[str, Any], rows: list[report.Row]
     place = RESULTS / (args.save or f"gpu-{gpu}-{about['date']}")
     place.parent.mkdir(exist_ok=True)
     facts = {what: value for what, value in about.items() if what != "notes"}
-    place.with_name(place.name + ".json").write_text(json.dumps({"about": facts, "notes": notes, "rows": rows}, indent=1) + "\n")
+    place.with_name(place.name + ".json").write_text(
+        json.dumps({"about": facts, "notes": notes, "rows": rows}, indent=1) + "\n"
+    )
     place.with_name(place.name + ".md").write_text(report.markdown(facts, rows, notes))
     return place
 

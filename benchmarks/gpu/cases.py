@@ -140,7 +140,14 @@ def convolution(
 
 
 def moving(
-    title: str, family: str, name: str, dtype: str, forward: tuple, back: tuple | None, kinks: bool = False, **static: Any
+    title: str,
+    family: str,
+    name: str,
+    dtype: str,
+    forward: tuple,
+    back: tuple | None,
+    kinks: bool = False,
+    **static: Any,
 ) -> Iterator[Case]:
     """What moves bytes, there and back. forward, back: (arrays, bytes)."""
     for what, given in (("forward", forward), ("back", back)):
@@ -182,7 +189,9 @@ def norms(small: bool) -> Iterator[Case]:
     m, n = (4, 64) if small else (16384, 4096)
     for dtype in ("float16", "float32"):
         x, p, b = Array((m, n)), Array((n,), "share", wide=True), SIZES[dtype] * m * n
-        yield from moving(f"layer_norm {m} x {n}", "norm", "layer_norm", dtype, ((x, p, p), 2 * b), ((x, x, p, p), 3 * b))
+        yield from moving(
+            f"layer_norm {m} x {n}", "norm", "layer_norm", dtype, ((x, p, p), 2 * b), ((x, x, p, p), 3 * b)
+        )
 
 
 def pools(small: bool) -> Iterator[Case]:

@@ -13,8 +13,6 @@ rounding may put a number across a jump (`kinks`), one result in 10,000 may be o
 from __future__ import annotations
 
 import math
-
-
 from typing import Any
 
 import numpy as np
@@ -77,7 +75,9 @@ def close(case: Case, i: int, got: Any, want: Any) -> float:
     most = float((error / (4 * abs(want) + 8 * r + 1e-30)).max())
     off = float((~(error <= allowed * (4 * abs(want) + 8 * r))).sum())  # counts NaN
     if off > 1e-4 * math.prod(error.shape) * case.kinks:
-        raise Wrong(f"result {i}: {off:.0f} numbers are off, the worst by {most / allowed:.3g} times what rounding allows")
+        raise Wrong(
+            f"result {i}: {off:.0f} numbers are off, the worst by {most / allowed:.3g} times what rounding allows"
+        )
     if case.kinks:
         return min(most / allowed, 1.0)
     share = float((error * error).mean()) ** 0.5 / (allowed * r + 1e-30)
@@ -106,5 +106,3 @@ def check_step(case: Case, ours: list[float], theirs: list[float]) -> str:
         shown = ", ".join(f"{a:.5g}" for a in ours), ", ".join(f"{b:.5g}" for b in theirs)
         raise Wrong(f"losses {shown[0]}; PyTorch has {shown[1]}: more than {allowed} apart")
     return f"losses {far:.1e} apart"
-
-

@@ -47,7 +47,7 @@ def measure(xp: Any, peer: Any, timer: Timer, small: bool) -> dict[str, float]:
 
 
 def seconds(case: Any, limits: dict[str, float]) -> tuple[float, str]:
-    """The least that a case can take, and what it then waits for: "memory", or "products"; (0, "") if that is unknown."""
+    """The least that a case can take, and what it then waits for: "memory" or "products"; (0, "") if unknown."""
     by_memory = case.moved / limits["copy"]
     by_products = case.flop / limits[case.dtype] if case.dtype in limits else 0.0
     if case.flop and not by_products:

@@ -6,7 +6,8 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +49,20 @@ class Place:
 class Ahead:
     """A machine of kernels that compiles them side by side: while `recording`, a launch only says what it needs."""
 
-    def __init__(self, machine: Any, threads: int, enter: Callable[[], Any]):
+    def __init__(self, machine: Any, enter: Callable[[], Any]):
         self.machine, self.array, self.recording = machine, machine.array, False
-        self.pool = ThreadPoolExecutor(threads, initializer=enter)
+        self.pool = ThreadPoolExecutor(os.cpu_count(), initializer=enter)
         self.asked: list[Future] = []
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Launches in here run nothing. Ends when all that they need is compiled, or has failed to."""
+        self.recording = True
+        try:
+            yield
+        finally:
+            self.recording = False
+            wait(self.asked)
 
     def compile(self, source: Any, defines: Mapping[str, Any]) -> Future:
         self.asked.append(self.pool.submit(self.machine.compile, source, defines))
@@ -65,16 +76,12 @@ class Ahead:
 def build(xp: Any, chosen: Iterable[Case], enter: Callable[[], Any] = lambda: None) -> tuple[int, int, float]:
     """Compile what the cases launch, on all cores: (kernels, those that failed, seconds). Errors wait for the case."""
     began = time.perf_counter()
-    ahead = xp.launch.machine = Ahead(xp.launch.machine, os.cpu_count() or 1, enter)
-    ahead.recording = True
-    for case in chosen:
-        try:
-            with precision(case):
+    ahead = xp.launch.machine = Ahead(xp.launch.machine, enter)
+    with ahead.recorded():
+        for case in chosen:
+            with precision(case), suppress(Exception):  # what fails here fails again, and is a row
                 run = ours.step(xp, case) if case.family == "step" else ours.ready(xp, case, ours.blank(xp, case))
                 run()
-        except Exception:
-            continue  # it will fail again, and be a row
-    ahead.recording = False
     failed = sum(f.exception() is not None for f in ahead.asked)
     return len(ahead.asked), failed, time.perf_counter() - began
 
@@ -94,7 +101,7 @@ class precision:
 
 
 class Budget:
-    """How many rounds there is time for: 7, 3 or 1, so that all cases get their turn before `deadline` (time.time())."""
+    """How many rounds there is time for: 7, 3 or 1, so that all cases end before `deadline` (of time.time())."""
 
     def __init__(self, deadline: float, cases: int):
         self.deadline, self.cases = deadline, cases

@@ -255,7 +255,7 @@ def ready(xp: Any, case: Case, arrays: list[Any]) -> Run:
 
 
 def step(xp: Any, case: Case) -> Run:
-    """One step of SGD with momentum; returns the loss. Weights, activations and gradients are all of the case's dtype."""
+    """One step of SGD with momentum; returns the loss. Weights, activations and gradients all have the case's dtype."""
     [x] = cpu_cases.numbers([case.arrays[0].shape])
     dtype = getattr(tf, case.dtype)
     xb = cpu.tensor(x).to(dtype).to(xp.name)

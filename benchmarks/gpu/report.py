@@ -19,7 +19,13 @@ SHORT_WIDTHS = [28, 5, 6, 9, 6, 9, 0]
 
 
 def row(
-    case: Case, what: str, times: dict[str, Times], limits: dict[str, float], checked: str, rounds: int, notes: list[str]
+    case: Case,
+    what: str,
+    times: dict[str, Times],
+    limits: dict[str, float],
+    checked: str,
+    rounds: int,
+    notes: list[str],
 ) -> Row:
     """speed: the best other time over ours, the median of the rounds' ratios, with its range. share: of the limit."""
     typical = {name: median(t.rounds) for name, t in times.items()}

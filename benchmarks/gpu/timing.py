@@ -114,7 +114,9 @@ def prepared(timer: Timer, runs: list[Run], seconds: float, hold: bool) -> tuple
     return times, held(first, times)
 
 
-def compare(timer: Timer, contestants: dict[str, list[Run]], rounds: int, seconds: float, hold: bool) -> dict[str, Times]:
+def compare(
+    timer: Timer, contestants: dict[str, list[Run]], rounds: int, seconds: float, hold: bool
+) -> dict[str, Times]:
     """Rounds in which each takes its turn of about `seconds`, the order reversed each time."""
     plans = {name: prepared(timer, runs, seconds, hold) for name, runs in contestants.items()}
     found = {name: Times() for name in contestants}
@@ -122,5 +124,3 @@ def compare(timer: Timer, contestants: dict[str, list[Run]], rounds: int, second
         for name in list(contestants)[:: 1 if i % 2 == 0 else -1]:
             found[name].add(timer.turn(contestants[name], *plans[name]))
     return found
-
-

@@ -52,7 +52,9 @@ def place(asked: dict[str, Any]) -> tuple[measure.Place, dict[str, Any]]:
         "notes": notes,
     }
     l2 = found.get("l2CacheSize", 64 << 20)
-    here = measure.Place(xp, Events(cupy), peer, l2, compiled=asked["compile"], wait=device.synchronize, enter=device.use)
+    here = measure.Place(
+        xp, Events(cupy), peer, l2, compiled=asked["compile"], wait=device.synchronize, enter=device.use
+    )
     return here, about
 
 

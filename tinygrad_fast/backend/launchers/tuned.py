@@ -34,6 +34,6 @@ def written(found: Table) -> str:
     """The file: its comment as it stands, and what was found."""
     lines = [line for line in PLACE.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     for gpu, kernels in sorted(found.items()):
-        for kernel, classes in sorted(kernels.items()):
+        for kernel, classes in sorted((name, classes) for name, classes in kernels.items() if classes):
             lines += ["", f'["{gpu}".{kernel}]', *(f'"{shapes}" = {tile}' for shapes, tile in sorted(classes.items()))]
     return "\n".join(lines) + "\n"
