@@ -1,1 +1,1 @@
-"""tinygrad_fast beside PyTorch on the CPU: `python -m benchmarks.cpu`; on a GPU: `benchmarks.gpu`. README.md tells how to read what it prints."""
+"""tinygrad_fast beside PyTorch: `python -m benchmarks.cpu`, `benchmarks.gpu`. README.md tells how to read them."""

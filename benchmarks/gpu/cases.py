@@ -1,7 +1,7 @@
 """What is measured on a GPU, what it must move and multiply at least, and what it should reach. Knows NumPy alone.
 
-A case names a function of `ours.py` and `peer.py`, and the arrays that both are given: the same bits. `moved` counts the
-bytes that must go between the GPU and its memory if nothing is kept but by registers and shared memory (a batch norm
+A case names a function of `ours.py` and `peer.py`, and the arrays that both are given: the same bits. `moved` counts
+the bytes that must go between the GPU and its memory if nothing is kept but by registers and shared memory (a batch norm
 reads its input twice), `flop` multiplications and additions. `share` of the hardware's limit follows from these.
 """
 
@@ -21,8 +21,8 @@ SIZES = {"float16": 2, "bfloat16": 2, "TF32": 4, "float32": 4}  # bytes of an el
 
 @dataclass(frozen=True)
 class Array:
-    """An input. kind: "normal", "weight" (normal / sqrt(fan in), a filter or matrix), "share" (between 0 and 1), "index"
-    (0 .. of - 1, int64). wide: float32, whatever the case's dtype."""
+    """An input. kind: "normal", "weight" (a filter or matrix, normal / sqrt(fan in)), "share" (between 0 and 1) or
+    "index" (0 .. of - 1, int64). wide: float32, whatever the case's dtype."""
 
     shape: Shape
     kind: str = "normal"
