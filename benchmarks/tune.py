@@ -48,7 +48,8 @@ def heard() -> Iterator[list[Asked]]:
 
     def listening(engine, itemsize, m, n, batches, pieces, hardware, kernel=""):
         if kernel and hardware.gpu and not pieces:
-            found.append(Asked(engine, kernel, itemsize, tuned.shape_class(itemsize, m, n, batches), hardware.gpu))
+            shapes = tuned.shape_class(engine.name, itemsize, m, n, batches)
+            found.append(Asked(engine, kernel, itemsize, shapes, hardware.gpu))
         return choose(engine, itemsize, m, n, batches, pieces, hardware, kernel)
 
     tiles.Engine.choose = listening  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
 """What is measured on a GPU, what it must move and multiply at least, and what it should reach. Knows NumPy alone.
 
-A case names a function of `ours.py` and `peer.py`, and the arrays that both are given: the same bits. `moved` counts
-the bytes that must go between the GPU and its memory if nothing is kept but by registers and shared memory (a batch norm
+A case names a function of `ours.py` and `peer.py`, and the arrays that both get: the same bits. `moved` counts the
+bytes that must go between the GPU and its memory if nothing is kept but by registers and shared memory (a batch norm
 reads its input twice), `flop` multiplications and additions. `share` of the hardware's limit follows from these.
 """
 
@@ -215,10 +215,9 @@ def reductions(small: bool) -> Iterator[Case]:
     for dtype in ("float16", "float32"):
         for axis, what in (((0, 1), "all"), ((1,), "rows"), ((0,), "columns")):
             left = prod(size for i, size in enumerate((m, n)) if i not in axis)
-            yield Case(
-                f"sum {m} x {n} over {what}, {dtype}", "reduce", "sum", dtype, (Array((m, n), "share"),), {"axis": axis},
-                SIZES[dtype] * (m * n + left), depth=m * n // left, aims=FUSED,
-            )  # fmt: skip
+            title, x = f"sum {m} x {n} over {what}, {dtype}", (Array((m, n), "share"),)
+            moved = SIZES[dtype] * (m * n + left)
+            yield Case(title, "reduce", "sum", dtype, x, {"axis": axis}, moved, depth=m * n // left, aims=FUSED)
     for name in ("softmax", "log_softmax"):
         m, n = (8, 64) if small else (32768, 1024)
         x, b = Array((m, n)), 2 * m * n

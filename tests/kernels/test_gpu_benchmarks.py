@@ -309,13 +309,13 @@ def empty(monkeypatch):
 def test_the_table_comes_before_the_rule(empty):
     choose = tiles.TENSOR_CORES.choose
     rule = choose(2, 4096, 4096, 1, False, GPU, "matmul_tensor")
-    empty["a GPU"] = {"matmul_tensor": {"2 bytes, 4096 x 4096": [64, 64, 32, 32, 32, 2]}}
+    empty["a GPU"] = {"matmul_tensor": {"TensorCores, 2 bytes, 4096 x 4096": [64, 64, 32, 32, 32, 2]}}
     assert choose(2, 4000, 2049, 1, False, GPU, "matmul_tensor") == tiles.Tile(64, 64, 32, 32, 32, 2)
     assert choose(2, 4096, 4096, 1, False, tiles.Hardware(90, 132, "another"), "matmul_tensor") == rule
     assert choose(2, 4096, 4096, 1, False, GPU, "conv2d_tiles") == rule
     assert choose(2, 4096, 4096, 8, False, GPU, "matmul_tensor") == rule  # a class of its own
     assert choose(2, 4096, 4096, 1, True, GPU, "matmul_tensor").BM == 64  # in pieces: the rule's, whatever was measured
-    assert tuned.shape_class(2, 33, 1, 5) == "2 bytes, 64 x 1 x 8"
+    assert tuned.shape_class("TensorCores", 2, 33, 1, 5) == "TensorCores, 2 bytes, 64 x 1 x 8"
 
 
 @pytest.mark.parametrize("fastest", [None, 2])
@@ -326,7 +326,7 @@ def test_a_planted_time_makes_a_tile_win(empty, fastest):
 
     class Planted(Scripted):
         def turn(self, runs, times, hold):
-            found = empty["a GPU"]["matmul_tensor"].get("2 bytes, 64 x 64")
+            found = empty["a GPU"]["matmul_tensor"].get("TensorCores, 2 bytes, 64 x 64")
             planted = [list(vars(t).values()) for t in wanted]
             runs[0]()
             return timing.Turn(1e-4 if found in planted else 1e-3 if found is None else 2e-3, 1e-5)
@@ -334,9 +334,11 @@ def test_a_planted_time_makes_a_tile_win(empty, fastest):
     ahead = xp.launch.machine = measure.Ahead(xp.launch.machine, lambda: None)
     with mock.patch.object(tiles.Engine, "candidates", lambda *_: [tiles.Tile(64, 64, 32, 32, 32, s) for s in (2, 4)]):
         [said] = tune.tune(xp, Planted(), case, 0, ahead)
-    kept = {"2 bytes, 64 x 64": [64, 64, 32, 32, 32, 2]} if fastest else {}
+    kept = {"TensorCores, 2 bytes, 64 x 64": [64, 64, 32, 32, 32, 2]} if fastest else {}
     assert empty == {"a GPU": {"matmul_tensor": kept}}
-    assert said.startswith(f"matmul_tensor 2 bytes, 64 x 64: {'64 x 64 x 32, 2 stages' if fastest else 'the rule'}")
+    assert said.startswith(
+        f"matmul_tensor TensorCores, 2 bytes, 64 x 64: {'64 x 64 x 32, 2 stages' if fastest else 'the rule'}"
+    )
     assert not list(tune.tune(xp, Planted(), case, 0, ahead)) or not fastest  # what is known is not tried again
     text = tuned.written(empty)
     assert tomllib.loads(text) == (empty if fastest else {}) and text.startswith("# The fastest tile")
