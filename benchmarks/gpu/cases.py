@@ -188,7 +188,7 @@ def norms(small: bool) -> Iterator[Case]:
             )  # fmt: skip
     m, n = (4, 64) if small else (16384, 4096)
     for dtype in ("float16", "float32"):
-        x, p, b = Array((m, n)), Array((n,), "share", wide=True), SIZES[dtype] * m * n
+        x, p, b = Array((m, n)), Array((n,), "share"), SIZES[dtype] * m * n
         yield from moving(
             f"layer_norm {m} x {n}", "norm", "layer_norm", dtype, ((x, p, p), 2 * b), ((x, x, p, p), 3 * b)
         )

@@ -24,16 +24,17 @@ Run = Callable[[], Any]
 
 
 @contextmanager
-def exactly(tf32: bool):
-    """float32 multiplied as TF32, or in float32, which is not what cuDNN does by itself."""
-    before = torch.get_float32_matmul_precision()
+def exactly(tf32: bool, search: bool = True):
+    """float32 multiplied as TF32, or in float32, which cuDNN does not by itself. search: cuDNN tries its ways."""
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    fastest = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=tf32)
+    cudnn.allow_tf32, cudnn.benchmark = tf32, search
     try:
-        with fastest:
-            yield
+        yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32, cudnn.benchmark = before[1:]
 
 
 def tensor(a: np.ndarray) -> torch.Tensor:
@@ -107,8 +108,7 @@ def wide(x: torch.Tensor) -> torch.dtype:
 
 
 def rows(x, w, b):
-    """PyTorch wants weights of x's type here; it casts them in its kernel for nobody else."""
-    return F.layer_norm(x, x.shape[1:], w.to(x.dtype), b.to(x.dtype), 1e-5)
+    return F.layer_norm(x, x.shape[1:], w, b, 1e-5)
 
 
 def ones(f):
