@@ -33,8 +33,9 @@
 //                         Evaluation: one pass, 2 read and 1 written; y and dres 1 more each.
 //           float16, 512 x 64 x 32 x 32: 201 MB forward, 411 MB back with ReLU.
 // EDGES     Any C, N, P; 16 bytes are read in one piece where the channels (LAST=0: pixels) are a multiple of V, else
-//           number by number. Large means cost no digits (moments.cuh). What threads and blocks find is put together
-//           always in the same order, by the formula of Chan: sums do not depend on the GPU.
+//           number by number. Large means cost var no digits (moments.cuh); the
+//           mean itself is rounded to float32, and y by as much times rstd. What threads and blocks find is put
+//           together always in the same order, by the formula of Chan: sums do not depend on the GPU.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where an activation is larger than the cache;
 //           below a few MB what counts is three launches, some 3 us each.
 // SOURCE    T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", 1983; S. Ioffe, C. Szegedy,

@@ -2,9 +2,10 @@
 //
 // MATH      loss[r] = -w[t] logp[t] (1 - e) - e / C sum over c of w[c] logp[c],   logp[c] = x[c] - log(sum of exp(x))
 //           for every position r of a batch, with e the label smoothing; 0 where t[r] is ignored.
-//           soft_: t[r, c] are probabilities, loss[r] = -sum over c of q[c] logp[c],   q[c] = w[c] ((1 - e) t[c] + e / C)
-// BACKWARD  dx[c] = exp(logp[c]) total - s w[c] - (c == t ? a : 0), with a, s and total = a + s sum(w) of each row given:
-//           what the mean, the weights and the gradient of the loss make of it (Losses.cross_entropy_back).
+//           soft_: t[r, c] are probabilities, loss[r] = -sum over c of q[c] logp[c],   q[c] = w[c] ((1 - e) t[c] + e /
+//           C)
+// BACKWARD  dx[c] = exp(logp[c]) total - s w[c] - (c == t ? a : 0), with a, s and total = a + s sum(w) of each row
+//           given: what the mean, the weights and the gradient of the loss make of it (Losses.cross_entropy_back).
 //           soft_: dx[c] = a (exp(logp[c]) sum(q) - q[c]), a the row's part of g.
 // TILING    a block for every row; its threads walk along the classes, blockDim.x apart.
 //
@@ -17,8 +18,8 @@
 //           by memory: float32, 100,000 classes, 512 rows: 205 MB forward, 410 MB back.
 // EDGES     any C; x in any memory order with the classes at a stride, so that channels-last images are read in lines.
 //           Stable at any height: what is kept of a row is its maximum and log(sum) apart, not their sum, whose last
-//           place at 1e4 is a thousandth. A row of -inf, and one with NaN or +inf, gives NaN, as its definition does; so
-//           does a class that does not exist.
+//           place at 1e4 is a thousandth. A row of -inf, and one with NaN or +inf, gives NaN, as its definition does;
+//           so does a class that does not exist.
 // MEASURED  not yet on a GPU. Expected: 0.8 of the memory's bandwidth for rows of a few thousand classes or more.
 // SOURCE    M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018.
 // SPEC      Losses.cross_entropy, soft_cross_entropy and each _back (tinygrad_fast/backend/losses.py).

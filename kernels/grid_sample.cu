@@ -14,13 +14,14 @@
 //           dx may receive any number of terms at any pixel, so nobody can say who reads a pixel without looking at all
 //           places. `grid_sample_corners` writes the four pixels of every place and their weights; the launcher sorts
 //           them by pixel, and `scatter.cu` adds each pixel's terms in a fixed order. A thread a pixel that walks over
-//           all places would need no sort, but H W times as many reads. Atomics need neither: they are faster, and add in
-//           another order each time; tf.use_deterministic_algorithms(False) chooses them.
+//           all places would need no sort, but H W times as many reads. Atomics need neither: they are faster, and add
+//           in another order each time; tf.use_deterministic_algorithms(False) chooses them.
 // COST      forward: x and y once, as far as a cache serves the corners that neighbours share; bound by memory. dx: 64
 //           bytes a place for the list, its sort, and four times g.
 // EDGES     any sizes and memory order. A corner outside the image counts 0; a place that is NaN has none.
 // MEASURED  not yet on a GPU. Expected: 0.6 of the memory's bandwidth forward, for maps that keep near pixels near.
-// SOURCE    M. Jaderberg et al., "Spatial Transformer Networks", 2015; the conventions are those of PyTorch's grid_sample.
+// SOURCE    M. Jaderberg et al., "Spatial Transformer Networks", 2015; the conventions are those of PyTorch's
+//           grid_sample.
 // SPEC      Sampling.grid_sample, grid_sample_dx, grid_sample_dgrid (tinygrad_fast/backend/sampling.py).
 #include "common.cuh"
 

@@ -10,7 +10,7 @@
 
 // 1. matmul_naive: a thread for every element of y.
 //
-// TILING    thread (tx, ty) of block (bx, by, bz) owns y[bz, by-th row of blocks.., ..]; blocks of 8 x 32 threads:
+// TILING    thread (tx, ty) of block (bx, by, bz) owns y[bz, m, n]; blocks of 8 x 32 threads:
 //               m = 8 bx + ty,  n = 32 by + tx   (M may need more than 65,535 blocks, and x alone allows them)
 // COST      2 M N K flop, and as many as 2 M N K elements read: nothing is shared but what a cache happens to keep.
 //           The 32 threads of a warp read one x[m, k] together, and 32 neighbours w[k, n]: whole lines if w's rows lie
@@ -49,8 +49,8 @@ extern "C" __global__ void matmul_naive(
 // EDGES     what lies outside is fetched as 0. Neighbouring threads fetch along the axis that lies in order, so a
 //           transposed operand also comes in whole lines; it is then written to shared memory by columns, and the
 //           padding of one puts the elements of a column into different banks.
-// MEASURED  not yet on a GPU. Expected, float32: bound by shared memory (128 bytes a clock for 256 bytes that a warp's
-//           32 multiply-adds read), a sixth to a quarter of peak.
+// MEASURED  not yet on a GPU. Expected, float32: bound by shared memory (128 bytes a clock, and a warp's 32
+//           multiply-adds read 256: one of them in two clocks, where four could be issued in each), an eighth of peak.
 // SOURCE    CUDA C++ Programming Guide, "Shared Memory".
 extern "C" __global__ void __launch_bounds__(TILE * TILE) matmul_tiles(
     const T* __restrict__ x, long long xm, long long xk,

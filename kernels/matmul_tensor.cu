@@ -21,9 +21,9 @@
 //           memory (-DXK=1: along k), and what all of them allow decides the copies (-DXV=8: elements a copy); neither
 //           changes a value. y is written in order C, 16 bytes at a time where that divides its rows.
 // MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: mma.sync reaches some 0.63 of the peak of
-//           989 Tflop/s; 128 x 256 tiles from L2 take 268 us at 6 TB/s beside the 220 us that allows: 0.45 to 0.55 of
-//           peak. The main loop has 3 instructions for each mma (kernels/README.md), issued in half the time that
-//           the mma takes. TF32: half the peak, and 4 to 6 instructions, for the rounding.
+//           989 Tflop/s, which is 220 us; but 128 x 256 tiles come from L2 at 6 TB/s in 268 us: at most 0.52 of peak,
+//           likely 0.45. The main loop has 3 instructions for each mma (kernels/README.md), issued in half the time
+//           that the mma takes. TF32: half the peak, and 4 to 6 instructions, for the rounding.
 // SOURCE    NVIDIA/cutlass, "Efficient GEMM in CUDA"; PTX ISA, "Matrix fragments for mma.m16n8k16".
 // SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). float16 and bfloat16 multiply exactly and sum in
 //           float32. float32 is first rounded to TF32, 10 bits of fraction in place of 23: it runs here only where

@@ -10,13 +10,13 @@
 //                                     k |--------------------->|                         lanes |                 |
 //                                                                                      along r v                 |
 //
-//           A short row takes 1 to 32 lanes, a long one a block. Few results of many numbers each are cut into pieces,
-//           gridDim.y of them; what a piece found goes to memory, and a second launch puts them together in
-//           order. How it is cut depends on shape and strides alone: the same bits on every GPU, every time.
-// COST      R K numbers read once, K written; pieces besides: 1 / 4096 of that or less. Bound by memory: float32 bias
-//           gradient of 65,536 rows of 1024: 268 MB.
-// EDGES     R = 0 gives 0, 1 for prod and NaN for mean and var. NaN anywhere in a row gives NaN, and its index for
-//           argmax and argmin; of equals they take the first. K, R < 2^31.
+//           A short row takes 1 to 32 lanes, a long one a block. Few results of many numbers each are cut into pieces
+//           (not argmax), gridDim.y of them; what a piece found goes to memory, and a second launch puts them together
+//           in order. How it is cut depends on shape and strides alone: the same bits on every GPU, every time.
+// COST      R K numbers read once, K written; pieces besides, for few results: 1 / 128 of that at most. Bound by
+//           memory: float32 bias gradient of 65,536 rows of 1024: 268 MB.
+// EDGES     R = 0 gives 0, 1 for prod and NaN for mean and var; the others refuse it. NaN anywhere in a row gives NaN,
+//           and its index for argmax and argmin; of equals they take the first. K, R < 2^31.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where R K is 2^22 or more; 0.5 where the fastest
 //           of several reduced axes is shorter than the lanes (7 x 7 pixels over a batch): a division a number.
 // SOURCE    var: as moments.cuh. The two tilings are those of PyTorch's aten/src/ATen/native/cuda/Reduce.cuh.

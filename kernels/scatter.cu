@@ -7,14 +7,17 @@
 //           threads side by side read g in lines. A run inside a chunk is written to d. One that a border cuts leaves a
 //           part behind, on each side of the border: a chunk has two places for such parts, front and back.
 //
+//           Drawn with chunks of 6:
+//
 //               row    0 0 2 2 2 2 | 2 2 2 2 2 2 | 2 5 5 7 7 7 | 7       run of 0, 5: written
-//               parts      . [2] | [2]     [2]0 | [2]    [7] | [7] .     what is left is a sorted list again
+//               parts      . [2] | [2]     [2]0 | [2]    [7] | [7] .     what is left is a sorted list again (-1:
+//           nothing)
 //
 //           The parts are the entries of the next launch, a sixteenth as many, until one chunk holds them all. So
 //           a hundred thousand equal indices are a tree of four levels, and how many launches there are depends on n
 //           alone. A chunk that a run passes through leaves a zero in its back, so that equal rows stay neighbours.
-// COST      g read once, d written once, 16 bytes an index for each 128 numbers of a row; parts: a sixteenth of g, at
-//           most. Bound by memory; but for rows of a few numbers by the sort.
+// COST      g read once, d written once, 16 bytes an index for each 128 numbers of a row; parts: a fifteenth as many
+//           numbers, written and read, at most. Bound by memory; but for rows of a few numbers by the sort.
 // EDGES     any n and width. Entries with a row outside 0 .. rows - 1 add nothing; rows without an entry keep what d
 //           holds. Sums are float32 (float64 for float64) until the last.
 // MEASURED  not yet on a GPU. Expected: 0.5 of the memory's bandwidth for rows of 128 numbers or more.
