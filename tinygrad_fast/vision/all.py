@@ -199,6 +199,7 @@ __all__ = [
     "Learner",
     "MSELossFlat",
     "Metric",
+    "MixedPrecision",
     "MultiCategorize",
     "MultiCategoryBlock",
     "NonFiniteLoss",
