@@ -88,6 +88,7 @@ from ..learner import (
     L1LossFlat,
     Learner,
     Metric,
+    MixedPrecision,
     MSELossFlat,
     NonFiniteLoss,
     ParamScheduler,
