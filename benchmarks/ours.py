@@ -95,6 +95,11 @@ def step(name: str, shape: tuple[int, ...]):
     [x] = cases.numbers([shape])
     xb, yb = tensor(x), tensor(cases.classes(shape[0], cases.CLASSES))
     model = built(name)
+    return model, training(model, xb, yb)
+
+
+def training(model, xb, yb):
+    """A function that makes one step of SGD with momentum and returns its loss."""
     opt = optim.SGD(model.parameters(), lr=cases.LR, momentum=cases.MOMENTUM)
 
     def once():
@@ -104,7 +109,7 @@ def step(name: str, shape: tuple[int, ...]):
         opt.step()
         return loss
 
-    return model, once
+    return once
 
 
 def fold(model, x):

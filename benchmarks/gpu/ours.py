@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_fast as tf
-import tinygrad_fast.nn.functional as F
-from tinygrad_fast import dtypes, ops, optim, tables
+from tinygrad_fast import dtypes, ops, tables
 from tinygrad_fast.backend import windows
 
 from .. import cases as cpu_cases, ours as cpu
@@ -261,16 +260,8 @@ def step(xp: Any, case: Case) -> Run:
     xb = cpu.tensor(x).to(dtype).to(xp.name)
     yb = cpu.tensor(cpu_cases.classes(len(x), cpu_cases.CLASSES)).to(xp.name)
     model = cpu.built(case.static["model"]).to(dtype).to(xp.name)
-    opt = optim.SGD(model.parameters(), lr=cpu_cases.LR, momentum=cpu_cases.MOMENTUM)
-
-    def once():
-        opt.zero_grad()
-        loss = F.cross_entropy(model(xb), yb)
-        loss.backward()
-        opt.step()
-        return loss.detach()
-
-    return once
+    once = cpu.training(model, xb, yb)
+    return lambda: once().detach()
 
 
 # CuPy's own: cuBLAS, and its reductions
