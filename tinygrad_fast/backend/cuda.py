@@ -91,7 +91,7 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Pools, Ra
         if not isinstance(a, np.ndarray) or a.flags.c_contiguous or a.flags.f_contiguous:
             return self.np.asarray(a, dtype)
         order = windows.memory_order(a)
-        return self.np.asarray(a.transpose(order), dtype).transpose(np.argsort(order).tolist())
+        return self.np.asarray(a.transpose(order), dtype).transpose(windows.inverse(order))
 
     def to_numpy(self, a):
         near = self.np.asnumpy(a)

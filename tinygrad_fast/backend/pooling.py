@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import is_float
 from ..tables import Table, edges
-from .windows import NCHW, NHWC, Pair, channels_last, empty_like, memory_order, some_images
+from .windows import NCHW, NHWC, Pair, channels_last, empty_like, inverse, memory_order, some_images
 
 # Maximum: `back` and `at` are each other's adjoints
 
@@ -125,7 +125,7 @@ def _along(x: np.ndarray, table: Table, axis: int) -> np.ndarray:
             else:
                 np.matmul(part, x3[:, a:b], out=y3[:, i:j])
     shape[at] = table.size
-    return y3.reshape(shape).transpose(np.argsort(order).tolist())
+    return y3.reshape(shape).transpose(inverse(order))
 
 
 @lru_cache(maxsize=256)

@@ -29,7 +29,7 @@ class Transfer:
         from cupyx import empty_pinned
 
         order = windows.memory_order(a)
-        y = empty_pinned(tuple(a.shape[i] for i in order), a.dtype).transpose(np.argsort(order).tolist())
+        y = empty_pinned(tuple(a.shape[i] for i in order), a.dtype).transpose(windows.inverse(order))
         y[...] = a
         return y
 
@@ -51,7 +51,7 @@ class Transfer:
         row = a.transpose(order)
         there = self.cupy.empty(row.shape, a.dtype)
         there.set(row, stream=self.stream)
-        return there.transpose(np.argsort(order).tolist())
+        return there.transpose(windows.inverse(order))
 
     def arrive(self, event: Any) -> None:
         """Kernels started from now on run when the copies have ended. Nothing waits on the host."""

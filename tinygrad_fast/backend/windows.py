@@ -8,7 +8,7 @@ Next on the way: `pooling.py`, windows that pick or weigh instead of multiply.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -38,10 +38,20 @@ def memory_order(x: np.ndarray) -> list[int]:
     return sorted(range(x.ndim), key=lambda i: -told[i] or -np.inf)
 
 
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """Back from an order of axes: a.transpose(order).transpose(inverse(order)) is a."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def is_channels_last(x: np.ndarray) -> bool:
+    """True for images (N, C, H, W) that lie N H W C in memory."""
+    return memory_order(x) == list(NHWC)
+
+
 def empty_like(x: np.ndarray, shape: list[int]) -> np.ndarray:
     """An empty array of `shape` whose axes lie in memory in x's order."""
     order = memory_order(x)
-    return np.empty_like(x, order="C", shape=[shape[i] for i in order]).transpose(np.argsort(order).tolist())
+    return np.empty_like(x, order="C", shape=[shape[i] for i in order]).transpose(inverse(order))
 
 
 def padded(x: np.ndarray, padding: Pair) -> np.ndarray:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from ... import determinism
 from ...dtypes import int32, int64
 from ...shapes import Slot
@@ -38,7 +36,7 @@ class Indexing(Machine):
         kept = [kept[others.index(i)] for i in lying]
         rows = self._contiguous(g.transpose(*there, *lying), (places.size, prod(g.shape[i] for i in lying)))
         d = self._scatter(rows, places.reshape(-1), prod(sizes))
-        d = d.reshape(*sizes, *(axes[i][0] for i in kept)).transpose(np.argsort([*read, *kept]).tolist())
+        d = d.reshape(*sizes, *(axes[i][0] for i in kept)).transpose(windows.inverse([*read, *kept]))
         if all(part == slice(None) for part in key):
             return d
         whole = self.full(shape, 0, g.dtype)
@@ -66,7 +64,7 @@ class Indexing(Machine):
             column, line = self.np.arange(o)[:, None, None], self.np.arange(i)
             d = self._scatter(g.reshape(-1, 1), ((column * k + index) * i + line).reshape(-1), o * k * i)
         sizes[at] = k
-        d = d.reshape(sizes).transpose(np.argsort(order).tolist())
+        d = d.reshape(sizes).transpose(windows.inverse(order))
         if d.shape == shape:
             return d
         whole = self.full(shape, 0, g.dtype)
@@ -96,7 +94,7 @@ class Indexing(Machine):
         return self.np.where(index < 0, index + n, index)
 
     def _contiguous(self, a, shape):
-        return self.np.ascontiguousarray(a).reshape(shape)
+        return self.contiguous(a).reshape(shape)
 
     def _scatter(self, g, at, rows, s=None, shift=0):
         """(rows, width): row i >> shift of g (n, width), times s[i], added at row at[i]; nowhere, if that is -1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,6 @@ def power(n: int) -> int:
 def lanes(n: int, most: int = 32) -> int:
     """Threads side by side for n neighbours: a power of two, at most `most`."""
     return min(most, power(n))
-
-
-def inverse(order: Sequence[int]) -> tuple[int, ...]:
-    """Back from an order of axes: a.transpose(order).transpose(inverse(order)) is a."""
-    return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def merged(axes: Iterable[Axis]) -> list[Axis]:
@@ -67,7 +62,7 @@ class Machine(CPU):
         """The same, its axes in memory in x's order."""
         order = windows.memory_order(x)
         y = self.empty([shape[i] for i in order], x.dtype)
-        return y.transpose(inverse(order))
+        return y.transpose(windows.inverse(order))
 
     def contiguous(self, a, dtype=None):
         """The array (or None) in order C, as a kernel wants what it is told no strides of; cast to `dtype`, if any."""

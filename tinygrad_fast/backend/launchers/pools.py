@@ -39,7 +39,7 @@ class Pools(Machine):
     # Maximum
 
     def max_pool2d(self, x, kernel, stride, padding, dilation, out):
-        last = _channels_last(x)
+        last = windows.is_channels_last(x)
         xl = self._pixels(x, last)
         n, h, w, c = xl.shape
         y, tap = self.empty((n, *out, c), x.dtype), self.empty((n, *out, c), _tap_type(kernel))
@@ -48,7 +48,9 @@ class Pools(Machine):
         return _image(y, x, last), _image(tap, x, last)
 
     def max_pool2d_back(self, g, tap, kernel, stride, padding, dilation, hw):
-        last = _channels_last(g) or _channels_last(tap)  # as x did, also where g comes from a flattened image
+        last = windows.is_channels_last(g) or windows.is_channels_last(
+            tap
+        )  # as x did, also where g comes from a flattened image
         gl, taps = self._pixels(g, last), self._pixels(tap.astype(_tap_type(kernel), copy=False), last)
         n, oh, ow, c = gl.shape
         dx = self.empty((n, *hw, c), g.dtype)
@@ -57,7 +59,7 @@ class Pools(Machine):
         return _image(dx, g, last)
 
     def max_pool2d_at(self, x, tap, kernel, stride, padding, dilation):
-        last = _channels_last(x)
+        last = windows.is_channels_last(x)
         xl, taps = self._pixels(x, last), self._pixels(tap.astype(_tap_type(kernel), copy=False), last)
         y = self.empty(taps.shape, x.dtype)
         given = dict(x=xl, tap=taps, y=y, H=xl.shape[1], W=xl.shape[2], OH=y.shape[1], OW=y.shape[2])
@@ -73,7 +75,7 @@ class Pools(Machine):
         return places[0] * hw[1] + places[1]
 
     def adaptive_max_index(self, x, size):
-        last = _channels_last(x)
+        last = windows.is_channels_last(x)
         xl = self._pixels(x, last)
         n, h, w, c = xl.shape
         index = self.empty((n, *size, c), int64)
@@ -86,7 +88,7 @@ class Pools(Machine):
     # Weights
 
     def resample2d(self, x, rows, columns):
-        last = _channels_last(x)
+        last = windows.is_channels_last(x)
         xl = self._pixels(x, last)
         if not is_float(x.dtype):  # the nearest pixels
             down, across = (self.asarray(spans(t)[0][:, 0]) for t in (rows, columns))
@@ -132,7 +134,7 @@ class Pools(Machine):
         y = self.empty((n, c * times, places), x.dtype)
         given = dict(x=Strided(x), y=y, H=h, W=w)
         given |= dict(zip(("xn", "xc", "xh", "xw"), Strided(x).strides))
-        turned = c >= 8 and _channels_last(x)
+        turned = c >= 8 and windows.is_channels_last(x)
         self._columns("unfold", (n, c), out, places, times, turned, kernel, stride, padding, dilation, **given)
         return y
 
@@ -182,13 +184,6 @@ class Pools(Machine):
         blocks = -(-packs // threads)
         grid = blocks, _images_at_once(n, -(-blocks * prod(block) // THREADS))
         self.launch(name, grid=grid, block=block, defines=defines, N=n, C=c, **given)
-
-
-CHANNELS_LAST = [0, 2, 3, 1]
-
-
-def _channels_last(x: Any) -> bool:
-    return windows.memory_order(x) == CHANNELS_LAST
 
 
 def _images_at_once(n: int, blocks: int) -> int:

@@ -29,14 +29,14 @@ class Random(Machine):
     def dropout(self, x, key, p):
         axes, back, planes = _lies(x)
         y, kept = (self.empty([x.shape[i] for i in axes], dtype) for dtype in (x.dtype, bool_))
-        given = dict(x=self.np.ascontiguousarray(x.transpose(axes)), key=key, y=y, kept=kept, p=p, scale=_scale(p))
+        given = dict(x=self.contiguous(x.transpose(axes)), key=key, y=y, kept=kept, p=p, scale=_scale(p))
         self._by_quarters("dropout", planes, x.dtype.name, **given)
         return y.transpose(back), kept.transpose(back)
 
     def dropout_back(self, g, kept, p):
         axes, back, _ = _lies(kept)
         dx = self.empty([g.shape[i] for i in axes], g.dtype)
-        g, kept = (self.np.ascontiguousarray(a.transpose(axes)) for a in (g, kept))
+        g, kept = (self.contiguous(a.transpose(axes)) for a in (g, kept))
         grid, defines = (-(-g.size // 1024),), {"DTYPE": g.dtype.name}
         given = dict(g=g, kept=kept, dx=dx, scale=_scale(p), n=g.size)
         self.launch("dropout_back", grid=grid, block=(256,), defines=defines, **given)
@@ -57,7 +57,7 @@ def _scale(p: float) -> float:
 
 def _lies(x: Any) -> tuple[Axes, Axes, tuple[int, int, int]]:
     """The axes in the order to work in, the way back, and (N, C, P): images that lie channels-last, else one plane."""
-    if x.ndim == 4 and windows.memory_order(x) == list(windows.NHWC):
+    if windows.is_channels_last(x):
         return windows.NHWC, windows.NCHW, (*x.shape[:2], prod(x.shape[2:]))
     axes = tuple(range(x.ndim))
     return axes, axes, (1, 1, x.size)

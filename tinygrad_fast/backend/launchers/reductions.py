@@ -11,7 +11,7 @@ from ...dtypes import int64, is_float
 from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
-from .machine import Machine, inverse, merged, power
+from .machine import Machine, merged, power
 
 Ints = tuple[int, ...]
 AXES = 4  # of `struct Axes`
@@ -117,7 +117,7 @@ class Reductions(Machine):
         size = dict(positions=tiling.K, C=classes, inner=inner, lanes=tiling.lanes)
         defines = {"DTYPE": like.dtype.name}
         self.launch(kernel, grid=tiling.grid[:1], block=(tiling.threads,), defines=defines, **near, **size)
-        return y.transpose(inverse(order))
+        return y.transpose(windows.inverse(order))
 
 
 class Tiling:
@@ -171,7 +171,7 @@ def _plan(shape: Ints, strides: Ints, axis: Ints, cut: bool) -> Plan | None:
     k, r = (abs(axes[-1][1]) if axes else 0 for axes in (kept, reduced))
     tiling = Tiling(prod(n for n, _ in kept), prod(n for n, _ in reduced), columns=0 < k and (k < r or not r), cut=cut)
     named = sorted(order)
-    back = None if order == named else inverse([named.index(i) for i in order])
+    back = None if order == named else windows.inverse([named.index(i) for i in order])
     axes = {"kept": _filled(kept), "reduced": _filled(reduced)}
     return Plan(axes, tuple(shape[i] for i in order), back, tiling)
 

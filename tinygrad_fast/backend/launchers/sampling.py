@@ -17,7 +17,7 @@ class Sampling(Indexing):
     """Reading an image at computed places; the results lie as the image does."""
 
     def grid_sample(self, x, grid, mode, padding_mode, align_corners):
-        (n, c), (oh, ow), last = x.shape[:2], grid.shape[1:3], _channels_last(x)
+        (n, c), (oh, ow), last = x.shape[:2], grid.shape[1:3], windows.is_channels_last(x)
         y = self.empty((n, oh, ow, c) if last else (n, c, oh, ow), x.dtype)
         y = y.transpose(windows.NCHW) if last else y
         self._by_places("grid_sample", last, grid, _rule(mode, padding_mode, align_corners), x=x, y=y)
@@ -26,8 +26,8 @@ class Sampling(Indexing):
     def grid_sample_dgrid(self, g, x, grid, mode, padding_mode, align_corners):
         if mode == "nearest":
             return super().grid_sample_dgrid(g, x, grid, mode, padding_mode, align_corners)
-        last, dgrid = _channels_last(x), self.empty(grid.shape, grid.dtype)
-        g = self._lines(g).transpose(windows.NCHW) if last else self.np.ascontiguousarray(g)
+        last, dgrid = windows.is_channels_last(x), self.empty(grid.shape, grid.dtype)
+        g = self._lines(g).transpose(windows.NCHW) if last else self.contiguous(g)
         rule = _rule(mode, padding_mode, align_corners)
         self._by_places("grid_sample_dgrid", last, grid, rule, x=x, g=g, dgrid=dgrid)
         return dgrid
@@ -35,7 +35,7 @@ class Sampling(Indexing):
     def grid_sample_dx(self, g, grid, mode, padding_mode, align_corners, hw):
         (n, c), places, corners = g.shape[:2], prod(grid.shape[:3]), 1 if mode == "nearest" else 4
         pixel, weight = (self.empty(corners * places, kind) for kind in (int64, wide_type(g.dtype)))
-        given = dict(at=self.np.ascontiguousarray(grid), pixel=pixel, weight=weight, places=places)
+        given = dict(at=self.contiguous(grid), pixel=pixel, weight=weight, places=places)
         given |= dict(P=prod(grid.shape[1:3]), H=hw[0], W=hw[1], rule=_rule(mode, padding_mode, align_corners))
         defines = {"DTYPE": g.dtype.name}
         self.launch("grid_sample_corners", grid=(-(-places // 256),), block=(256,), defines=defines, **given)
@@ -45,14 +45,14 @@ class Sampling(Indexing):
 
     def _lines(self, g):
         """g (N, C, H, W) as (N, H, W, C) in order C"""
-        return self.np.ascontiguousarray(g.transpose(windows.NHWC))
+        return self.contiguous(g.transpose(windows.NHWC))
 
     def _by_places(self, kernel, last, grid, rule, x, **arrays):
         """A thread a place; with the channels last, up to 32 threads along them."""
         n, c, h, w = x.shape
         p = prod(grid.shape[1:3])
         along = lanes(c) if last else 1
-        given: dict[str, Any] = dict(at=self.np.ascontiguousarray(grid), N=n, C=c, H=h, W=w, P=p, rule=rule)
+        given: dict[str, Any] = dict(at=self.contiguous(grid), N=n, C=c, H=h, W=w, P=p, rule=rule)
         for name, a in {"x": x, **arrays}.items():
             given[name] = a
             if name != "dgrid":
@@ -62,10 +62,6 @@ class Sampling(Indexing):
                     given[name + "s"]["w"] = c if last else 1
         size = dict(grid=(-(-p // (256 // along)), min(n, 65535)), block=(along, 256 // along))
         self.launch(kernel, defines={"DTYPE": x.dtype.name}, **size, **given)
-
-
-def _channels_last(x: Any) -> bool:
-    return windows.memory_order(x) == list(windows.NHWC)
 
 
 def _rule(mode: str, padding_mode: str, align_corners: bool) -> dict[str, bool]:
