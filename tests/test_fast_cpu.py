@@ -38,10 +38,12 @@ def test_it_answers_to_cpu():
 
 WAYS = [  # C; output; filter, stride, padding, dilation, groups; the way, by plain loops and by compiled ones
     (64, (8, 64, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
-    (32, (8, 32, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "direct"),
+    (32, (8, 32, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
+    (8, (8, 16, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "direct"),
     (16, (8, 20, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
     (64, (48, 64, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "winograd", "winograd"),
-    (256, (47, 256, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "patches", "patches"),
+    (256, (47, 256, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "patches", "winograd"),
+    (256, (11, 256, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "patches", "patches"),
     (64, (8, 64, 3, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1, "patches", "direct"),
     (128, (8, 256, 16, 16), (3, 3), (2, 2), (1, 1), (1, 1), 1, "patches", "direct"),
     (256, (8, 256, 16, 16), (3, 3), (2, 2), (1, 1), (1, 1), 1, "patches", "patches"),
@@ -146,10 +148,53 @@ def test_winograd_is_a_convolution(which, h, w, p, c, o):
     """Any height and width, any padding, any number of channels, both schedules: 1e-5 of the largest output."""
     x, k = images(2, c, h + 2 * max(0, 1 - p), w + 2 * max(0, 1 - p)), normal(3, 3, c, o, seed=1)
     want = CPU().conv2d(x, k.transpose(3, 2, 0, 1), (1, 1), (p, p), (1, 1), 1).transpose(0, 2, 3, 1)
-    for shallow in (0, 1 << 20):
-        xp, y = FastCPU(which, Sizes(shallow=shallow, chunk=8)), np.full(want.shape, np.nan, np.float32)
-        winograd.conv(xp, layout.nhwc(x), winograd.filters(k), y, (p, p), None, None, False)
+    for sizes in (Sizes(shallow=0, chunk=8, shared=8), Sizes(shallow=1 << 20)):
+        xp, y = FastCPU(which, sizes), np.full(want.shape, np.nan, np.float32)
+        winograd.conv(xp, layout.nhwc(x), k, y, (p, p), None, None, False)
         assert np.abs(y - want).max() <= 3e-5 * np.abs(want).max() + 1e-6
+
+
+@pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
+@given(
+    st.integers(1, 3), st.tuples(*[st.integers(4, 13)] * 2), st.integers(0, 2), st.integers(1, 40),
+    st.sampled_from([16, 48, 64]), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([1, 1 << 12]),
+)  # fmt: skip
+def test_winograd_by_columns(n, hw, p, c, o, bias, add, relu, shared):
+    """Value with its epilogue, and both gradients, whole images or many at a time, and the same from end to end."""
+    hw = tuple(max(4 + 2 - 2 * p, m) for m in hw)
+    x, w, plainly = images(n, c, *hw), normal(3, 3, c, o, seed=1), CPU()
+    geometry = (1, 1), (p, p), (1, 1), 1
+    wide = x.astype(np.float64), w.transpose(3, 2, 0, 1).astype(np.float64)
+    out = plainly.conv2d(*wide, *geometry)
+    b, res, g = normal(o, seed=2), images(*out.shape, seed=3), images(*out.shape, seed=4)
+    want = out + (b[:, None, None] if bias else 0) + (res if add else 0)
+    want = np.maximum(want, 0) if relu else want
+    wide_g = g.astype(np.float64)
+    for sizes in (Sizes(shallow=0, shared=shared), Sizes(shallow=1 << 20, tiles=5)):
+        xp = FastCPU("compiled", sizes)
+        y = np.full(out.transpose(0, 2, 3, 1).shape, np.nan, np.float32)
+        winograd.conv(xp, layout.nhwc(x), w, y, (p, p), b if bias else None, layout.nhwc(res) if add else None, relu)
+        dw = winograd.filter_gradient(xp, layout.nhwc(g), layout.nhwc(x), (p, p)).transpose(3, 2, 0, 1)
+        pairs = [(layout.nchw(y), want), (dw, plainly.conv2d_dw(wide_g, wide[0], *geometry, (3, 3)))]
+        if c % 16 == 0:
+            d = np.full(layout.nhwc(x).shape, np.nan, np.float32)
+            winograd.input_gradient(xp, layout.nhwc(g), w, d, (2 - p, 2 - p))
+            pairs += [(layout.nchw(d), plainly.conv2d_dx(wide_g, wide[1], *geometry, hw))]
+        for got, right in pairs:
+            assert np.abs(got - right).max() <= 3e-5 * np.abs(right).max() + 1e-5
+
+
+@pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
+def test_transforms_are_their_matrices():
+    """The sums that are written out, on exact numbers, against the matrices of winograd.py; NaN where NaN was."""
+    from tinygrad_fast.backend.fast_cpu.loops import transforms as t
+
+    exact = winograd.G.astype(np.float64)
+    exact = np.round(exact * 24) / 24
+    written = {t.by_bt: winograd.BT, t.by_at: winograd.AT, t.by_a: winograd.AT.T, t.by_g: exact, t.by_gt: exact.T}
+    for f, matrix in written.items():
+        columns = np.eye(matrix.shape[1])
+        np.testing.assert_allclose(np.array(f(*columns)), matrix, atol=1e-15)
 
 
 @pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")

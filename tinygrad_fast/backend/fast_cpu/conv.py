@@ -2,12 +2,12 @@
 
     way          when                                                   how
     direct       compiled loops, O whole vectors, not 1x1, and small    direct.py
-    winograd     3x3, stride 1, 4 x 4 or larger, 48 tiles or more       winograd.py
+    winograd     3x3, stride 1, 4 x 4 or larger, more than a few tiles  winograd.py
     patches      any other, without dilation and groups                 some rows of patches -> a matrix product
     by image     dilation, groups, depthwise                            the plain path, images divided among the threads
     plain        float64, or few numbers                                windows.py
 
-Small: of 32 x 32 channels where Winograd's scheme would do as well, else as large as a core's cache. float16 and
+Small: fewer than 16 x 16 channels where Winograd's scheme would do, else as large as a core's cache. float16 and
 bfloat16 are computed in float32, and go its way. The gradient of the input, where the stride is 1 and the way winograd
 or direct, is a convolution with the kernel turned; direct at other strides it is several of them; by patches, these are
 multiplied back and added up where they lay. With few patches the filters are the larger matrix: then all patches are
@@ -29,7 +29,6 @@ from .threads import parallel, summed
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
-MANY = 48  # tiles that are worth Winograd's filters
 
 
 class Convolutions(Machine):
@@ -41,7 +40,7 @@ class Convolutions(Machine):
             return "by image"
         n, o, oh, ow = out
         tiles = n * -(-oh // 4) * -(-ow // 4)  # with few, transforming the filters costs more than it saves
-        fits = k == (3, 3) and stride == (1, 1) and min(oh, ow) >= 4 and max(padding) <= 2 and tiles >= MANY
+        fits = k == (3, 3) and stride == (1, 1) and min(oh, ow) >= 4 and max(padding) <= 2 and tiles > self.loops.FEW
         if k != (1, 1) and self.loops.direct and o % self.loops.direct.LANES == 0:
             if c * o <= self.sizes.direct if fits else k[0] * k[1] * c * o <= self.sizes.filter:
                 return "direct"
@@ -74,7 +73,7 @@ class Convolutions(Machine):
         n, o, oh, ow = out
         y, resl = empty((n, oh, ow, o), x.dtype), None if res is None else nhwc(res)
         if way == "winograd":
-            winograd.conv(self, nhwc(x), winograd.filters(kkco(w)), y, padding, b, resl, relu)
+            winograd.conv(self, nhwc(x), kkco(w), y, padding, b, resl, relu)
         elif way == "direct":
             direct.conv(self, nhwc(x), kkco(w), y, stride, padding, self._finish(y, b, resl, relu))
         else:
@@ -105,7 +104,7 @@ class Convolutions(Machine):
             return _by_image(lambda some: windows.conv2d_dx(some, w, stride, padding, dilation, groups, hw), g, out)
         gl, wl, d = nhwc(g), kkco(w), empty((len(g), *hw, out[1]), g.dtype)
         if way == "winograd" and min(around) >= 0:
-            winograd.conv(self, gl, winograd.turned(wl), d, around, None, None, False)
+            winograd.input_gradient(self, gl, wl, d, around)
         elif way == "direct" and stride[0] == stride[1]:
             direct.input_gradient(self, gl, wl, d, stride[0], padding)
         else:

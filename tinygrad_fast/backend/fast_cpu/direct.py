@@ -8,7 +8,7 @@ numbers in a row, and for the pixel beside it the same, C numbers later. So the 
 a product of a matrix whose rows overlap and the filter. BLAS takes no such matrix: its rows would have to be written
 out, each pixel KH KW times. Here they are read where they lie.
 
-**Sums stay in registers.** The innermost product (`loops/compiled_direct.py`) has 8 pixels and two vectors of 16 output
+**Sums stay in registers.** The innermost product (`loops/product.py`) has 8 pixels and two vectors of 16 output
 channels (with AVX2: 4, and vectors of 8): 16 registers of sums. Each step of k loads two vectors of w and multiplies
 them by 8 numbers of x, which the processor spreads over a vector as it reads them: 16 multiply-adds for 10 loads, and
 the multiply-adds are the limit. Measured with one thread of an AMD EPYC with AVX-512, 2026-11-25: 230 to 257 GFlop/s

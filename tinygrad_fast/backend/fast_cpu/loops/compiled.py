@@ -4,20 +4,29 @@ several.
 Each is compiled at its first call for the types it declares, and kept in a file beside this one (or in Numba's cache
 folder), from which later processes load it. The innermost loop always runs over numbers that lie side by side, so that
 it becomes vector instructions; `nogil` lets several threads run. An argument marked `?` may be None. The transforms of
-Winograd's scheme stand in `compiled_winograd.py`, direct convolution in `compiled_direct.py`.
+Winograd's scheme stand in `compiled_winograd.py` and `compiled_columns.py`, direct convolution in `compiled_direct.py`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from . import compiled_direct
-from .compiled_winograd import LANES, tiles_back as tiles_back, tiles_in as tiles_in, tiles_out as tiles_out
+from . import compiled_columns, compiled_direct
+from .compiled_winograd import (
+    at_once as at_once,
+    tiles_back as tiles_back,
+    tiles_in as tiles_in,
+    tiles_out as tiles_out,
+    winograd as winograd,
+    winograd_dw as winograd_dw,
+)
 from .loop import IMAGES, LINE, LINES, ZERO, inner, loop
+from .vectors import LANES
 
 # ------------------------------------------------------------------------------------------------------------- windows
 
-direct = compiled_direct
+direct, columns = compiled_direct, compiled_columns
+FEW = 11  # tiles that are not worth transforming filters for
 WINDOW = " ".join(["i8"] * 8)  # OH or none, OW, KH, KW, strides, paddings
 
 

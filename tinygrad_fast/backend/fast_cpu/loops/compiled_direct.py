@@ -1,123 +1,12 @@
-"""The inner loops of `direct.py`, compiled: one small matrix product, kept in registers, and who calls it.
-
-The product is written in the compiler's own terms (LLVM's): its sums must stay in vector registers from the first term
-to the last, and a loop over an array of Numba's would keep them in memory.
-"""
+"""The inner loops of `direct.py`, compiled: who calls the small matrix product of `product.py`, and with what."""
 
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 
 from .loop import IMAGES, ZERO, inner, loop
-
-WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
-LANES = 16 if WIDE else 8  # numbers in a vector
-PIXELS = 8 if WIDE else 4  # sums of two vectors each: 16 of AVX-512's 32 registers, or 8 of AVX2's 16
-
-
-def products(rows, vectors):
-    """The product of `rows` x (some) and (some) x `vectors` vectors, for Numba to compile into whoever calls it."""
-
-    @intrinsic
-    def add(typing, x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh):
-        """y[to + i sy + l] += sum over a < outer, k < n of x[at + i si + a sa + k sk] w[wat + a wa + k wk + l]
-
-        for i < rows, l < vectors LANES; flat arrays. fresh: y = instead of y +=.
-        """
-
-        def generate(context, builder, signature, args):
-            one, vector, whole = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
-            numbers = {
-                name: context.make_array(signature.args[i])(context, builder, args[i]).data
-                for i, name in ((0, "x"), (5, "w"), (11, "y"))
-            }
-            _, at, si, sa, sk, _, wat, wa, wk, outer, n, _, to, sy, fresh = args
-
-            def place(base, *terms):
-                """base + a b + c d + ..."""
-                for a, b in terms:
-                    base = builder.add(base, builder.mul(a, b))
-                return base
-
-            def vectors_at(name, start):
-                """Where the vectors that begin at a place of an array lie"""
-                starts = [builder.add(start, whole(LANES * v)) for v in range(vectors)]
-                return [builder.bitcast(builder.gep(numbers[name], [start]), vector.as_pointer()) for start in starts]
-
-            def repeated(start):
-                """A number of x as a vector"""
-                number = builder.load(builder.gep(numbers["x"], [start]))
-                undefined, first = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-                lane = builder.insert_element(undefined, number, first)
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-                return builder.shuffle_vector(lane, undefined, zeros)
-
-            fma = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32"
-            )
-            results = [p for i in range(rows) for p in vectors_at("y", place(to, (whole(i), sy)))]
-            sums = [cgutils.alloca_once(builder, vector) for _ in results]  # which become registers
-            with builder.if_else(fresh) as (begin, go_on):
-                with begin:
-                    for s in sums:
-                        builder.store(ir.Constant(vector, [one(0.0)] * LANES), s)
-                with go_on:
-                    for s, p in zip(sums, results):
-                        builder.store(builder.load(p, align=4), s)
-            with cgutils.for_range(builder, outer) as a:
-                starts = [place(at, (a.index, sa), (whole(i), si)) for i in range(rows)]
-                with cgutils.for_range(builder, n) as k:
-                    weights = [
-                        builder.load(p, align=4) for p in vectors_at("w", place(wat, (a.index, wa), (k.index, wk)))
-                    ]
-                    for i, start in enumerate(starts):
-                        number = repeated(place(start, (k.index, sk)))
-                        for weight, s in zip(weights, sums[i * vectors :]):
-                            builder.store(builder.call(fma, [number, weight, builder.load(s)]), s)
-            for s, p in zip(sums, results):
-                builder.store(builder.load(s), p, align=4)
-            return context.get_dummy_value()
-
-        i8 = types.int64
-        return types.void(x, i8, i8, i8, i8, w, i8, i8, i8, i8, i8, y, i8, i8, types.boolean), generate
-
-    return add
-
-
-HALF = PIXELS // 2
-many_two, many_one = products(PIXELS, 2), products(PIXELS, 1)
-some_two, some_one = products(HALF, 2), products(HALF, 1)
-one_two, one_one = products(1, 2), products(1, 1)
-
-
-@inner
-def add(count, vectors, x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh):
-    """The product of `count` rows, PIXELS, HALF or 1, and one or two vectors"""
-    if vectors == 2:
-        if count == PIXELS:
-            many_two(x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh)
-        elif count == HALF:
-            some_two(x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh)
-        else:
-            one_two(x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh)
-    else:
-        if count == PIXELS:
-            many_one(x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh)
-        elif count == HALF:
-            some_one(x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh)
-        else:
-            one_one(x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh)
-
-
-@inner
-def as_many(left):
-    """How many rows to take of those that are left"""
-    return PIXELS if left >= PIXELS else HALF if left >= HALF else 1
+from .product import add, as_many
+from .vectors import LANES as LANES
 
 
 @inner

@@ -18,7 +18,8 @@ from ..winograd import AT, BT
 
 BB, AA = np.kron(BT, BT), np.kron(AT, AT)  # both axes at once: (36, 36) and (16, 36)
 AAT = np.ascontiguousarray(AA.T)
-direct = None  # no compiled loops, no direct convolution
+direct = columns = None  # schedules that compiled loops alone have
+FEW = 47  # tiles that are not worth transforming filters for
 resample = None  # the definition's matrix products are as fast as NumPy gets
 ZEROS = np.zeros(1 << 18, np.float32)
 
@@ -144,6 +145,28 @@ def tiles_back(g, m, lo, hi, t, th, tw):
         size = len(gp) * (b - a) * tw
         np.matmul(AAT, by_place(gp, 4, b - a, tw), out=m[:, t * o : (t + size) * o])
         t += size
+
+
+def at_once(tiles, c, o):
+    """How many of so many tiles, and how many of O output channels, `winograd` takes at a time"""
+    return tiles, o
+
+
+def winograd(x, u, y, v, m, tiles, some, lo, hi, th, tw, p, q, b, res, relu):
+    """y <- relu?(x * w + b + res) of the tile rows lo..hi, u = `filters(w)`; v, m: room for what is taken at once"""
+    (_, c, o), t = u.shape, (hi - lo) * tw
+    tiles_in(x, v, lo, hi, 0, th, tw, p, q)
+    np.matmul(v[:, : t * c].reshape(36, t, c), u, out=m[:, : t * o].reshape(36, t, o))
+    tiles_out(m, y, lo, hi, 0, th, tw, b, res, relu)
+
+
+def winograd_dw(g, x, du, v, m, tiles, lo, hi, th, tw, p, q):
+    """du (36, C, O) += V^T (A g A^T) of the tile rows lo..hi"""
+    (_, c, o), t = du.shape, (hi - lo) * tw
+    tiles_in(x, v, lo, hi, 0, th, tw, p, q)
+    tiles_back(g, m, lo, hi, 0, th, tw)
+    vt, ms = v[:, : t * c].reshape(36, t, c).transpose(0, 2, 1), m[:, : t * o].reshape(36, t, o)
+    np.add(du, np.matmul(vt, ms, out=empty(du.shape, du.dtype)), out=du)
 
 
 # --------------------------------------------------------------------------------------------------------- batch norm
