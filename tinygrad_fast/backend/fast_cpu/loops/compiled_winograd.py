@@ -6,7 +6,7 @@ import numpy as np
 
 from .loop import IMAGES, LINE, LINES, ZERO, inner, loop
 from .product import ROWS, multiply
-from .transforms import a_into, back_added, back_plain, bt_into
+from .transforms import a_into, back, bt_into
 from .vectors import LANES
 
 NUMBERS = 2048  # of V at a place: all 36 places of V and of M stay in a cache of 1 MiB
@@ -67,17 +67,15 @@ def tile_out(m, at, plane, y, shape, i, top, left, first, some, b, res, relu, d,
     _, h, w, o = shape
     image, whole = i * h * w * o + first, some - some % LANES
     for channel in range(0, whole, LANES):
-        here = image + channel
-        if res.size:
-            back_added(m, at + channel, plane, b, first + channel, y, here, h, w, o, top, left, res, relu)
-        else:
-            back_plain(m, at + channel, plane, b, first + channel, y, here, h, w, o, top, left, res, relu)
+        back(
+            m, at + channel, plane, b, first + channel, y, image + channel, h, w, o, top, left, res, res.size > 0, relu
+        )
     n = some - whole
     if n:
         for p in range(36):
             for k in range(n):
                 d[p * LANES + k] = m[at + p * plane + whole + k]
-        back_plain(d, 0, LANES, b, first + whole, e, 0, 4, 4, LANES, 0, 0, res, False)
+        back(d, 0, LANES, b, first + whole, e, 0, 4, 4, LANES, 0, 0, res, False, False)
         for j in range(min(4, h - top)):
             for z in range(min(4, w - left)):
                 for k in range(n):

@@ -57,3 +57,4 @@ def loop(spelled: str) -> Callable[[Callable], Loop]:
 
 
 inner = njit(nogil=True, fastmath=FAST, cache=True, inline="always")
+part = njit(nogil=True, fastmath=FAST, cache=True)  # compiled once, and called

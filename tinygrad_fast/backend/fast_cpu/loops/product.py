@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .loop import ZERO, inner
+from .loop import ZERO, inner, part
 from .vectors import LANES, VECTOR, WIDE, Code, Vector, constant
 
 ROWS = 8 if WIDE else 4  # of two vectors each: 16 sums in AVX-512's 32 registers, or 8 in AVX2's 16
@@ -95,21 +95,30 @@ def as_many(left):
     return ROWS if left >= ROWS else HALF if left >= HALF else 1
 
 
-@inner
+@part
 def multiply(x, at, si, sj, count, u, to_u, o, n, y, to, sy, some, fresh):
     """y[to + i sy + k] = (or +=) sum over j < n of x[at + i si + j sj] u[to_u + j o + k] for i < count, k < some"""
+    whole = some - some % LANES
     channel = 0
-    while channel + LANES <= some:
-        vectors, i = 2 if some - channel >= 2 * LANES else 1, 0
+    while channel < whole:
+        vectors, i = 2 if whole - channel >= 2 * LANES else 1, 0
         while i < count:
-            rows = as_many(count - i)
-            add(
-                rows, vectors, x, at + i * si, si, 0, sj, u, to_u + channel, 0, o, 1, n,
-                y, to + i * sy + channel, sy, fresh,
-            )  # fmt: skip
+            if fresh and count >= ROWS:
+                i = min(i, count - ROWS)  # the last ones may be computed twice
+            start, end, rows = at + i * si, to + i * sy + channel, ROWS if count - i >= ROWS else 1
+            if vectors == 2:
+                if rows == ROWS:
+                    many_two(x, start, si, 0, sj, u, to_u + channel, 0, o, 1, n, y, end, sy, fresh)
+                else:
+                    one_two(x, start, si, 0, sj, u, to_u + channel, 0, o, 1, n, y, end, sy, fresh)
+            else:
+                if rows == ROWS:
+                    many_one(x, start, si, 0, sj, u, to_u + channel, 0, o, 1, n, y, end, sy, fresh)
+                else:
+                    one_one(x, start, si, 0, sj, u, to_u + channel, 0, o, 1, n, y, end, sy, fresh)
             i += rows
         channel += vectors * LANES
-    for k in range(channel, some):  # columns left over beyond whole vectors
+    for k in range(whole, some):  # columns left over beyond whole vectors
         for i in range(count):
             total = ZERO if fresh else y[to + i * sy + k]
             for j in range(n):

@@ -93,36 +93,25 @@ def into(f, size):
     return run
 
 
-def back(residual):
-    """An intrinsic that makes 4 x 4 pixels of 36 planes"""
+@intrinsic
+def back(typing, m, at, plane, b, channel, y, image, h, w, o, top, left, res, added, relu):
+    """y <- relu?(A^T m A + b + res): the 4 x 4 pixels from (top, left), LANES channels; res counts if `added`"""
 
-    @intrinsic
-    def run(typing, m, place, plane, b, channel, y, image, h, w, o, top, left, res, relu):
-        """y <- relu?(A^T m A + b + res): the pixels from (top, left), LANES channels; res is read if `residual`"""
+    def generate(context, builder, signature, args):
+        code, (_, at, plane, _, channel, _, *where, _, added, relu) = Code(context, builder, signature, args), args
+        places = [[code.plus(at, (6 * i + j, plane)) for j in range(6)] for i in range(6)]
+        results = twice(by_at, [[code.load(code.pointer(code.of(0), p)) for p in row] for row in places])
+        bias, nothing = code.load(code.pointer(code.of(3), channel)), code.apart()
+        floor = code.repeated(code.either(relu, NUMBER(0.0), NUMBER(float("-inf"))))
+        targets, more = pixels(code, code.of(5), code.apart(), *where, 4), pixels(code, code.of(12), nothing, *where, 4)
+        for i in range(4):
+            for j in range(4):
+                also = code.load(code.either(added, more[i][j], nothing))
+                code.store((results[i][j] + bias + also).at_least(floor), targets[i][j])
+        return context.get_dummy_value()
 
-        def generate(context, builder, signature, args):
-            code, (_, at, plane, _, channel, _, *where, _, relu) = Code(context, builder, signature, args), args
-            given = code.of(0)
-            d = [
-                [code.load(code.pointer(given, code.plus(at, (6 * i + j, plane)))) for j in range(6)] for i in range(6)
-            ]
-            nowhere, bias = code.apart(), code.load(code.pointer(code.of(3), channel))
-            floor = code.repeated(code.either(relu, NUMBER(0.0), NUMBER(float("-inf"))))
-            results = twice(by_at, d)
-            targets = pixels(code, code.of(5), nowhere, *where, 4)
-            more = pixels(code, code.of(12), nowhere, *where, 4) if residual else None
-            for i in range(4):
-                for j in range(4):
-                    result = results[i][j] + bias
-                    if more:
-                        result = result + code.load(more[i][j])
-                    code.store(result.at_least(floor), targets[i][j])
-            return context.get_dummy_value()
-
-        i8 = types.int64
-        return types.void(m, i8, i8, b, i8, y, i8, i8, i8, i8, i8, i8, res, types.boolean), generate
-
-    return run
+    i8, yes = types.int64, types.boolean
+    return types.void(m, i8, i8, b, i8, y, i8, i8, i8, i8, i8, i8, res, yes, yes), generate
 
 
 def between(f, size, adding=False):
@@ -172,5 +161,5 @@ def transpose(typing, x, at, sx, y, to, sy):
     return types.void(x, i8, i8, y, i8, i8), generate
 
 
-bt_into, a_into, back_plain, back_added = into(by_bt, 6), into(by_a, 4), back(False), back(True)
+bt_into, a_into = into(by_bt, 6), into(by_a, 4)
 g_between, gt_between, gt_adding = between(by_g, 3), between(by_gt, 6), between(by_gt, 6, adding=True)
