@@ -132,14 +132,13 @@ class Plan:
     """How a product of C by O channels over an output (N, OH, OW) is done: the schedule, and who takes which tiles."""
 
     def __init__(self, xp: Any, n: int, hw: tuple[int, ...], c: int, o: int):
-        self.xp, self.c, self.o, sizes = xp, c, o, xp.sizes
+        self.loops, self.c, self.o, sizes = xp.loops.suited(c, o), c, o, xp.sizes
         self.th, self.tw = -(-hw[0] // 4), -(-hw[1] // 4)  # tiles down and across
         self.rows = n * self.th  # of tiles, through all images
         self.block = self.rows_of(max(sizes.tiles, sizes.thin // max(c, o)))
         tiles, image = self.rows * self.tw, self.th * self.tw
         self.shallow = c * o <= sizes.shallow
-        whole = xp.loops.columns and o % xp.loops.columns.LANES == 0
-        self.columns = whole and (tiles <= 2 * o or not self.shallow)
+        self.columns = self.loops.columns and (tiles <= 2 * o or not self.shallow)
         at_once = sizes.shared // (c + o) if self.columns else sizes.chunk  # tiles that V and M hold; whole images
         step = self.th * max(1, at_once // image)
         self.chunks = [(lo, min(lo + step, self.rows)) for lo in range(0, self.rows, step)]
@@ -197,7 +196,7 @@ def _shallow(
     plan: Plan, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair,
     b: Any = None, res: Any = None, relu: bool = False,
 ) -> None:  # fmt: skip
-    loops, th, tw = plan.xp.loops, plan.th, plan.tw
+    loops, th, tw = plan.loops, plan.th, plan.tw
 
     def some(lo: int, hi: int) -> None:
         tiles, channels = loops.at_once((hi - lo) * tw, plan.c, plan.o)
@@ -209,7 +208,7 @@ def _shallow(
 
 def _dw_shallow(plan: Plan, g: np.ndarray, x: np.ndarray, start: int, stop: int, padding: Pair) -> np.ndarray:
     """The sum of V^T (A g A^T) over the tile rows start..stop, a block after the other: the work of one thread."""
-    loops, du = plan.xp.loops, empty((36, plan.c, plan.o), x.dtype)
+    loops, du = plan.loops, empty((36, plan.c, plan.o), x.dtype)
     tiles, _ = loops.at_once(plan.block * plan.tw, plan.c, plan.o)
     (v, _), (m, _) = (planes(tiles, n, x.dtype) for n in (plan.c, plan.o))
     du[...] = 0
@@ -228,13 +227,13 @@ def _by_places(
 ) -> None:  # fmt: skip
     for first, last in plan.chunks:
         m = _products(plan, x, u, first, last, padding)
-        plan.each(lambda m, y, *place: plan.xp.loops.tiles_out(m, y, *place, b, res, relu), m, y, first, last)
+        plan.each(lambda m, y, *place: plan.loops.tiles_out(m, y, *place, b, res, relu), m, y, first, last)
 
 
 def _products(plan: Plan, x: np.ndarray, u: np.ndarray, first: int, last: int, padding: Pair) -> np.ndarray:
     """M = V U of the tile rows first..last, the 36 products divided among the threads. V ends with this function."""
     (v, vs), (m, ms) = (planes((last - first) * plan.tw, n, x.dtype) for n in u.shape[1:])
-    plan.each(plan.xp.loops.tiles_in, x, v, first, last, *padding)
+    plan.each(plan.loops.tiles_in, x, v, first, last, *padding)
     parallel(lambda lo, hi: np.matmul(vs[lo:hi], u[lo:hi], out=ms[lo:hi]), 36, PLACES)
     return m
 
@@ -251,8 +250,8 @@ def _add_products(
 ) -> None:
     """du <- V^T (A g A^T) of the tile rows first..last, added to what is there unless they are the first."""
     (v, vs), (m, ms) = (planes((last - first) * plan.tw, n, x.dtype) for n in du.shape[1:])
-    plan.each(plan.xp.loops.tiles_in, x, v, first, last, *padding)
-    plan.each(plan.xp.loops.tiles_back, g, m, first, last)
+    plan.each(plan.loops.tiles_in, x, v, first, last, *padding)
+    plan.each(plan.loops.tiles_back, g, m, first, last)
 
     def products(lo: int, hi: int) -> None:
         some = vs[lo:hi].transpose(0, 2, 1), ms[lo:hi]
@@ -271,7 +270,7 @@ def _by_columns(
     plan: Plan, x: np.ndarray, w: np.ndarray, turned: bool, y: np.ndarray, padding: Pair,
     b: Any = None, res: Any = None, relu: bool = False,
 ) -> None:  # fmt: skip
-    loops, tw, c = plan.xp.loops, plan.tw, plan.c
+    loops, tw, c = plan.loops, plan.tw, plan.c
     some, tiles = loops.columns.COLUMNS, loops.columns.TILES
     for first, last in plan.chunks:
         v, _ = planes((last - first) * tw, c, x.dtype)
@@ -286,7 +285,7 @@ def _by_columns(
 
 
 def _dw_by_columns(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
-    loops, c, o = plan.xp.loops, plan.c, plan.o
+    loops, c, o = plan.loops, plan.c, plan.o
     some = loops.columns.COLUMNS
     dw = empty((3, 3, c, o), x.dtype)
     for first, last in plan.chunks:

@@ -9,14 +9,15 @@ Winograd's scheme stand in `compiled_winograd.py` and `compiled_columns.py`, dir
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
-from . import compiled_columns, compiled_direct
+from . import compiled_columns, compiled_direct, plain
 from .compiled_winograd import (
     at_once as at_once,
     tiles_back as tiles_back,
     tiles_in as tiles_in,
-    tiles_out as tiles_out,
     winograd as winograd,
     winograd_dw as winograd_dw,
 )
@@ -27,6 +28,13 @@ from .vectors import LANES
 
 direct, columns = compiled_direct, compiled_columns
 FEW = 11  # tiles that are not worth transforming filters for
+
+
+def suited(c, o):
+    """The loops for Winograd's scheme with C and O channels: these, or NumPy's where they are no whole vectors."""
+    return plain if c % LANES or o % LANES else sys.modules[__name__]
+
+
 WINDOW = " ".join(["i8"] * 8)  # OH or none, OW, KH, KW, strides, paddings
 
 

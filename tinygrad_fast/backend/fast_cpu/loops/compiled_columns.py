@@ -19,28 +19,24 @@ COLUMNS, TILES = 2 * LANES, 32  # that are multiplied at a time
 
 @loop(f"{LINES} f4[:,:,:,::1] {IMAGES} {LINES} {LINES} f4[::1] i8 i8 i8 i8 i8 i8 i8 {LINE}? {IMAGES}? b1 b1")
 def conv(v, w, y, u, m, taps, tiles, some, row, rows, tw, lo, hi, b, res, relu, turned):
-    """y[..., lo:hi] <- relu?(x * w + b + res) of `rows` tile rows from `row` on, whose V is v; LANES divides O
+    """y[..., lo:hi] <- relu?(x * w + b + res) of `rows` tile rows from `row` on, whose V is v
 
-    w (3, 3, C, O), or turned: (3, 3, O, C), to be turned by half a turn. u, m, taps: room.
+    C and O are whole vectors. w (3, 3, C, O), or turned: (3, 3, O, C), to be turned by half a turn. u, m, taps: room.
     """
     o, vp, up, mp = y.shape[3], v.shape[1], u.shape[1], m.shape[1]
     c, th = w.shape[3] if turned else w.shape[2], (y.shape[1] + 3) // 4
     filters, out, more = w.reshape(w.size), y.reshape(y.size), res.reshape(res.size)
-    vs, us, ms, bias = v.reshape(v.size), u.reshape(u.size), m.reshape(m.size), np.zeros(o + LANES, np.float32)
-    d, e = np.zeros(36 * LANES, np.float32), np.zeros(36 * LANES, np.float32)
+    vs, us, ms, bias = v.reshape(v.size), u.reshape(u.size), m.reshape(m.size), np.zeros(o, np.float32)
     if b.size:
-        bias[:o] = b
+        bias[:] = b
     for channel in range(lo, hi, some):
         width = min(some, hi - channel)
         if turned:
             for tap in range(9):
                 for k in range(0, width, LANES):
                     at, to = (tap * o + channel + k) * c, (8 - tap) * c * width + k
-                    for j in range(0, c - c % LANES, LANES):
+                    for j in range(0, c, LANES):
                         transpose(filters, at + j, c, taps, to + j * width, width)
-                    for j in range(c - c % LANES, c):
-                        for i in range(LANES):
-                            taps[to + j * width + i] = filters[at + i * c + j]
         for j in range(c):
             for k in range(0, width, LANES):
                 if turned:
@@ -55,14 +51,12 @@ def conv(v, w, y, u, m, taps, tiles, some, row, rows, tw, lo, hi, b, res, relu, 
                 )
             for t in range(n):
                 r, left = row + (first + t) // tw, (first + t) % tw * 4
-                tile_out(
-                    ms, t * width, mp, out, y.shape, r // th, r % th * 4, left, channel, width, bias, more, relu, d, e
-                )
+                tile_out(ms, t * width, mp, out, y.shape, r // th, r % th * 4, left, channel, width, bias, more, relu)
 
 
 @loop(f"{LINES} {LINES} f4[:,:,:,::1] {LINES} i8 i8 i8 i8 b1")
 def filter_gradient(v, m, dw, du, some, tiles, lo, hi, fresh):
-    """dw[..., lo:hi] (3, 3, C, O) <- (or += unless fresh) G^T (V^T M) G of so many tiles; LANES divides O"""
+    """dw[..., lo:hi] (3, 3, C, O) <- (or += unless fresh) G^T (V^T M) G of so many tiles; C and O are whole vectors"""
     (_, _, c, o), vp, mp, dp = dw.shape, v.shape[1], m.shape[1], du.shape[1]
     vs, ms, dus, out = v.reshape(v.size), m.reshape(m.size), du.reshape(du.size), dw.reshape(dw.size)
     for channel in range(lo, hi, some):

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .loop import ZERO, inner, part
+from .loop import inner, part
 from .vectors import LANES, VECTOR, WIDE, Code, Vector, constant
 
 ROWS = 8 if WIDE else 4  # of two vectors each: 16 sums in AVX-512's 32 registers, or 8 in AVX2's 16
@@ -97,11 +97,13 @@ def as_many(left):
 
 @part
 def multiply(x, at, si, sj, count, u, to_u, o, n, y, to, sy, some, fresh):
-    """y[to + i sy + k] = (or +=) sum over j < n of x[at + i si + j sj] u[to_u + j o + k] for i < count, k < some"""
-    whole = some - some % LANES
+    """y[to + i sy + k] = (or +=) sum over j < n of x[at + i si + j sj] u[to_u + j o + k] for i < count, k < some
+
+    some: whole vectors.
+    """
     channel = 0
-    while channel < whole:
-        vectors, i = 2 if whole - channel >= 2 * LANES else 1, 0
+    while channel < some:
+        vectors, i = 2 if some - channel >= 2 * LANES else 1, 0
         while i < count:
             if fresh and count >= ROWS:
                 i = min(i, count - ROWS)  # the last ones may be computed twice
@@ -118,9 +120,3 @@ def multiply(x, at, si, sj, count, u, to_u, o, n, y, to, sy, some, fresh):
                     one_one(x, start, si, 0, sj, u, to_u + channel, 0, o, 1, n, y, end, sy, fresh)
             i += rows
         channel += vectors * LANES
-    for k in range(whole, some):  # columns left over beyond whole vectors
-        for i in range(count):
-            total = ZERO if fresh else y[to + i * sy + k]
-            for j in range(n):
-                total += x[at + i * si + j * sj] * u[to_u + j * o + k]
-            y[to + i * sy + k] = total
