@@ -8,11 +8,10 @@
     plain        float64, or few numbers                                windows.py
 
 Small: fewer channels than a vector has numbers where Winograd's scheme would do, else a filter as large as a core's
-cache. float16 and
-bfloat16 are computed in float32, and go its way. The gradient of the input, where the stride is 1 and the way winograd
-or direct, is a convolution with the kernel turned; direct at other strides it is several of them; by patches, these are
-multiplied back and added up where they lay. With few patches the filters are the larger matrix: then all patches are
-one product, which BLAS divides by the columns of the filters.
+cache. float16 and bfloat16 are computed in float32, and go its way. The gradient of the input, where the stride is 1
+and the way winograd or direct, is a convolution with the kernel turned; direct at other strides it is several of them;
+by patches, these are multiplied back and added up where they lay. With few patches the filters are the larger matrix:
+then all patches are one product, which BLAS divides by the columns of the filters.
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ class Convolutions(Machine):
         tiles = n * -(-oh // 4) * -(-ow // 4)  # with few, transforming the filters costs more than it saves
         fits = k == (3, 3) and stride == (1, 1) and min(oh, ow) >= 4 and max(padding) <= 2 and tiles > self.loops.FEW
         if k != (1, 1) and self.loops.direct and o % self.loops.direct.LANES == 0:
-            few = c < self.loops.direct.LANES or c * o <= self.sizes.direct
-            if few if fits else k[0] * k[1] * c * o <= self.sizes.filter:
+            if c < self.loops.direct.LANES if fits else k[0] * k[1] * c * o <= self.sizes.filter:
                 return "direct"
         return "winograd" if fits else "patches"
 

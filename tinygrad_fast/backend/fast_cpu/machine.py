@@ -20,7 +20,6 @@ class Sizes:
     line: int = 1 << 18  # bytes of a piece that several passes run over
     sums: int = 1 << 20  # the same where each piece leaves sums behind, which someone has to add up
     patches: int = 1 << 20  # bytes of patches that are multiplied at a time
-    direct: int = 15 * 16  # C O up to which a convolution is faster direct than by Winograd's scheme
     filter: int = 9 * 128 * 256  # numbers of a filter that stays in the cache while it is used
     shallow: int = 128 * 128  # C O up to which a thread takes Winograd tiles from end to end
     tiles: int = 64  # of Winograd in a block, at least,
