@@ -9,8 +9,8 @@ from tinygrad_fast import backend
 from tinygrad_fast.backend.fast_cpu import FastCPU, Sizes
 
 # Everything is large, a block is a few numbers, and C O beyond 6 is deep: with the channels drawn, both happen
-CUT = dict(line=64, sums=64, patches=512, shallow=6, tiles=1, thin=4, chunk=4)
-PIECES = Sizes(least=0, divided=0, together=0, direct=1 << 20, **CUT)
+CUT = dict(line=64, sums=64, patches=512, shallow=6, tiles=1, thin=4, chunk=4, shared=64)
+PIECES = Sizes(least=0, divided=0, together=0, **CUT)
 
 backend.register("cpu-in-pieces-plain", lambda: FastCPU("plain", PIECES))
 if find_spec("numba"):
