@@ -4,6 +4,8 @@
 //           clip_norm_   g = g min(1, most / (norm + 1e-6))
 //           clip_value_  g = min(max(g, -most), most)
 //           unscale_     found = 1 if any g is inf or NaN;  g = inverse g
+//           update_scale_   of {s, 1 / s, good, skipped}: lost = how many flags are 1;  skipped += lost
+//                        s = backoff s, good = 0 if lost, else good += 1;  s = growth s, good = 0 if good = interval
 // BACKWARD  none.
 // TILING    the norm in two launches: each block of total_norm_parts leaves one number, and one block of total_norm
 //           adds them up. The rest as updates.cu.
@@ -78,4 +80,20 @@ extern "C" __global__ void __launch_bounds__(256) unscale_(
     g *= s;
   }, gs);
   if (__any_sync(~0u, lost) && threadIdx.x % 32 == 0) atomicOr(found, 1);
+}
+
+// One thread: the scale of the next step, within float32's range.
+extern "C" __global__ void update_scale_(
+    double* __restrict__ state_, Arrays<const int> flags, int count, double growth, double backoff, int interval) {
+  double scale = state_[0], good = state_[2] + 1;
+  int lost = 0;
+  for (int i = 0; i < count; i++) lost += *flags.at[i];
+  if (lost) {
+    scale = fmax(scale * backoff, 0x1p-126);
+    good = 0;
+  } else if (good >= interval) {
+    if (scale * growth <= 0x1.fffffep127) scale *= growth;
+    good = 0;
+  }
+  state_[0] = scale, state_[1] = 1 / scale, state_[2] = good, state_[3] += lost;
 }

@@ -13,7 +13,8 @@
 //           by memory. float32, 11.2 million parameters (ResNet-18): SGD with momentum 224 MB, Adam 313 MB.
 // EDGES     lists of any length (64 arrays a launch), arrays of any size and alignment; 16-bit floats are computed in
 //           float32 and rounded once, as they are written. `hyper` is read where it lies: a captured step can be
-//           replayed with other numbers.
+//           replayed with other numbers. So is `skip`, if it is there: where it is not 0, nothing is written, and the
+//           host need not know. Adam's step count is the host's, less the steps that were skipped so.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth from some ten million parameters on (ResNet-18,
 //           SGD, H200: 55 us); a small model (ResNet-8, 0.3 million) takes the 3 us of a launch.
 // SOURCE    the formulas as PyTorch has them (tinygrad_fast/optim); many arrays a launch: NVIDIA Apex, multi_tensor.
@@ -23,7 +24,9 @@
 struct Sgd { A lr, m, fresh, decay; };
 
 extern "C" __global__ void __launch_bounds__(256) sgd_(
-    Arrays<T> ws, Arrays<const T> gs, Arrays<T> vs, Parts parts, const double* __restrict__ hyper, int nesterov) {
+    Arrays<T> ws, Arrays<const T> gs, Arrays<T> vs, Parts parts, const double* __restrict__ hyper, int nesterov,
+    const int* __restrict__ skip) {
+  if (skip && *skip) return;
   __shared__ Sgd h;
   if (threadIdx.x == 0) h = {(A)hyper[0], (A)hyper[1], (A)hyper[2], (A)hyper[3]};
   __syncthreads();
@@ -44,10 +47,12 @@ struct Adam { A rate, root, eps, decay, shrink, old1, new1, old2, new2; };
 
 extern "C" __global__ void __launch_bounds__(256) adam_(
     Arrays<T> ws, Arrays<const T> gs, Arrays<T> ms, Arrays<T> vs, Parts parts, const double* __restrict__ hyper,
-    int decoupled) {
+    int decoupled, const int* __restrict__ skip, const int* __restrict__ skipped) {
+  if (skip && *skip) return;
   __shared__ Adam h;
   if (threadIdx.x == 0) {
-    double lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], decay = hyper[4], step = hyper[5];
+    double lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], decay = hyper[4];
+    double step = hyper[5] - (skipped ? *skipped : 0);
     h.rate = (A)(lr / (1 - pow(beta1, step)));
     h.root = (A)(1 / sqrt(1 - pow(beta2, step)));
     h.eps = (A)hyper[3];
@@ -72,7 +77,8 @@ struct Rmsprop { A lr, old, fresh, eps, decay, momentum; };
 
 extern "C" __global__ void __launch_bounds__(256) rmsprop_(
     Arrays<T> ws, Arrays<const T> gs, Arrays<T> ss, Arrays<T> ms, Arrays<T> vs, Parts parts,
-    const double* __restrict__ hyper) {
+    const double* __restrict__ hyper, const int* __restrict__ skip) {
+  if (skip && *skip) return;
   __shared__ Rmsprop h;
   if (threadIdx.x == 0)
     h = {(A)hyper[0], (A)hyper[1], (A)(1 - hyper[1]), (A)hyper[2], (A)hyper[3], (A)hyper[4]};

@@ -18,7 +18,7 @@ FLOORS = [  # lowest first; those of one floor may use one another, but never in
     ["backend"],
     ["ops"],
     ["display", "tensor"],
-    ["functions", "creation", "autograd", "amp", "cpu", "cuda", "emulator"],
+    ["functions", "creation", "autograd", "amp", "capture", "cpu", "cuda", "emulator"],
     ["nn", "optim", "checkpoint", "testing"],
     ["models", "data"],
     ["learner"],

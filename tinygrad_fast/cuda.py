@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .backend.graph import CaptureError as CaptureError, refuse_in_capture
+from .capture import capture as capture
+
 
 def is_available() -> bool:
     """True where device="cuda" can be used."""
@@ -47,6 +50,7 @@ def get_device_capability(device: Any = None) -> tuple[int, int]:
 def synchronize(device: Any = None) -> None:
     """Wait until the GPU has done all that was asked of it: before a clock is read."""
     if is_available():
+        refuse_in_capture("waits for the GPU: cuda.synchronize()", "Wait outside the step")
         _cupy().cuda.Device(_index(device)).synchronize()
 
 

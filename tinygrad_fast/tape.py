@@ -26,11 +26,19 @@ class _Mode(threading.local):
     record = True  # False inside no_grad()
     keep = False  # True inside higher(): nodes keep what a differentiable second run of their op needs
     autocast: Any = None  # inside autocast(): a function of an op's name and inputs that gives them in another dtype
+    capture: Any = None  # while a step is captured: what takes notes of it (backend/graph.py)
 
 
 mode = _Mode()
 _clock = count().__next__
 _first = itemgetter(0)
+
+
+def written(version: list[int]) -> None:
+    """Count a write to a tensor's memory; a captured step counts it at each replay."""
+    version[0] += 1
+    if mode.capture is not None:
+        mode.capture.writes.append(version)
 
 
 class setting(ContextDecorator):
@@ -148,6 +156,8 @@ def walk(roots: list[tuple[Any, Any]], retain: bool = False, graph: Any = None, 
                 if node in only:
                     found[node] = g
             elif node.retains:
+                if leaf and mode.capture is not None:
+                    mode.capture.reaches(node)
                 xp = graph or node.xp
                 node.grad = xp.add(node.grad, g) if node.grad is not None else g if leaf else xp.copy(g)
             if leaf:

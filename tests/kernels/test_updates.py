@@ -260,6 +260,43 @@ def test_unscale(machines, dtype):
         assert 0 < abs(start[6]).max() < 1
 
 
+@pytest.mark.parametrize("name", STEPS)
+def test_a_flag_leaves_everything_as_it_is(machines, name):
+    """And what was skipped before is no step: the count of Adam is behind by it."""
+    function, there, hyper, flags = STEPS[name]
+    for xp in (machines["watched"], PLAIN):
+        lists = [arrays(np.float32, i) for i in range(2 + sum(there))]
+        memory = iter(lists[2:])
+        kept = [[np.abs(a, out=a) for a in next(memory)] if yes else [] for yes in there]
+        start, (first, *second) = copies([lists[0], *kept]), copies([lists[0], *kept])
+        ints = [np.array(n, np.int32) for n in (1, 0, 2)]
+        getattr(xp, function)(lists[0], lists[1], *kept, np.array(hyper(5.0)), **flags, skip=(ints[0], ints[2]))
+        for a, b in zip([lists[0], *kept], start, strict=True):
+            assert all((x == y).all() for x, y in zip(a, b, strict=True))
+        getattr(xp, function)(lists[0], lists[1], *kept, np.array(hyper(5.0)), **flags, skip=(ints[1], ints[2]))
+        getattr(xp, function)(first, lists[1], *second, np.array(hyper(3.0)), **flags)
+        for a, b in zip([lists[0], *kept], [first, *second], strict=True):
+            assert all((x == y).all() for x, y in zip(a, b, strict=True))
+        assert [int(n) for n in ints] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("where", ["watched", "plain"])
+def test_the_scale(machines, where):
+    xp, state = PLAIN if where == "plain" else machines[where], np.array([4, 0.25, 0, 0], np.float64)
+    seen = []
+    for raised in ((0,), (0,), (0, 0), (1, 0), (0,), (1, 1, 1), (0,)):
+        xp.update_scale_(state, [np.array(n, np.int32) for n in raised], 3.0, 0.25, 2)
+        seen.append(state.tolist())
+    assert seen == [
+        *([4, 0.25, 1, 0], [12, 1 / 12, 0, 0], [12, 1 / 12, 1, 0], [3, 1 / 3, 0, 1], [3, 1 / 3, 1, 1]),
+        *([0.75, 1 / 0.75, 0, 4], [0.75, 1 / 0.75, 1, 4]),
+    ]
+    for start, raised, end in ((2.0**127, 0, 2.0**127), (2.0**-126, 1, 2.0**-126)):  # a normal float32 always
+        state[:] = start, 1 / start, 0, 0
+        xp.update_scale_(state, [np.array(raised, np.int32)], 2.0, 0.5, 1)
+        assert state.tolist() == [end, 1 / end, 0, raised]
+
+
 def test_clipping_a_model_reads_nothing_back():
     """Three launches whatever the number of parameters; two devices meet in one norm."""
     counts = backend.get("emulated").launch.counts

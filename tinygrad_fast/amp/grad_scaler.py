@@ -3,6 +3,9 @@
 The number is found by trying. Gradients are linear in the loss, so those of scale * loss are scale times too large and
 are divided before the step. Where one of them overflows, the step is skipped and the scale halved; after
 `growth_interval` steps in a row without that it is doubled. bfloat16 has float32's range and needs none of this.
+
+All of it stays on the device: the scale, the verdict on a step, how many were skipped. On a GPU the optimiser's kernels
+look at the verdict themselves and leave everything as it is, so that the host never waits, and a step can be captured.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ..tensor.promote import within
 
 LEAST, MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # the loss is float32, so is the scale
@@ -27,8 +30,9 @@ class GradScaler:
     `skipped_steps` counts the steps that were not taken.
 
     Gradients are unscaled and searched for inf and NaN by `unscale_` of the backend, one launch for a list, the verdict
-    a flag on the device. The host waits once a step: `step` reads the flag to decide. `scale`, `unscale_` and `update`
-    after `step` wait for nothing, and clipping between `unscale_` and `step` does not either.
+    a flag on the device. A step waits for nothing, with the optimisers of this package on one GPU; with others
+    (`Optimizer.can_skip`), or parameters on several devices, `step` reads the flag. What reads numbers from the device:
+    `get_scale`, `skipped_steps`, `overflowed`, `state_dict`.
     Source: PyTorch's torch.amp.GradScaler; Micikevicius et al., "Mixed Precision Training", 2018, section 3.2.
     """
 
@@ -47,8 +51,10 @@ class GradScaler:
                 f"got {init_scale}, {growth_factor}, {backoff_factor} and {growth_interval}"
             )
         self.growth_factor, self.backoff_factor, self.growth_interval = growth_factor, backoff_factor, growth_interval
-        self.enabled, self.skipped_steps = enabled, 0
-        self._scale, self._good_steps = float(init_scale), 0
+        self.enabled = enabled
+        self._numbers = np.array([init_scale, 1 / init_scale, 0, 0])  # scale, 1 / scale, good steps in a row, skipped
+        self._home: Any = None  # the machine that has these numbers from its first loss on,
+        self._there: Any = None  # and where it has them
         self._rounds: dict[Any, _Round] = {}  # what happened to each optimiser since the last update
 
     def is_enabled(self) -> bool:
@@ -56,7 +62,28 @@ class GradScaler:
 
     def get_scale(self) -> float:
         """What the loss is multiplied by now; 1 if not enabled."""
-        return self._scale if self.enabled else 1.0
+        return self._read()[0] if self.enabled else 1.0
+
+    @property
+    def skipped_steps(self) -> int:
+        """How many steps were not taken, as of the last `update`."""
+        return int(self._read()[3])
+
+    def _read(self) -> list[float]:
+        return (self._numbers if self._home is None else self._home.to_numpy(self._there)).tolist()
+
+    def _write(self, scale: float, good: float, skipped: float) -> None:
+        """Where the numbers are, so that a captured step finds them."""
+        self._numbers = np.array([scale, 1 / scale, good, skipped])
+        if self._home is not None:
+            self._home.write_(self._there, self._home.asarray(self._numbers))
+
+    def _number(self, i: int, xp: Any) -> Any:
+        """One of the numbers, 0-d, on a machine."""
+        if self._home is None:
+            self._home, self._there = xp, xp.asarray(self._numbers)
+        there = self._there if xp is self._home else xp.asarray(self._home.to_numpy(self._there))
+        return xp.getitem(there, key=(i,))
 
     def scale(self, outputs: Any) -> Any:
         """A loss times the scale, or a list or tuple of them; 16-bit ones as float32."""
@@ -64,7 +91,9 @@ class GradScaler:
             return outputs
         if type(outputs) in (list, tuple):
             return type(outputs)(self.scale(y) for y in outputs)
-        return (within(outputs, dtypes.float32) if outputs.dtype.itemsize == 2 else outputs) * self._scale
+        y = within(outputs, dtypes.float32) if outputs.dtype.itemsize == 2 else outputs
+        scale = y.xp.copy(self._number(0, y.xp))  # what the tape keeps, `update` must not change
+        return y * wrap(y.xp.cast(scale, dtype=y.dtype), y.xp, [0])
 
     def unscale_(self, optimizer: Any) -> None:
         """Divide the gradients of an optimiser's parameters by the scale, in place: what clipping must come after.
@@ -84,39 +113,50 @@ class GradScaler:
         found = self._rounds[optimizer] = _Round()
         for xp, gs in gradients.items():
             flag = found.flags[xp] = xp.full((), 0, dtypes.int32)
-            xp.unscale_(gs, xp.full((), 1 / self._scale, dtypes.float64), flag)
+            xp.unscale_(gs, self._number(1, xp), flag)
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """optimizer.step(...), unless a gradient is inf or NaN: then nothing, and None comes back.
 
-        Unscales first, if nobody has. The host waits here for the gradients. Raises RuntimeError for a second step
-        before `update`, and for a closure.
+        Unscales first, if nobody has. Raises RuntimeError for a second step before `update`, and for a closure.
         """
         if not self.enabled:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs or args:
             raise RuntimeError("step: a closure cannot be scaled; run forward, scale(loss).backward(), then step")
-        if self.overflowed(optimizer):
-            return None
-        return optimizer.step(**kwargs)
+        return optimizer.step(**kwargs) if self.ready(optimizer) else None
 
-    def overflowed(self, optimizer: Any) -> bool:
-        """Decide on the step without taking it: True if a gradient is inf or NaN, which counts as a skipped step.
+    def ready(self, optimizer: Any) -> bool:
+        """For whoever calls `optimizer.step()` himself, as the next thing: False if he must not.
 
-        For whoever calls `optimizer.step()` himself. Unscales first, if nobody has. The host waits here.
+        Unscales first, if nobody has. Where the optimiser can skip a step by itself it gets the flag, and this is True.
         """
         if not self.enabled:
-            return False
-        if optimizer not in self._rounds:
-            self.unscale_(optimizer)
-        found = self._rounds[optimizer]
+            return True
+        found = self._round(optimizer)
         if found.stepped:
             raise RuntimeError("step: this optimiser was stepped already since the last update(); call scaler.update()")
-        if not found.flags:
-            raise RuntimeError("step: no parameter of this optimiser has a gradient; call scale(loss).backward() first")
         found.stepped = True
-        self.skipped_steps += found.lost()
-        return found.lost()
+        can_skip = getattr(optimizer, "can_skip", None)
+        if len(found.flags) > 1 or any(xp.near for xp in found.flags) or not (can_skip and can_skip()):
+            return not found.lost()
+        optimizer.skip = dict(found.flags)
+        return True
+
+    def overflowed(self, optimizer: Any) -> bool:
+        """True if a gradient is inf or NaN, so that the step is skipped. Unscales first, if nobody has.
+
+        The host waits here.
+        """
+        return self.enabled and self._round(optimizer).lost()
+
+    def _round(self, optimizer: Any) -> _Round:
+        """The verdict on this optimiser's gradients."""
+        if optimizer not in self._rounds:
+            self.unscale_(optimizer)
+        if not (found := self._rounds[optimizer]).flags:
+            raise RuntimeError("step: no parameter of this optimiser has a gradient; call scale(loss).backward() first")
+        return found
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
         """The scale of the next step: times backoff_factor if a gradient overflowed, times growth_factor after
@@ -128,28 +168,26 @@ class GradScaler:
             return
         rounds, self._rounds = [found for found in self._rounds.values() if found.flags], {}
         if new_scale is not None:
-            self._scale = float(new_scale)
+            _, _, good, skipped = self._read()
+            self._write(float(new_scale), good, skipped + sum(found.lost() for found in rounds))
             return
         if not rounds:
             raise RuntimeError("update: no gradients were unscaled since the last update(); call step(optimizer) first")
-        if any([found.lost() for found in rounds]):
-            self._scale, self._good_steps = max(self._scale * self.backoff_factor, LEAST), 0
-            return
-        self._good_steps += 1
-        if self._good_steps == self.growth_interval:
-            grown = self._scale * self.growth_factor
-            self._scale, self._good_steps = grown if grown <= MOST else self._scale, 0
+        xp = self._home
+        flags = [found.flag(xp) for found in rounds]
+        xp.update_scale_(self._there, flags, self.growth_factor, self.backoff_factor, self.growth_interval)
 
     def state_dict(self) -> dict[str, Any]:
         """What goes on after a break: scale, factors, and how long it went well; {} if not enabled."""
         if not self.enabled:
             return {}
+        scale, _, good, _ = self._read()
         return {
-            "scale": self._scale,
+            "scale": scale,
             "growth_factor": self.growth_factor,
             "backoff_factor": self.backoff_factor,
             "growth_interval": self.growth_interval,
-            "_growth_tracker": self._good_steps,
+            "_growth_tracker": int(good),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -158,7 +196,7 @@ class GradScaler:
             return
         if not state_dict:
             raise RuntimeError("load_state_dict: got the state of a scaler that was not enabled, which is empty")
-        self._scale, self._good_steps = float(state_dict["scale"]), int(state_dict["_growth_tracker"])
+        self._write(float(state_dict["scale"]), int(state_dict["_growth_tracker"]), self._read()[3])
         self.growth_factor, self.backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
         self.growth_interval = state_dict["growth_interval"]
 
@@ -175,6 +213,10 @@ class _Round:
         if self._lost is None:
             self._lost = any(bool(xp.to_numpy(flag)) for xp, flag in self.flags.items())
         return self._lost
+
+    def flag(self, xp: Any) -> Any:
+        """The verdict as a flag on one machine; read and sent there if the gradients lie elsewhere, or everywhere."""
+        return self.flags[xp] if list(self.flags) == [xp] else xp.full((), int(self.lost()), dtypes.int32)
 
 
 def _gradients(optimizer: Any) -> dict[Any, list]:

@@ -69,6 +69,7 @@ class CPU(Composed):
 
     name = "cpu"
     array = np.ndarray  # the type of this machine's arrays
+    near = True  # its numbers are read without waiting for anything
 
     # In and out
     def asarray(self, a, dtype=None):
@@ -76,6 +77,14 @@ class CPU(Composed):
 
     def to_numpy(self, a):
         return a
+
+    def told(self, make):
+        """An array of what the host works out anew for each step: make() -> NumPy. A replay of the step asks again."""
+        return self.asarray(make())
+
+    def graph(self):
+        """What captures a step on this machine (graph.py); None: steps run as they are."""
+        return None
 
     def full(self, shape, value, dtype):
         return np.full(shape, value, dtype)

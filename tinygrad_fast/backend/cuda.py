@@ -14,14 +14,27 @@ from typing import Any
 
 import numpy as np
 
+from ..tape import mode
 from . import special, windows
 from .cpu import CPU
 from .emulator import Emulator
+from .graph import Graph, Rehearsal, refuse_in_capture
 from .launch import CuPy, Launcher
 from .launchers import Checks, Convolutions, Losses, Norms, Pools, Products, Random, Reductions, Sampling, Updates
 from .launchers.tiles import Hardware
 from .transfer import Transfer
 from .wide import wide
+
+
+# What a step must not do while it is captured, and what to do instead
+TO_HOST = (
+    "reads a number from the GPU: item(), tolist(), numpy(), bool(), print, an index that is a mask",
+    "Return the tensor from the step, and read it outside",
+)
+FROM_HOST = (
+    "copies numbers from the host to the GPU: a tensor made from a list, an array or random numbers",
+    "Make it before the step, or hand it in as an argument of the step",
+)
 
 
 @cache
@@ -88,15 +101,28 @@ class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Pools, Ra
 
     def asarray(self, a, dtype=None):
         """CuPy keeps the memory order of what it copies only where that is C or Fortran's"""
+        if not isinstance(a, self.array):
+            refuse_in_capture(*FROM_HOST)
         if not isinstance(a, np.ndarray) or a.flags.c_contiguous or a.flags.f_contiguous:
             return self.np.asarray(a, dtype)
         order = windows.memory_order(a)
         return self.np.asarray(a.transpose(order), dtype).transpose(windows.inverse(order))
 
     def to_numpy(self, a):
+        refuse_in_capture(*TO_HOST)
         near = self.np.asnumpy(a)
         self._tell()
         return near
+
+    def numbers(self, a):
+        refuse_in_capture(*TO_HOST)
+        return a.tolist()
+
+    def told(self, make):
+        return self.asarray(make()) if mode.capture is None else mode.capture.told(make)
+
+    def graph(self):
+        return Graph(self)
 
     def address(self, a):
         return a.data.ptr
@@ -173,12 +199,18 @@ class Emulated(CUDA):
 
     # Copied, as between a computer and its GPU: no tensor here shares its memory with one on "cpu"
     def asarray(self, a, dtype=None):
+        if not isinstance(a, np.generic):  # what NumPy makes of a result without axes is there already
+            refuse_in_capture(*FROM_HOST)
         return np.array(a, dtype)
 
     def to_numpy(self, a):
+        refuse_in_capture(*TO_HOST)
         near = np.array(a)
         self._tell()
         return near
+
+    def graph(self):
+        return Rehearsal(self)
 
     def address(self, a):
         return a.ctypes.data

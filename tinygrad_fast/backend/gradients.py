@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from math import inf
 
+import numpy as np
+
 from ..dtypes import float32, float64
 from .wide import wide_type
 
@@ -52,6 +54,23 @@ class Gradients:
             self._rewrite(found, self.maximum(found, self.cast(lost, dtype=found.dtype)))
             kind = wide_type(g.dtype)
             self._rewrite(g, self.mul(self.cast(g, dtype=kind), self.cast(inverse, dtype=kind)))
+
+    def update_scale_(self, state, flags, growth, backoff, interval):
+        """lost = how many flags are 1;  skipped <- skipped + lost
+        s <- backoff s, good <- 0 if lost, else good <- good + 1;  s <- growth s, good <- 0 if good = interval
+
+        Loss scaling: what follows from the verdicts of `unscale_`. state: s, 1 / s, good, skipped, in float64; s stays
+        a normal float32, and good counts the steps in a row that went well.
+        """
+        scale, _, good, skipped = self.numbers(state)
+        lost, most = sum(self.numbers(flag) for flag in flags), float(np.finfo(np.float32).max)
+        good += 1
+        if lost:
+            scale, good = max(scale * backoff, float(np.finfo(np.float32).tiny)), 0
+        elif good >= interval:
+            scale, good = scale * growth if scale * growth <= most else scale, 0
+        for i, value in enumerate((scale, 1 / scale, good, skipped + lost)):
+            self.write_(state, value, (i,))
 
     def _rewrite(self, x, value):
         self.write_(x, self.cast(value, dtype=x.dtype))

@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 
 from . import windows
+from .graph import refuse_in_capture
+
+
+LOADED = "takes a batch from a loader, which copies it to the GPU", "Take it before, and hand it in as an argument"
 
 
 class Transfer:
@@ -26,6 +30,7 @@ class Transfer:
 
     def pinned(self, a: np.ndarray) -> np.ndarray:
         """A copy of a in page-locked memory, in the same order. In whatever thread: best where a was made."""
+        refuse_in_capture(*LOADED)
         from cupyx import empty_pinned
 
         order = windows.memory_order(a)
@@ -35,6 +40,7 @@ class Transfer:
 
     def send(self, arrays: Sequence[np.ndarray]) -> tuple[list[Any], Any]:
         """Start to copy pinned arrays; returns their places on the GPU, not yet to be read, and what `arrive` takes."""
+        refuse_in_capture(*LOADED)
         while self._under_way and self._under_way[0][0].done:
             self._under_way.popleft()  # from here on the page-locked memory may be used again
         with self.cupy.cuda.Device(self.index):

@@ -29,11 +29,14 @@ class Updates:
         self.mul_(x, 1 - t)
         self.add_(x, self.mul(y, t))
 
-    def _step(self, new, ws, gs, *memory):
+    def _step(self, new, skip, ws, gs, *memory):
         """w, *memory <- new(w, g, *memory) for each parameter; what is not remembered (an empty list) is None.
 
-        16-bit floats are computed in float32 and rounded once, as they are written.
+        16-bit floats are computed in float32 and rounded once, as they are written. skip: (a flag, how many steps were
+        skipped before), 0-d int32 arrays, where a flag of 1 leaves everything as it is; or None.
         """
+        if skip is not None and self.numbers(skip[0]):
+            return
         for w, g, *kept in zip(ws, gs, *(m or [None] * len(ws) for m in memory), strict=True):
             kind = wide_type(w.dtype)
             given = (None if a is None else self.cast(a, dtype=kind) for a in (w, g, *kept))
@@ -41,7 +44,7 @@ class Updates:
                 if a is not None:
                     self.write_(a, self.cast(value, dtype=a.dtype))
 
-    def sgd_(self, ws, gs, vs, hyper, nesterov):
+    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
         """d = g + decay w;  v <- m v + fresh d;  d = d + m v if nesterov, else v;  w <- w - lr d
 
         hyper: lr, m (momentum), fresh (1 - dampening), decay. `vs` is empty without momentum: d stays as it is.
@@ -56,16 +59,17 @@ class Updates:
                 d = self.add(d, self.mul(v, m)) if nesterov else v
             return self.sub(w, self.mul(d, lr)), v
 
-        self._step(new, ws, gs, vs)
+        self._step(new, skip, ws, gs, vs)
 
-    def adam_(self, ws, gs, ms, vs, hyper, decoupled):
+    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
         """m <- lerp(m, g, 1 - beta1);  v <- lerp(v, g^2, 1 - beta2)
         w <- w - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)
 
-        hyper: lr, beta1, beta2, eps, decay, step (1 at the first). Decay: w <- (1 - lr decay) w before all else if
-        decoupled, else g + decay w in place of g.
+        hyper: lr, beta1, beta2, eps, decay, step (1 at the first; what was skipped before is taken off). Decay:
+        w <- (1 - lr decay) w before all else if decoupled, else g + decay w in place of g.
         """
         lr, beta1, beta2, eps, decay, step = self.numbers(hyper)
+        step -= 0 if skip is None else self.numbers(skip[1])
         rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
 
         def new(w, g, m, v):
@@ -78,9 +82,9 @@ class Updates:
             size = self.add(self.mul(self.sqrt(v), 1 / root), eps)
             return self.sub(w, self.mul(self.div(m, size), rate)), m, v
 
-        self._step(new, ws, gs, ms, vs)
+        self._step(new, skip, ws, gs, ms, vs)
 
-    def rmsprop_(self, ws, gs, ss, ms, vs, hyper):
+    def rmsprop_(self, ws, gs, ss, ms, vs, hyper, skip=None):
         """d = g + decay w;  s <- lerp(s, d^2, 1 - alpha);  m <- lerp(m, d, 1 - alpha)
         d = d / (sqrt(s - m^2) + eps);  v <- momentum v + d;  w <- w - lr v
 
@@ -101,7 +105,7 @@ class Updates:
                 d = v = self.add(self.mul(v, momentum), d)
             return self.sub(w, self.mul(d, lr)), s, m, v
 
-        self._step(new, ws, gs, ss, ms, vs)
+        self._step(new, skip, ws, gs, ss, ms, vs)
 
     def _lerp(self, x, y, t):
         return self.add(self.mul(x, 1 - t), self.mul(y, t))

@@ -18,9 +18,10 @@ class MixedPrecision(Callback):
 
     dtype: "float16" or "bfloat16"; scaler: options of `amp.GradScaler`, which float16 alone needs. Predictions reach
     the loss, metrics and callbacks as float32. Each fit starts with a new `scaler`. Where a gradient is inf or NaN, the
-    step is skipped: `scaler.skipped_steps` counts, and the end of the fit tells. Gradients are divided by the scale
-    before GradientClip sees them, and those that GradientAccumulation adds up all have one scale. A GPU is waited for
-    once a step in float16, not at all in bfloat16. Source: fastai.
+    step is skipped: `scaler.skipped_steps` counts, and the end of the fit tells. On a GPU the host does not know of it:
+    the step looks like any other to callbacks; else it is cancelled. Gradients are divided by the scale before
+    GradientClip sees them, and those that GradientAccumulation adds up all have one scale. Nothing waits for a GPU.
+    Source: fastai.
     """
 
     order = 10
@@ -55,9 +56,9 @@ class MixedPrecision(Callback):
 
     def before_step(self) -> None:
         if self.scaler.is_enabled() and any(p.grad is not None for p in self.learn.model.parameters()):
-            overflowed = self.scaler.overflowed(self.learn.opt)
+            ready = self.scaler.ready(self.learn.opt)
             self.scaler.update()
-            if overflowed:
+            if not ready:
                 raise CancelStepException
 
     def after_fit(self) -> None:
@@ -70,6 +71,8 @@ class MixedPrecision(Callback):
 
     def cleanup(self) -> None:
         self.learn.precision = nullcontext()
+        if self.learn.opt is not None:
+            self.learn.opt.skip = {}  # of a step that was broken off
 
 
 def _wide(pred: Any) -> Any:

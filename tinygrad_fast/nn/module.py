@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from .. import backend, dtypes
-from ..tape import Leaf
+from ..tape import Leaf, mode
 from ..tensor import Tensor
 from ..tensor.gradients import Handle
 from .parameter import Parameter
@@ -39,6 +39,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, between the forward hooks."""
+        if mode.capture is not None:
+            mode.capture.modules.append((self, self.training))
         if not self._hooks and not self._pre_hooks:
             return self.forward(*args, **kwargs)
         for hook in list(self._pre_hooks.values()):

@@ -38,8 +38,13 @@ class Adam(Optimizer):
     def hyper(self, group: dict[str, Any], step: int) -> list[float]:
         return [group["lr"], *group["betas"], group["eps"], group["weight_decay"], step]
 
-    def update(self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any]) -> None:
-        xp.adam_(ws, gs, *buffers, hyper, decoupled=self.decoupled)
+    def can_skip(self) -> bool:
+        return True
+
+    def update(
+        self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any
+    ) -> None:
+        xp.adam_(ws, gs, *buffers, hyper, decoupled=self.decoupled, **given)
 
 
 class AdamW(Adam):

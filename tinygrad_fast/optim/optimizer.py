@@ -7,12 +7,14 @@ between steps. What it remembers is kept by the parameter's position, counted th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import tape
-from ..tape import Node
+from ..backend.graph import refuse_in_capture
+from ..tape import Node, mode
 from ..tensor import Tensor, wrap
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -21,14 +23,16 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 class Optimizer:
     """params: Tensors, or groups: dicts with "params" and numbers that differ from `defaults` there.
 
-    `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i. Subclasses write
+    `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i; its step count includes
+    what a GradScaler left out on a GPU, until `state_dict` reads how many those were. Subclasses write
     `check`, `buffers`, `hyper` and `update`. Raises ValueError for no parameters, one given twice, the result of an
     op, and numbers out of range; TypeError for what is not a Tensor.
     """
 
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults, self.param_groups, self.state = defaults, [], {}  # type: ignore[var-annotated]
-        self._hyper: dict[tuple[int, int, Any], Any] = {}
+        self.skip: dict[Any, Any] = {}  # by machine: a flag that says whether to leave out the next step there
+        self._skipped: dict[Any, Any] = {}  # by machine: how many steps were left out, of those that `state` counts
         if isinstance(params, (Tensor, dict)):
             raise TypeError(
                 f"{self._name}: params is a list of Tensors, or of dicts with them; got a {type(params).__name__}. "
@@ -85,7 +89,9 @@ class Optimizer:
         """The numbers of step `step` (1 at the first), as the update of the backend wants them."""
         raise NotImplementedError(f"{self._name} needs hyper(group, step)")
 
-    def update(self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any]) -> None:
+    def update(
+        self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any
+    ) -> None:
         """Write `ws` and `buffers` in place: one call of the backend."""
         raise NotImplementedError(f"{self._name} needs update(xp, ws, gs, buffers, hyper, group)")
 
@@ -98,31 +104,68 @@ class Optimizer:
         if closure is not None:
             with tape.setting(record=True):
                 loss = closure()
-        first = 0
-        for i, group in enumerate(self.param_groups):
+        first, (flags, self.skip) = 0, (self.skip, {})
+        for group in self.param_groups:
             names = self.buffers(group)
             alike: dict[tuple[Any, int], list] = {}  # one call for parameters of one device and age: mostly one
             for j, p in enumerate(group["params"], first):
                 if p.node is not None and (g := p.node.grad) is not None:
-                    state = self.state.setdefault(j, {"step": 0})
-                    alike.setdefault((p.xp, state["step"] + 1), []).append((p.data, g, p, state))
-            for k, ((xp, step), found) in enumerate(alike.items()):
-                ws, gs, ps, states = map(list, zip(*found))
+                    state = self.state.get(j) or self._begin(j)
+                    alike.setdefault((p.xp, state["step"]), []).append((p.data, g, p, state, j))
+            for (xp, _), found in alike.items():
+                ws, gs, ps, states, _ = map(list, zip(*found))
                 buffers = [[_buffer(state, name, p) for p, state in zip(ps, states)] for name in names]
-                self.update(xp, ws, gs, buffers, self._numbers(i, k, xp, self.hyper(group, step)), group)
-                for p, state in zip(ps, states):
-                    p.version[0] += 1
-                    state["step"] = step
+                hyper = xp.told(partial(self._turn, group, ps, states))
+                given = {"skip": (flags[xp], self._lost(xp))} if xp in flags else {}
+                self.update(xp, ws, gs, buffers, hyper, group, **given)
+                if mode.capture is not None:
+                    mode.capture.guards.append(partial(self._changed, [(w, p, s, j) for w, _, p, s, j in found]))
             first += len(group["params"])
+        for xp, flag in flags.items():
+            xp.add_(self._lost(xp), flag)
         return loss
 
-    def _numbers(self, i: int, k: int, xp: Any, values: list[float]) -> Any:
-        """Call k of group i finds its numbers in the same array at every step."""
-        numbers = self._hyper.get((i, k, xp))
-        if numbers is None:
-            numbers = self._hyper[i, k, xp] = xp.full((len(values),), 0, np.dtype("float64"))
-        xp.write_(numbers, xp.asarray(values, np.float64))
-        return numbers
+    def _turn(self, group: dict[str, Any], ps: list[Tensor], states: list[dict]) -> np.ndarray:
+        """The host's part of a step, also of one that is replayed: count it, and work out its numbers."""
+        for p, state in zip(ps, states):
+            p.version[0] += 1
+            state["step"] += 1
+        return np.array(self.hyper(group, states[0]["step"]), np.float64)
+
+    def _changed(self, found: list[tuple[Any, Tensor, dict, int]]) -> str:
+        """What a captured step would no longer find, in words."""
+        for w, p, state, j in found:
+            if self.state.get(j) is not state or state["step"] != found[0][2]["step"]:
+                return f"the {self._name} has lost or loaded what it remembers"
+            if p.data is not w or p.node is None:
+                return f"a parameter of shape {p.shape} was moved or frozen"
+        return ""
+
+    # A step may be left out without the host's knowing (amp/grad_scaler.py): `state` counts it, the device takes it off
+
+    def can_skip(self) -> bool:
+        """True if `update` takes skip=(flag, skipped before), two 0-d int32 arrays, and heeds the flag."""
+        return False
+
+    def _lost(self, xp: Any) -> Any:
+        if xp not in self._skipped:
+            self._skipped[xp] = xp.full((), 0, np.dtype("int32"))
+        return self._skipped[xp]
+
+    def _settle(self) -> None:
+        """Take the steps that were left out off the host's count. Waits for the device, if any may have been."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        for xp, lost in self._skipped.items():
+            if n := xp.numbers(lost):
+                xp.write_(lost, 0)
+                for j, state in self.state.items():
+                    state["step"] -= n if params[j].xp is xp else 0
+
+    def _begin(self, j: int) -> dict[str, Any]:
+        """What is remembered of a parameter, before its first step."""
+        self._settle()
+        self.state[j] = {"step": 0}
+        return self.state[j]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients; or set them to zero, in place."""
@@ -135,6 +178,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {i: what is remembered of parameter i}, "param_groups": [numbers, "params": places]}; no copies."""
+        self._settle()
         groups, first = [], 0
         for group in self.param_groups:
             n = len(group["params"])
@@ -157,6 +201,7 @@ class Optimizer:
         for i, memory in state_dict["state"].items():
             p = params[place[i]]
             state[place[i]] = {name: _copied(v, name, p) for name, v in memory.items()}
+        self._settle()
         self.state = state
         for group, new in zip(mine, given):
             group.update({name: v for name, v in new.items() if name != "params"})
@@ -179,6 +224,7 @@ def _buffer(state: dict[str, Any], name: str, p: Tensor) -> Any:
     """The remembered array, where the parameter lies now; zeros in its memory order at first."""
     t = state.get(name)
     if t is None:
+        refuse_in_capture("is the first of an optimiser, whose memory a replay would clear", "Let it warm up")
         t = state[name] = wrap(p.xp.copy(p.data), p.xp, [0]).zero_()
     elif t.xp is not p.xp or t.data.dtype != p.data.dtype:
         t = state[name] = t.to(p)

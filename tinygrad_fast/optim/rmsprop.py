@@ -38,6 +38,12 @@ class RMSprop(Optimizer):
     def hyper(self, group: dict[str, Any], step: int) -> list[float]:
         return [group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum")]
 
-    def update(self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any]) -> None:
+    def can_skip(self) -> bool:
+        return True
+
+    def update(
+        self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any
+    ) -> None:
         found = dict(zip(self.buffers(group), buffers))
-        xp.rmsprop_(ws, gs, found["square_avg"], found.get("grad_avg", []), found.get("momentum_buffer", []), hyper)
+        centered, momentum = found.get("grad_avg", []), found.get("momentum_buffer", [])
+        xp.rmsprop_(ws, gs, found["square_avg"], centered, momentum, hyper, **given)

@@ -43,5 +43,10 @@ class SGD(Optimizer):
         fresh = 1 - group["dampening"] if step > 1 else 1
         return [group["lr"], group["momentum"], fresh, group["weight_decay"]]
 
-    def update(self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any]) -> None:
-        xp.sgd_(ws, gs, buffers[0] if buffers else [], hyper, nesterov=group["nesterov"])
+    def can_skip(self) -> bool:
+        return not any(group["dampening"] for group in self.param_groups)  # its first step is another
+
+    def update(
+        self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any
+    ) -> None:
+        xp.sgd_(ws, gs, buffers[0] if buffers else [], hyper, nesterov=group["nesterov"], **given)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from .. import dtypes, shapes
 from ..shapes import Slot
-from ..tape import Node, mode
+from ..tape import Node, mode, written
 from .convert import moved
 from .core import Core
 from .indexing import ints_first, static_index
@@ -37,7 +37,7 @@ class InPlace(Products):
             if dtypes.rank(value.dtype) > dtypes.rank(self.dtype):
                 raise RuntimeError(f"{name}: a {value.dtype} result does not fit into a {self.dtype} tensor in place")
             value = value.data
-        self.version[0] += 1
+        written(self.version)
         data = self.data if view is None else view
         try:
             self.xp.write_(data, value, key)

@@ -16,18 +16,18 @@ from .threads import parallel
 class Updates(Machine):
     """sgd_ and adam_ on float32 parameters; others take the definition."""
 
-    def sgd_(self, ws, gs, vs, hyper, nesterov):
+    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
         lines = _lines(ws, gs, *([vs] if vs else []))
-        if lines is None:
-            return super().sgd_(ws, gs, vs, hyper, nesterov)
+        if lines is None or skip is not None:
+            return super().sgd_(ws, gs, vs, hyper, nesterov, skip)
         lr, m, fresh, decay = self.numbers(hyper)
         sgd = self.loops.sgd
         self._by_pieces(lambda w, g, v=None: sgd(w, g, v, lr, m, fresh, decay, nesterov), lines)
 
-    def adam_(self, ws, gs, ms, vs, hyper, decoupled):
+    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
         lines = _lines(ws, gs, ms, vs)
-        if lines is None:
-            return super().adam_(ws, gs, ms, vs, hyper, decoupled)
+        if lines is None or skip is not None:
+            return super().adam_(ws, gs, ms, vs, hyper, decoupled, skip)
         lr, beta1, beta2, eps, decay, step = self.numbers(hyper)
         rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
         decay, shrink = (0.0, 1 - lr * decay) if decoupled else (decay, 1.0)

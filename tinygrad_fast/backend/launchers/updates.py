@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
-from ...dtypes import float64
+from ...dtypes import float32, float64
 from .. import windows
 from ..gradients import norm_type
 from ..wide import wide_type
@@ -19,14 +19,18 @@ ROOM = 64  # arrays of a launch: `Arrays` in lists.cuh
 class Updates(Machine):
     """Optimiser steps, clipping, loss scaling: along memory as it lies. Arrays with gaps are copied, and back."""
 
-    def sgd_(self, ws, gs, vs, hyper, nesterov):
-        self._over_lists("sgd_", dict(ws=ws, gs=gs, vs=vs), "gs", hyper=hyper, nesterov=nesterov)
+    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
+        flag, _ = skip or (None, None)
+        self._over_lists("sgd_", dict(ws=ws, gs=gs, vs=vs), "gs", hyper=hyper, nesterov=nesterov, skip=flag)
 
-    def adam_(self, ws, gs, ms, vs, hyper, decoupled):
-        self._over_lists("adam_", dict(ws=ws, gs=gs, ms=ms, vs=vs), "gs", hyper=hyper, decoupled=decoupled)
+    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
+        flag, before = skip or (None, None)
+        given = dict(hyper=hyper, decoupled=decoupled, skip=flag, skipped=before)
+        self._over_lists("adam_", dict(ws=ws, gs=gs, ms=ms, vs=vs), "gs", **given)
 
-    def rmsprop_(self, ws, gs, ss, ms, vs, hyper):
-        self._over_lists("rmsprop_", dict(ws=ws, gs=gs, ss=ss, ms=ms, vs=vs), "gs", hyper=hyper)
+    def rmsprop_(self, ws, gs, ss, ms, vs, hyper, skip=None):
+        flag, _ = skip or (None, None)
+        self._over_lists("rmsprop_", dict(ws=ws, gs=gs, ss=ss, ms=ms, vs=vs), "gs", hyper=hyper, skip=flag)
 
     def total_norm(self, gs, p):
         parts, start = self.empty((sum(map(_blocks, gs)),), float64), 0
@@ -50,6 +54,10 @@ class Updates(Machine):
 
     def unscale_(self, gs, inverse, found):
         self._over_lists("unscale_", dict(gs=gs), inverse=inverse, found=found)
+
+    def update_scale_(self, state, flags, growth, backoff, interval):
+        given = dict(state_=state, flags=flags, count=len(flags), growth=growth, backoff=backoff, interval=interval)
+        self.launch("update_scale_", grid=(1,), block=(1,), defines=_defines(float32), **given)
 
     def _over_lists(self, kernel, lists, only_read="", **given):
         """A kernel over lists of arrays, element by element; an empty list stands for arrays that are not there."""

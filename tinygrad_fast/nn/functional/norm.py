@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ... import dtypes, ops
+from ...tape import written
 from ...tensor import Tensor, apply
 from ...tensor.promote import as_float, must_float, recast
 
@@ -54,7 +55,7 @@ def _move(running: Tensor | None, new: Tensor, momentum: float, factor: float) -
     """running <- (1 - momentum) running + momentum factor new, in place, outside every graph."""
     if running is not None:
         xp = running.xp
-        running.version[0] += 1
+        written(running.version)
         xp.lerp_(running.data, xp.mul(new.data, factor), momentum)
 
 
