@@ -1,6 +1,6 @@
 """What stands behind the stand-in for CuPy: devices, streams, events, memory. Strict where a GPU would be silent.
 
-Kernels run at once, on the null stream. A copy on another stream runs when somebody waits for it and not before: who
+Kernels run at once, on the null stream, unless a stream captures (like_graph.py). A copy on another stream runs when somebody waits for it and not before: who
 reads too early, or reuses page-locked memory too soon, gets other numbers. What no number can show is checked: an array
 lies on a device and is touched on no other, and a copy into memory that kernels may still read must have been made to
 wait for them.
@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
+
+from . import like_graph
 
 COUNT = 1  # of GPUs
 waits = Counter()  # how often the host has waited for the GPU, and in what
@@ -46,6 +48,7 @@ class Device:
         _here.device = self.id
 
     def synchronize(self):
+        forbidden_in_capture("Device.synchronize")
         waits["Device.synchronize"] += 1
         for stream in Stream.all:
             stream.run()
@@ -72,6 +75,7 @@ class Event:
         return self.stream.ran >= self.place
 
     def synchronize(self):
+        forbidden_in_capture("Event.synchronize")
         waits["Event.synchronize"] += 1
         self.stream.run(self.place)
 
@@ -82,12 +86,27 @@ class Stream:
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         assert null or non_blocking, "a stream that waits for the null stream, and it for the stream, overlaps nothing"
         self.waiting, self.asked, self.ran = deque(), 0, 0
+        self.recorded = None  # while it captures
         self.kernels_ended = 0  # those started before this have ended, for whoever comes next on this stream
         self.device_id = device_now()
         Stream.all.add(self)
 
+    def begin_capture(self, mode=None):
+        if self is Stream.null:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        assert self.recorded is None and mode is None
+        self.recorded = like_graph.Recorded(allocator())
+
+    def end_capture(self):
+        recorded, self.recorded = self.recorded, None
+        return like_graph.Graph(recorded)
+
+    def is_capturing(self):
+        return self.recorded is not None
+
     def ask(self, work):
         """Later; on the null stream now."""
+        forbidden_in_capture("a copy between host and GPU", self)
         self.asked += 1
         self.waiting.append(work)
         if self is Stream.null:
@@ -99,15 +118,18 @@ class Stream:
             self.waiting.popleft()()
 
     def record(self, event=None):
+        forbidden_in_capture("an event of another stream's", self)
         return (event or Event()).record(self)
 
     def wait_event(self, event):
+        forbidden_in_capture("an event of another stream's", self)
         if event.stream is Stream.null:
             self.kernels_ended = max(self.kernels_ended, event.clock)
         elif event.stream is not self:
             self.ask(lambda: event.stream.run(event.place))
 
     def synchronize(self):
+        forbidden_in_capture("Stream.synchronize")
         waits["Stream.synchronize"] += 1
         self.run()
 
@@ -127,15 +149,31 @@ def get_current_stream(device_id=-1):
     return streams[-1] if streams else Stream.null
 
 
+def recorded():
+    """What takes down the work of the current stream, or None: it is done."""
+    return get_current_stream().recorded
+
+
+def forbidden_in_capture(what, stream=None):
+    """As CUDA has it: an error, and the capture is lost."""
+    if (stream or get_current_stream()).recorded is not None:
+        raise RuntimeError(f"the current stream is capturing, so {what} is disallowed")
+
+
 # Memory of the GPU: each stream has what arrays made on it have left
 
 ROUND = 512
 
 
 class MemoryPool:
+    private = True
+
     def __init__(self):
         self.used, self.total = Counter(), Counter()
         self.left = defaultdict(list)  # by stream and size: when, by the clock of kernels
+
+    def malloc(self, size):
+        raise AssertionError("memory is asked for by array")
 
     def holds(self, held):
         """Account for an array that has memory of its own. Returns since when nobody owned that memory."""
@@ -165,6 +203,24 @@ class MemoryPool:
         self.total[device_now()] = self.used[device_now()]
 
 
+class using_allocator:
+    """Of this thread."""
+
+    def __init__(self, allocator):
+        self.allocator = allocator
+
+    def __enter__(self):
+        _here.__dict__.setdefault("allocators", []).append(self.allocator)
+
+    def __exit__(self, *raised):
+        _here.allocators.pop()
+
+
+def allocator():
+    allocators = getattr(_here, "allocators", None)
+    return allocators[-1] if allocators else pool.malloc
+
+
 class MemoryHook:
     """Hooks see what their thread does."""
 
@@ -184,6 +240,7 @@ def _tell(event, device, nbytes, size):
 
 
 pool = MemoryPool()
+pool.private = False
 
 
 # Page-locked memory of the host: what is left is handed out again at once

@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_fast.backend import launch, special
 from tinygrad_fast.backend.emulator import Emulator
 
-from . import like_cuda
+from . import like_cuda, like_graph
 
 try:
     import cupy as real
@@ -55,6 +55,8 @@ def _call(name, f, arguments, keywords):
         _in_the_real_one(name, frozenset(keywords))
     like_cuda.tick()
     arguments, keywords = [_open(a) for a in arguments], {k: _open(v) for k, v in keywords.items()}
+    if recorded := like_cuda.recorded():
+        return _shut(recorded.call(f, arguments, keywords))
     with np.errstate(all="ignore"):  # a GPU has no warnings
         return _shut(f(*arguments, **keywords))
 
@@ -66,7 +68,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(self, held):
         self.held, self.device, self.free_since = np.asarray(held), like_cuda.device_now(), 0
-        if self.held.base is None:
+        like_graph.looks(self)
+        if self.held.base is None and not like_cuda.recorded():
             self.free_since = like_cuda.pool.holds(self.held)
 
     def __array__(self, *args, **keywords):
@@ -91,23 +94,33 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return result
 
     def __getitem__(self, key):
-        return _shut(self.held[_open(key)])
+        key = _open(key)
+        if recorded := like_cuda.recorded():
+            return _shut(recorded.call(lambda a, key: a[key], [self.held, key], {}))
+        return _shut(self.held[key])
 
     def __setitem__(self, key, value):
-        self.held[_open(key)] = _open(value)
+        key, value = _open(key), _open(value)
+        if recorded := like_cuda.recorded():
+            recorded.launch(lambda: self.held.__setitem__(key, value), key, value)
+        else:
+            self.held[key] = value
 
     def __len__(self):
         return len(self.held)
 
     def __bool__(self):
+        like_cuda.forbidden_in_capture("a copy from the GPU")
         like_cuda.waits["bool"] += 1
         return bool(self.held)
 
     def __index__(self):
+        like_cuda.forbidden_in_capture("a copy from the GPU")
         like_cuda.waits["index"] += 1
         return operator.index(self.held)
 
     def tolist(self):
+        like_cuda.forbidden_in_capture("a copy from the GPU")
         like_cuda.waits["tolist"] += 1
         return _open(self).tolist()
 
@@ -129,6 +142,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def data(self):  # a MemoryPointer
+        if recorded := like_cuda.recorded():
+            recorded.launch(lambda: None, self.held)  # who asks for an address wants the memory to stay
         return SimpleNamespace(ptr=self.held.ctypes.data)
 
     @property
@@ -153,11 +168,13 @@ for _name in "shape dtype ndim size itemsize nbytes strides T".split():
 def asarray(a, dtype=None):
     if isinstance(a, ndarray):
         return ndarray(np.asarray(_open(a), dtype))
+    like_cuda.forbidden_in_capture("a copy to the GPU")
     fortran = isinstance(a, np.ndarray) and a.flags.f_contiguous  # no other order is kept
     return ndarray(np.array(a, dtype, order="F" if fortran else "C"))
 
 
 def asnumpy(a):
+    like_cuda.forbidden_in_capture("a copy from the GPU")
     like_cuda.waits["asnumpy"] += 1
     return _open(a).copy(order="C")
 
@@ -171,7 +188,9 @@ full, arange, where = map(_made, ("full", "arange", "where"))
 
 def empty(shape, dtype):
     held = np.empty(shape, dtype)
-    held.reshape(-1).view(np.uint8)[...] = 0xA5  # what nobody has written
+    like_graph.spoil(held)  # what nobody has written
+    if recorded := like_cuda.recorded():
+        recorded.made(held)
     return ndarray(held)
 
 
@@ -198,6 +217,9 @@ class RawModule:
         def run(grid, block, arguments, *, shared_mem=0):
             given = [_open(a) for a in arguments]
             like_cuda.tick()
+            if recorded := like_cuda.recorded():
+                work = (self.compiled, kernel, grid, block, shared_mem, given)
+                return recorded.launch(lambda: self.machine.run(*work), given)
             self.machine.run(self.compiled, kernel, grid, block, shared_mem, given)
 
         return run
@@ -211,10 +233,11 @@ lib = SimpleNamespace(
 cuda = SimpleNamespace(
     is_available=lambda: True,
     set_allocator=lambda allocator: None,
+    using_allocator=like_cuda.using_allocator,
     compiler=SimpleNamespace(CompileException=CompileException),
     nvrtc=SimpleNamespace(getVersion=lambda: (13, 0), getSupportedArchs=lambda: (75, 80, 90, 100, 120)),
     runtime=like_cuda.runtime,
-    **{name: getattr(like_cuda, name) for name in ("Device", "Stream", "Event", "MemoryHook", "get_current_stream")},
+    **{name: getattr(like_cuda, name) for name in ("Device", "Stream", "Event", "MemoryHook", "MemoryPool", "get_current_stream")},
 )
 get_default_memory_pool, get_default_pinned_memory_pool = lambda: like_cuda.pool, lambda: like_cuda.pinned
 empty_pinned = like_cuda.pinned.empty  # of cupyx
@@ -222,4 +245,5 @@ __version__ = "14.2"
 
 
 def erf(x):  # of cupyx.scipy.special
-    return ndarray(special.erf(x.held))
+    recorded = like_cuda.recorded()
+    return ndarray(recorded.call(special.erf, [x.held], {}) if recorded else special.erf(x.held))
