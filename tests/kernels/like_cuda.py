@@ -1,9 +1,9 @@
 """What stands behind the stand-in for CuPy: devices, streams, events, memory. Strict where a GPU would be silent.
 
-Kernels run at once, on the null stream, unless a stream captures (like_graph.py). A copy on another stream runs when somebody waits for it and not before: who
-reads too early, or reuses page-locked memory too soon, gets other numbers. What no number can show is checked: an array
-lies on a device and is touched on no other, and a copy into memory that kernels may still read must have been made to
-wait for them.
+Kernels run at once, on the null stream, unless a stream captures (like_graph.py). A copy on another stream runs when
+somebody waits for it and not before: who reads too early, or reuses page-locked memory too soon, gets other numbers.
+What no number can show is checked: an array lies on a device and is touched on no other, and a copy into memory that
+kernels may still read must have been made to wait for them.
 """
 
 import threading

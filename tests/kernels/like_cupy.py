@@ -237,7 +237,10 @@ cuda = SimpleNamespace(
     compiler=SimpleNamespace(CompileException=CompileException),
     nvrtc=SimpleNamespace(getVersion=lambda: (13, 0), getSupportedArchs=lambda: (75, 80, 90, 100, 120)),
     runtime=like_cuda.runtime,
-    **{name: getattr(like_cuda, name) for name in ("Device", "Stream", "Event", "MemoryHook", "MemoryPool", "get_current_stream")},
+    **{
+        name: getattr(like_cuda, name)
+        for name in ("Device", "Stream", "Event", "MemoryHook", "MemoryPool", "get_current_stream")
+    },
 )
 get_default_memory_pool, get_default_pinned_memory_pool = lambda: like_cuda.pool, lambda: like_cuda.pinned
 empty_pinned = like_cuda.pinned.empty  # of cupyx

@@ -25,7 +25,6 @@ from .launchers.tiles import Hardware
 from .transfer import Transfer
 from .wide import wide
 
-
 # What a step must not do while it is captured, and what to do instead
 TO_HOST = (
     "reads a number from the GPU: item(), tolist(), numpy(), bool(), print, an index that is a mask",

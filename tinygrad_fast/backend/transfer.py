@@ -16,7 +16,6 @@ import numpy as np
 from . import windows
 from .graph import refuse_in_capture
 
-
 LOADED = "takes a batch from a loader, which copies it to the GPU", "Take it before, and hand it in as an argument"
 
 

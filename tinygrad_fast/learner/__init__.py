@@ -20,6 +20,7 @@ from .events import (
     CancelTrainException,
     CancelValidException,
 )
+from .graph_step import GraphStep
 from .groups import even_mults, trainable_params
 from .interpret import ClassificationInterpretation
 from .learner import Adam, Learner
@@ -60,6 +61,7 @@ __all__ = [
     "EarlyStoppingCallback",
     "GradientAccumulation",
     "GradientClip",
+    "GraphStep",
     "L1LossFlat",
     "Learner",
     "MSELossFlat",

@@ -75,6 +75,7 @@ class GradientClip(Callback):
     """Scales all gradients together so that their norm is at most `max_norm`, before each step."""
 
     order = 11
+    capturable = True
 
     def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0):
         self.max_norm, self.norm_type = max_norm, norm_type

@@ -79,10 +79,13 @@ class Callback:
     `self.learn` is the Learner, and `self.loss` finds `learn.loss` where the callback has no `loss` of its own; to
     change it write `self.learn.loss = ...`. Callbacks hear of an event in their `order`, smallest first. `run_train`,
     `run_valid`: whether they hear of what happens within batches of training and of validation; `run`: of anything.
+    `capturable`: what it does between `before_batch` and `after_batch` it does to tensors alone, so that GraphStep may
+    replay it; and never raises a CancelException there on a GPU.
     """
 
     order: float = 0
     run = run_train = run_valid = True
+    capturable = False
     learn: Learner
 
     def __call__(self, event: str) -> None:

@@ -22,6 +22,7 @@ from ..tensor import Tensor
 from . import groups
 from .callbacks import ParamScheduler, TrainEvalCallback
 from .events import Callback, CancelFitException
+from .graph_step import GraphStep
 from .inference import Inference
 from .loop import length
 from .losses import infer_loss
@@ -242,6 +243,17 @@ class Learner(Inference):
     def to_fp32(self) -> Learner:
         """Everything in float32 again."""
         self.remove_cbs(MixedPrecision)
+        return self
+
+    # ------------------------------------------------------------------------------------------------------ CUDA graphs
+
+    def capture(self, warmup: int = 2) -> Learner:
+        """Train by one CUDA graph a step: the same numbers, without Python between the kernels. See GraphStep.
+
+        `learn.remove_cbs(GraphStep)` undoes it; for one fit alone: `learn.fit(1, cbs=GraphStep())`.
+        """
+        self.remove_cbs(GraphStep)
+        self.add_cbs(GraphStep(warmup))
         return self
 
     # ---------------------------------------------------------------------------------------------------------- lr_find

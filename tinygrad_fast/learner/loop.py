@@ -46,6 +46,7 @@ class Loop:
     loss: Any = None  # of this batch, on its device: what to show
     loss_grad: Any = None  # the same with its graph: what to differentiate
     precision: AbstractContextManager = nullcontext()  # around prediction and loss
+    whole_step: Callable[[], None] | None = None  # in place of `_do_batch` in training: what GraphStep captured
 
     def __call__(self, event: str) -> None:
         """Tell every callback of an event."""
@@ -84,7 +85,8 @@ class Loop:
         with self._naming_the_batch():
             for batch in self.dl:
                 self._split(batch)
-                self._part("batch", self._do_batch, CancelBatchException)
+                body = self.whole_step if self.training and self.whole_step else self._do_batch
+                self._part("batch", body, CancelBatchException)
                 self.iter += 1
 
     def _do_batch(self) -> None:

@@ -25,6 +25,7 @@ class MixedPrecision(Callback):
     """
 
     order = 10
+    capturable = True
 
     def __init__(self, dtype: Any = "float16", **scaler: Any):
         self.autocast, self.options = autocast(dtype=dtype), scaler

@@ -111,16 +111,16 @@ class Optimizer:
             for j, p in enumerate(group["params"], first):
                 if p.node is not None and (g := p.node.grad) is not None:
                     state = self.state.get(j) or self._begin(j)
-                    alike.setdefault((p.xp, state["step"]), []).append((p.data, g, p, state, j))
+                    alike.setdefault((p.xp, state["step"]), []).append((p.data, g, p, state))
             for (xp, _), found in alike.items():
-                ws, gs, ps, states, _ = map(list, zip(*found))
+                ws, gs, ps, states = map(list, zip(*found))
                 buffers = [[_buffer(state, name, p) for p, state in zip(ps, states)] for name in names]
                 hyper = xp.told(partial(self._turn, group, ps, states))
                 given = {"skip": (flags[xp], self._lost(xp))} if xp in flags else {}
                 self.update(xp, ws, gs, buffers, hyper, group, **given)
-                if mode.capture is not None:
-                    mode.capture.guards.append(partial(self._changed, [(w, p, s, j) for w, _, p, s, j in found]))
             first += len(group["params"])
+        if mode.capture is not None:
+            mode.capture.guards.append(partial(self._changed, self._seen()))
         for xp, flag in flags.items():
             xp.add_(self._lost(xp), flag)
         return loss
@@ -132,14 +132,22 @@ class Optimizer:
             state["step"] += 1
         return np.array(self.hyper(group, states[0]["step"]), np.float64)
 
-    def _changed(self, found: list[tuple[Any, Tensor, dict, int]]) -> str:
-        """What a captured step would no longer find, in words."""
-        for w, p, state, j in found:
-            if self.state.get(j) is not state or state["step"] != found[0][2]["step"]:
-                return f"the {self._name} has lost or loaded what it remembers"
-            if p.data is not w or p.node is None:
-                return f"a parameter of shape {p.shape} was moved or frozen"
-        return ""
+    def _seen(self) -> list[tuple]:
+        """What a captured step relies on: each parameter, its array and leaf, what is remembered of it, how long so."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        steps = [self.state[j]["step"] if j in self.state else 0 for j in range(len(params))]
+        return [
+            (p, p.data, p.node, self.state.get(j), steps[0] - step) for j, (p, step) in enumerate(zip(params, steps))
+        ]
+
+    def _changed(self, before: list[tuple]) -> str:
+        """What has changed since, in words."""
+        for (p, w, node, state, age), now in zip(before, found := self._seen()):
+            if now[1] is not w or now[2] is not node:
+                return f"a parameter of shape {p.shape} was moved, frozen or thawed"
+            if now[3] is not state or now[4] != age:
+                return f"the {self._name} has lost or loaded what it remembers, or left a parameter out"
+        return "" if len(found) == len(before) else f"the {self._name} has another group of parameters"
 
     # A step may be left out without the host's knowing (amp/grad_scaler.py): `state` counts it, the device takes it off
 
@@ -223,11 +231,12 @@ def _ordered(name: str, params: Iterable) -> Iterable:
 def _buffer(state: dict[str, Any], name: str, p: Tensor) -> Any:
     """The remembered array, where the parameter lies now; zeros in its memory order at first."""
     t = state.get(name)
-    if t is None:
-        refuse_in_capture("is the first of an optimiser, whose memory a replay would clear", "Let it warm up")
-        t = state[name] = wrap(p.xp.copy(p.data), p.xp, [0]).zero_()
-    elif t.xp is not p.xp or t.data.dtype != p.data.dtype:
-        t = state[name] = t.to(p)
+    if t is None or t.xp is not p.xp or t.data.dtype != p.data.dtype:
+        refuse_in_capture(
+            f"makes an optimiser's memory ({name}) anew, and a replay would make it anew each time",
+            "Run the step a few times as it is to be captured",
+        )
+        t = state[name] = wrap(p.xp.copy(p.data), p.xp, [0]).zero_() if t is None else t.to(p)
     return t.data
 
 
