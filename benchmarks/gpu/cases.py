@@ -84,10 +84,12 @@ def steps(small: bool) -> Iterator[Case]:
     for name, model in STEPS.items():
         for dtype in ("float16", "float32"):
             shape = (4, 8) if small else (512, 3, 32, 32)
-            static, flop = {"model": "mlp 8" if small else model}, 6 * FLOP[name] * shape[0]
-            aims = (1.0, 0.0) if dtype == "float16" else None
-            title = f"step {name}, batch 512, {dtype}"
-            yield Case(title, "step", "step", dtype, (Array(shape),), static, flop=flop, aims=aims)
+            flop = 6 * FLOP[name] * shape[0]
+            for way in ("eager", "captured"):  # Python asks for each kernel; or all of them are one CUDA graph
+                static = {"model": "mlp 8" if small else model, "pass": way}
+                aims = (1.0, 0.0) if (way, dtype) == ("captured", "float16") else None
+                title = f"step {name}, batch 512, {dtype}" + ("" if way == "eager" else f", {way}")
+                yield Case(title, "step", "step", dtype, (Array(shape),), static, flop=flop, aims=aims)
 
 
 def products(small: bool) -> Iterator[Case]:

@@ -98,6 +98,13 @@ def law_of_dropout(case: Case, x: np.ndarray, y: np.ndarray) -> str:
     return f"{share:.4f} kept"
 
 
+def check_captured(captured: list[float], plain: list[float]) -> None:
+    """A step as a CUDA graph is the step, to the last bit."""
+    if captured != plain:
+        shown = ", ".join(f"{a:.9g}" for a in captured), ", ".join(f"{b:.9g}" for b in plain)
+        raise Wrong(f"losses {shown[0]} captured, {shown[1]} as it is: they must be equal")
+
+
 def check_step(case: Case, ours: list[float], theirs: list[float]) -> str:
     """The first losses of a training step, which nothing but rounding may move."""
     far = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tinygrad_fast as tf
@@ -179,12 +179,16 @@ def opened(case: Case, place: Place) -> tuple[dict[str, list[Run]], str, list[st
 def opened_step(case: Case, place: Place) -> tuple[dict[str, list[Run]], str, list[str]]:
     xp, peer, notes = place.xp, place.peer, []
     runs = {"ours": [ours.step(xp, case)]}
-    losses = [float(runs["ours"][0]().numpy(force=True)) for _ in range(2)]
+    losses = first_losses(runs["ours"][0], 2)
+    if case.static["pass"] == "captured":
+        losses += first_losses(runs["ours"][0], 3)  # of the capture, and of two replays
+        plain = replace(case, static=case.static | {"pass": "eager"})
+        check.check_captured(losses, first_losses(ours.step(xp, plain), 5))
     checked = "unchecked: PyTorch is not installed"
     if peer is not None:
         runs["PyTorch"] = [peer.step(case)]
         with peer.exactly(False):
-            checked = check.check_step(case, losses, [float(runs["PyTorch"][0]()) for _ in range(2)])
+            checked = check.check_step(case, losses[:2], [float(runs["PyTorch"][0]()) for _ in range(2)])
         if place.compiled:
             try:
                 runs["compiled"] = [peer.step(case, compiled=True)]
@@ -193,6 +197,10 @@ def opened_step(case: Case, place: Place) -> tuple[dict[str, list[Run]], str, li
                 del runs["compiled"]
                 notes.append(f"torch.compile: {report.said(error)}")
     return runs, checked, notes
+
+
+def first_losses(step: Run, n: int) -> list[float]:
+    return [float(step().numpy(force=True)) for _ in range(n)]
 
 
 def measure_limits(place: Place) -> None:

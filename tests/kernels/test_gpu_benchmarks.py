@@ -108,6 +108,15 @@ def test_a_step_beside_pytorch():
         check.check_step(TABLE[name], [2.0, 1.0], [float(theirs()) for _ in range(2)])
 
 
+def test_a_captured_step_must_be_the_step():
+    name = "step ResNet-9, batch 512, float32, captured"
+    here = measure.Place(Emulated(), Scripted(), None, 0, small=True)
+    runs, checked, _ = measure.opened(TABLE[name], here)
+    assert list(runs) == ["ours"] and runs["ours"][0].captured and checked.startswith("unchecked")
+    with pytest.raises(check.Wrong, match="captured, 2, 1.5 as it is: they must be equal"):
+        check.check_captured([2.0, 1.25], [2.0, 1.5])
+
+
 # The check
 
 
@@ -278,7 +287,7 @@ def test_the_whole_of_it_in_a_rehearsal(tmp_path):
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     names = [r["case"] for r in json.loads((tmp_path / "page.json").read_text())["rows"]]
-    assert len(names) == 4 + 6 and names[1] == names[0] + ", GPU alone"
+    assert len(names) == 8 + 6 and names[1] == names[0] + ", GPU alone"
     page = (tmp_path / "page.md").read_text()
     assert (
         "- gpu: the emulator" in page
