@@ -15,7 +15,7 @@ Row = dict[str, Any]
 HEAD = ["case", "ours", "PyTorch", "compiled", "CuPy", "speed", "share", "host", ""]
 WIDTHS = [62, 9, 9, 9, 9, 11, 5, 8, 0]
 SHORT = ["group", "cases", "speed", "floor", "share", "floor", "slowest of them"]
-SHORT_WIDTHS = [28, 5, 6, 9, 6, 9, 0]
+SHORT_WIDTHS = [32, 5, 6, 9, 6, 9, 0]
 
 
 def row(

@@ -74,6 +74,11 @@ class Notes:
         """After the capture."""
         self._leaves = {leaf: leaf.grad for leaf in self._leaves}
 
+    def forget(self) -> None:
+        """After one that failed: gradients that nobody has computed are none."""
+        for leaf in self._leaves:
+            leaf.grad = None
+
     def changed(self) -> str:
         """What is no longer as it was captured; "" if a replay is right."""
         for module, training in self.modules:
@@ -119,9 +124,12 @@ class Graph:
                 try:
                     with setting(capture=self.notes):
                         result = step()
-                except BaseException:
+                except BaseException as e:
+                    self.notes.forget()
                     with suppress(Exception):  # of a capture that is broken already
                         self.stream.end_capture()
+                    if "stream is capturing" in str(e):  # CuPy's words for what does not come by our hands
+                        raise CaptureError(f"capture: CuPy refuses a line of the step: {e}. Take it out") from e
                     raise
                 self._graph = self.stream.end_capture()
         self.notes.close()
