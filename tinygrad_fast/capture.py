@@ -29,7 +29,7 @@ def capture(step: Callable[..., Any], warmup: int = 2, device: Any = None) -> Ca
     Arguments of other shapes, dtypes or strides, other Python values, modules in another mode (train, eval), parameters
     that were moved, an optimiser that forgot: such a call runs uncaptured; one warning says why. The graph stays for
     calls that are as before. Results are fresh tensors without a tape. On "cpu" the step just runs; on "emulated" it
-    runs each time, under a capture's rules. `device`: where it runs if no argument is a Tensor.
+    runs each time, under a capture's rules. `device`: where it runs, if neither arguments nor results tell.
 
     Raises CaptureError where the step does what cannot be captured (reads a number, copies from the host, waits),
     TypeError for arguments and results of other kinds.
@@ -51,6 +51,7 @@ class Captured:
         self.warned = False
         self._calls = 0
         self._key: tuple | None = None
+        self._xp: Any = None  # the machine that it runs on
         self._graph: Any = None
         self._places: list[Tensor] = []  # where the graph reads its arguments
         self._result: Any = None  # and what it returns
@@ -61,6 +62,8 @@ class Captured:
         return self._graph is not None
 
     def __call__(self, *args: Any) -> Any:
+        if mode.capture is not None:  # part of another step
+            return self._plain(args)
         key = _key(args)
         if self._key is None:
             self._key = key
@@ -76,10 +79,16 @@ class Captured:
         return self._plain(args)
 
     def _machine(self, args: tuple) -> Any:
-        return next((t.xp for t in _tensors(args)), None) or backend.get(self.device)
+        if self._xp is None:
+            self._xp = next((t.xp for t in _tensors(args)), None) or backend.get(self.device)
+        return self._xp
 
     def _plain(self, args: tuple) -> Any:
-        return _each(Tensor.detach, self.step(*args))
+        return _each(self._seen, self.step(*args))
+
+    def _seen(self, t: Tensor) -> Tensor:
+        self._xp = self._xp or t.xp
+        return t.detach()
 
     def _capture(self, graph: Any, args: tuple) -> Any:
         if isinstance(graph, Rehearsal):

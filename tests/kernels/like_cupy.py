@@ -102,7 +102,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def __setitem__(self, key, value):
         key, value = _open(key), _open(value)
         if recorded := like_cuda.recorded():
-            recorded.launch(lambda: self.held.__setitem__(key, value), key, value)
+            recorded.launch(lambda: self.held.__setitem__(key, value), [self.held, key, value])
         else:
             self.held[key] = value
 
@@ -167,7 +167,7 @@ for _name in "shape dtype ndim size itemsize nbytes strides T".split():
 
 def asarray(a, dtype=None):
     if isinstance(a, ndarray):
-        return ndarray(np.asarray(_open(a), dtype))
+        return _call("asarray", np.asarray, (a, dtype), {})
     like_cuda.forbidden_in_capture("a copy to the GPU")
     fortran = isinstance(a, np.ndarray) and a.flags.f_contiguous  # no other order is kept
     return ndarray(np.array(a, dtype, order="F" if fortran else "C"))

@@ -2,8 +2,9 @@
 
 While a stream captures nothing is computed: an array that an operation makes has its shape, dtype and strides, and
 rubbish for numbers. So whoever reads a number has none, whatever the host has worked out is in the record for good, and
-only what lies in memory can change from launch to launch. Memory is that of the pool the capture allocated from: once
-the pool is gone, or an array that nobody holds any more, anything may be written there, and after each launch it is.
+only what lies in memory can change from launch to launch. What a capture allocates is its pool's: once nobody holds an
+array any more, anything may be written to its memory, and after each launch it is. A launch is an error if the pool is
+gone, or an array from before the capture that nobody holds any more.
 """
 
 import weakref
@@ -11,7 +12,7 @@ import weakref
 import numpy as np
 
 RUBBISH = 0xA5
-_pieces = {}  # by address of the array that owns it: that array, and who looks at its memory
+_lookers = {}  # by identity of an array that owns memory: the arrays of the stand-in that look at it
 
 
 def spoil(a):
@@ -19,15 +20,24 @@ def spoil(a):
 
 
 def looks(array):
-    """A new array of the stand-in: remember it with the memory that it looks at, if that is a graph's."""
-    if _pieces and (piece := _pieces.get(id(_owner(array.held)))):
-        piece[1][id(array)] = array
+    """A new array of the stand-in: remember it with the memory that it looks at."""
+    owner = _owner(array.held)
+    if id(owner) not in _lookers:
+        _lookers[id(owner)] = weakref.WeakValueDictionary()
+        weakref.finalize(owner, _lookers.pop, id(owner), None)
+    _lookers[id(owner)][id(array)] = array
+
+
+def held(owner):
+    return len(_lookers.get(id(owner), ())) > 0
 
 
 def _owner(a):
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return a
+    """The array whose memory a looks at."""
+    base = a.base
+    if not isinstance(base, np.ndarray):
+        base = getattr(base, "base", None)  # of what as_strided puts between
+    return _owner(base) if isinstance(base, np.ndarray) else a
 
 
 def _twin(a):
@@ -54,23 +64,26 @@ class Recorded:
     def __init__(self, allocator):
         pool = getattr(allocator, "__self__", None)
         assert pool is not None and pool.private, "a graph's memory must come from a pool of its own"
-        self.pool, self.work, self.owners = weakref.ref(pool), [], []
+        self.pool, self.work = weakref.ref(pool), []
+        self.owners, self.before = {}, {}  # by identity: the pool's arrays, and those that were there
 
-    def made(self, held):
+    def made(self, a):
         """An array in the pool's memory."""
-        spoil(held)
-        _pieces[id(held)] = held, weakref.WeakValueDictionary()
-        self.owners.append(held)
-        return held
+        spoil(a)
+        self.owners[id(a)] = a
+        return a
 
     def launch(self, work, *given):
         """Some work on these arrays, in place."""
-        self.work.append((work, given))
+        self.work.append(work)
+        for owner in map(_owner, _arrays(given)):
+            if id(owner) not in self.owners and held(owner):
+                self.before[id(owner)] = owner
 
     def call(self, f, arguments, keywords):
         """f(...), later; now what it will have made."""
         if "out" in keywords:
-            self.launch(lambda: f(*arguments, **keywords), arguments)
+            self.launch(lambda: f(*arguments, **keywords), arguments, [keywords["out"]])
             return keywords["out"]
         twins = [_twin(a) for a in arguments]
         with np.errstate(all="ignore"):
@@ -78,7 +91,7 @@ class Recorded:
         if not isinstance(like, np.ndarray | np.generic) or any(np.may_share_memory(like, t) for t in _arrays(twins)):
             return f(*arguments, **keywords)  # looks at memory, or asks where it is, and computes nothing
         y = self.made(np.empty_like(np.asarray(like), subok=False))
-        self.launch(lambda: np.copyto(y, f(*arguments, **keywords)), arguments, keywords)
+        self.launch(lambda: np.copyto(y, f(*arguments, **keywords)), arguments, list(keywords.values()))
         return y
 
 
@@ -90,14 +103,12 @@ class Graph:
 
     def launch(self, stream=None):
         assert self.recorded.pool() is not None, "a graph is launched whose memory was given back"
+        lost = [a.shape for a in self.recorded.before.values() if not held(a)]
+        assert not lost, f"a graph is launched that uses memory which nobody holds: {lost}"
         with np.errstate(all="ignore"):
-            for work, _ in self.recorded.work:
+            for work in self.recorded.work:
                 work()
-        for owner in self.recorded.owners:
-            if not _pieces[id(owner)][1]:
+        for owner in self.recorded.owners.values():
+            if not held(owner):
                 spoil(owner)
         self.launched += 1
-
-    def __del__(self):
-        for owner in self.recorded.owners:
-            _pieces.pop(id(owner), None)

@@ -227,6 +227,19 @@ def test_a_pool_that_dies_is_noticed(stand_in):
         run(x)
 
 
+def test_memory_that_nobody_holds_is_noticed(stand_in):
+    """What a step finds by itself must stay where it is (docs/cuda_graphs.md); written to, it may change."""
+    found = {"scale": tf.ones(3).to(stand_in)}
+    run = tf.cuda.capture(lambda x: x * found["scale"])
+    x = tf.ones(3).to(stand_in)
+    assert [run(x).tolist() for _ in range(3)] == [[1.0] * 3] * 3
+    found["scale"].fill_(2.0)
+    assert run(x).tolist() == [2.0] * 3
+    found["scale"] = tf.ones(3).to(stand_in)
+    with pytest.raises(AssertionError, match=r"uses memory which nobody holds: \[\(3,\)\]"):
+        run(x)
+
+
 # What a step may leave behind
 
 
@@ -522,6 +535,21 @@ def test_arguments_of_other_kinds():
         tf.cuda.capture(tf.ones(1))
 
 
+def test_a_captured_step_within_a_captured_step(stand_in):
+    inner = tf.cuda.capture(lambda x: x * 2, warmup=1)
+    outer = tf.cuda.capture(lambda x: inner(x) + 1, warmup=3)
+    x = tf.ones(2).to(stand_in)
+    assert [outer(x * i).tolist() for i in range(6)] == [[2.0 * i + 1] * 2 for i in range(6)]
+    assert inner.captured and outer.captured and outer._graph._graph.launched == 3
+
+
+def test_without_arguments_the_results_say_where(stand_in):
+    w = tf.zeros(2).to(stand_in)
+    run = tf.cuda.capture(lambda: {"w": [w.add_(1)]})
+    assert [run()["w"][0].tolist() for _ in range(5)] == [[i + 1.0] * 2 for i in range(5)]
+    assert run._graph._graph.launched == 3
+
+
 # Machines without graphs
 
 
@@ -552,7 +580,9 @@ def fit(device, captured, precision=None, n=40, opt_func=SGD, epochs=2, cbs=()):
     draw = np.random.default_rng(0)
     x, t = draw.standard_normal((n, 3, 8, 8)).astype(np.float32), draw.integers(0, 3, n)
     train, valid = TensorDataset(x, t), TensorDataset(x[:8], t[:8])
-    dls = DataLoaders(DataLoader(train, 16, shuffle=True, device=device), DataLoader(valid, 8, device=device))
+    dls = DataLoaders(
+        DataLoader(train, 16, shuffle=True, num_workers=2, device=device), DataLoader(valid, 8, device=device)
+    )
     learn = Learner(
         dls, network(), CrossEntropyLossFlat(), opt_func=opt_func, metrics=accuracy, cbs=[GradientClip(0.5), *cbs]
     )
@@ -647,7 +677,7 @@ def test_the_stand_in_computes_nothing_until_it_is_told(stand_in):
     assert x.tolist() == [5, 5, 1, 1] and kept.tolist() == [2] * 4
     made.launch()
     assert kept.tolist() == [2, 2, 6, 6]
-    spoiled = [o for o in made.recorded.owners if o.view(np.uint8)[0] == like_graph.RUBBISH]
+    spoiled = [o for o in made.recorded.owners.values() if o.view(np.uint8)[0] == like_graph.RUBBISH]
     assert len(spoiled) == 1 and len(made.recorded.owners) == 2
     del pool
     with pytest.raises(AssertionError, match="whose memory was given back"):

@@ -9,7 +9,7 @@ its steps and its writes, and look whether what it found then is still so. Who c
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -158,7 +158,7 @@ class Rehearsal(Notes):
 
 
 @contextmanager
-def _no_collection() -> Any:
+def _no_collection() -> Iterator[None]:
     """What the collector frees in the middle of a capture may give memory back, which CUDA forbids then."""
     gc.collect()
     was = gc.isenabled()
