@@ -402,6 +402,53 @@ def test_another_call_where_the_capture_would_be(stand_in, other):
     assert not alike(*seen)
 
 
+@pytest.mark.parametrize("unused", ["frozen", "frozen later", "without a gradient"])
+def test_parameters_that_do_not_take_part(stand_in, unused):
+    """The first of a model, as when a head is trained: no gradient, no memory, or a memory that stands still."""
+    seen = []
+    for captured in (False, True):
+        layer, _, _, x = small(stand_in)
+        far = tf.ones(3).to(stand_in).requires_grad_()
+        opt = optim.Adam([far, *layer.parameters()], lr=0.1)
+        if unused == "frozen later":
+            far.square().sum().backward()
+            opt.step()
+        if unused.startswith("frozen"):
+            far.requires_grad_(False)
+
+        def step(x, layer=layer, opt=opt):
+            layer(x).square().mean().backward()
+            opt.step()
+            opt.zero_grad()
+
+        run = tf.cuda.capture(step) if captured else step
+        for i in range(5):
+            run(x * (i + 1.0))
+        seen.append(bits([far, *layer.parameters()]))
+    assert not alike(*seen) and run._graph._graph.launched == 3
+
+
+def test_loss_scaling_that_begins_within_a_capture_is_refused(stand_in):
+    layer, opt, _, x = small(stand_in)
+    scaler, calls = GradScaler(), []
+
+    def step(x):
+        calls.append(1)
+        opt.zero_grad()
+        if len(calls) > 1:
+            scaler.scale(layer(x).sum()).backward()
+            scaler.step(opt)
+        else:
+            layer(x).sum().backward()
+            opt.step()
+
+    scaler.scale(x.sum())  # the scale is there, what the optimiser counts is not
+    run = tf.cuda.capture(step, warmup=1)
+    run(x)
+    with pytest.raises(CaptureError, match="is the first whose loss is scaled"):
+        run(x)
+
+
 def test_other_values_of_python_and_other_numbers_of_arguments(stand_in):
     run = tf.cuda.capture(lambda x, k, *more: x * k, warmup=1)
     x = tf.ones(3).to(stand_in)

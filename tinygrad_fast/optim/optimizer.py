@@ -104,12 +104,14 @@ class Optimizer:
         if closure is not None:
             with tape.setting(record=True):
                 loss = closure()
-        first, (flags, self.skip) = 0, (self.skip, {})
+        flags, self.skip = self.skip, {}
+        first, moved = 0, []
         for group in self.param_groups:
             names = self.buffers(group)
             alike: dict[tuple[Any, int], list] = {}  # one call for parameters of one device and age: mostly one
             for j, p in enumerate(group["params"], first):
                 if p.node is not None and (g := p.node.grad) is not None:
+                    moved.append(j)
                     state = self.state.get(j) or self._begin(j)
                     alike.setdefault((p.xp, state["step"]), []).append((p.data, g, p, state))
             for (xp, _), found in alike.items():
@@ -120,7 +122,7 @@ class Optimizer:
                 self.update(xp, ws, gs, buffers, hyper, group, **given)
             first += len(group["params"])
         if mode.capture is not None:
-            mode.capture.guards.append(partial(self._changed, self._seen()))
+            mode.capture.guards.append(partial(self._changed, moved, self._seen(moved)))
         for xp, flag in flags.items():
             xp.add_(self._lost(xp), flag)
         return loss
@@ -132,22 +134,25 @@ class Optimizer:
             state["step"] += 1
         return np.array(self.hyper(group, states[0]["step"]), np.float64)
 
-    def _seen(self) -> list[tuple]:
-        """What a captured step relies on: each parameter, its array and leaf, what is remembered of it, how long so."""
+    def _seen(self, moved: list[int]) -> tuple[list[tuple], list[int]]:
+        """What a captured step relies on: parameters, their arrays and leaves, what is remembered of each; and how far
+        those that moved are ahead of the first of them."""
         params = [p for group in self.param_groups for p in group["params"]]
-        steps = [self.state[j]["step"] if j in self.state else 0 for j in range(len(params))]
-        return [
-            (p, p.data, p.node, self.state.get(j), steps[0] - step) for j, (p, step) in enumerate(zip(params, steps))
-        ]
+        found = [(p, p.data, p.node, self.state.get(j)) for j, p in enumerate(params)]
+        steps = [self.state[j]["step"] if j in self.state else 0 for j in moved]
+        return found, [step - steps[0] for step in steps]
 
-    def _changed(self, before: list[tuple]) -> str:
+    def _changed(self, moved: list[int], before: tuple[list[tuple], list[int]]) -> str:
         """What has changed since, in words."""
-        for (p, w, node, state, age), now in zip(before, found := self._seen()):
-            if now[1] is not w or now[2] is not node:
+        now, ahead = self._seen(moved)
+        for (p, *old), (_, *new) in zip(before[0], now):
+            if old[0] is not new[0] or old[1] is not new[1]:
                 return f"a parameter of shape {p.shape} was moved, frozen or thawed"
-            if now[3] is not state or now[4] != age:
-                return f"the {self._name} has lost or loaded what it remembers, or left a parameter out"
-        return "" if len(found) == len(before) else f"the {self._name} has another group of parameters"
+            if old[2] is not new[2]:
+                return f"the {self._name} has lost or loaded what it remembers"
+        if len(now) != len(before[0]):
+            return f"the {self._name} has another group of parameters"
+        return "" if ahead == before[1] else f"the {self._name} has left a parameter out of a step"
 
     # A step may be left out without the host's knowing (amp/grad_scaler.py): `state` counts it, the device takes it off
 
@@ -157,6 +162,7 @@ class Optimizer:
 
     def _lost(self, xp: Any) -> Any:
         if xp not in self._skipped:
+            refuse_in_capture("is the first whose loss is scaled", "Scale the losses of the steps before, too")
             self._skipped[xp] = xp.full((), 0, np.dtype("int32"))
         return self._skipped[xp]
 
