@@ -22,3 +22,25 @@ __device__ __forceinline__ void finish(A sum, const T* bias, int n, int relu, T&
   if (bias) sum += wide(bias[n]);
   narrow(relu && sum < 0 ? A(0) : sum, y);
 }
+
+// y in order C, written E neighbours of a row at a time: 16 bytes, where they begin aligned.
+struct Rows {
+  static const int E = 16 / sizeof(T);
+  T* y;
+  const T* bias;
+  int M, N, relu;
+  __device__ __forceinline__ T* row(int m) const { return m < M ? y + (i64)m * N : nullptr; }
+  __device__ __forceinline__ void put(T* row, int n, const A (&sums)[E]) const {
+    if (!row || n >= N) return;
+    if (N % E == 0) {  // then every row of y begins aligned, and nothing is left over
+      Pack<T> out;
+#pragma unroll
+      for (int e = 0; e < E; e++) finish(sums[e], bias, n + e, relu, out.at[e]);
+      *(Pack<T>*)(row + n) = out;
+    } else {
+#pragma unroll
+      for (int e = 0; e < E; e++)
+        if (n + e < N) finish(sums[e], bias, n + e, relu, row[n + e]);
+    }
+  }
+};

@@ -1,26 +1,6 @@
-// A product of matrices as an instance of the tile loop: two loaders that know strides, and rows of y in order C.
+// A product of matrices as an instance of the tile loop: two loaders that know strides, and rows of y.
 #include "matmul.cuh"
 #include "tile_loop.cuh"
-
-struct Rows {
-  T* y;
-  const T* bias;
-  int M, N, relu;
-  __device__ __forceinline__ T* row(int m) const { return m < M ? y + (i64)m * N : nullptr; }
-  __device__ __forceinline__ void put(T* row, int n, const A (&sums)[E]) const {
-    if (!row || n >= N) return;
-    if (N % E == 0) {  // then every row of y begins aligned, and nothing is left over
-      Chunk out;
-#pragma unroll
-      for (int e = 0; e < E; e++) finish(sums[e], bias, n + e, relu, out.at[e]);
-      *(Chunk*)(row + n) = out;
-    } else {
-#pragma unroll
-      for (int e = 0; e < E; e++)
-        if (n + e < N) finish(sums[e], bias, n + e, relu, row[n + e]);
-    }
-  }
-};
 
 // Compiled with -DXK=1 where neighbours of x lie along k, -DXV=8 elements a copy of x; -DWK, -DWV of w.
 template <class Engine>

@@ -7,7 +7,7 @@
 #ifndef EMULATED  // PTX
 
 #define DYNAMIC_SHARED(type, name)                                                                                    \
-  extern __shared__ __align__(128) unsigned char name##_[];                                                           \
+  extern __shared__ __align__(1024) unsigned char name##_[];                                                           \
   type* name = (type*)name##_
 
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }

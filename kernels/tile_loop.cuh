@@ -18,6 +18,7 @@
 //     K_MAJOR           neighbours in memory are neighbours along k; else along m (or n)
 //     V                 so many neighbours are aligned, and inside or outside together: 16, 8, 4 or 2 bytes
 #include "tensor_cores.cuh"
+#include "tile_order.cuh"
 
 struct Found { const T* p; bool inside; };
 
@@ -290,16 +291,4 @@ __device__ __forceinline__ void tile_loop(const LoaderA& a, const LoaderB& b, co
   }
   __syncthreads();  // nobody reads the last tile any more
   hand_out(engine, out, (A*)shared, m0 + wm, n0 + wn);
-}
-
-// Which tile a block takes: columns of GROUP row tiles, one after another, so that blocks which run at the same time
-// share their rows of a and their columns of b in L2.
-struct Place { int m, n; };
-
-__device__ __forceinline__ Place place(int block, int rows, int columns) {
-  const int GROUP = 16;
-  int tiles_m = (rows + BM - 1) / BM, tiles_n = (columns + BN - 1) / BN;
-  int first = block / (GROUP * tiles_n) * GROUP, in = block % (GROUP * tiles_n);
-  int group = tiles_m - first < GROUP ? tiles_m - first : GROUP;
-  return {(first + in % group) * BM, in / group * BN};
 }

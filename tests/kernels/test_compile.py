@@ -15,16 +15,17 @@ ROWS = [
     if row.startswith("| `")
 ]
 TABLE = [row for row in ROWS if len(row) == 6]
-LOOPS = [row for row in ROWS if len(row) == 8]  # on the tile loop
+HOPPER = [row for row in ROWS if row[0] == "matmul_hopper"]
+LOOPS = [row for row in ROWS if len(row) == 8 and row not in HOPPER]  # on the tile loop
 ENGINES = {"HMMA": tiles.TENSOR_CORES, "FFMA": tiles.MULTIPLY_ADDS, "DFMA": tiles.MULTIPLY_ADDS}
-ALL = {"dtypes": "float64 float32 float16 bfloat16".split(), "architectures": "sm_75 sm_80 sm_90 sm_120".split()}
+ALL = {"dtypes": "float64 float32 float16 bfloat16".split(), "architectures": "sm_75 sm_80 sm_90 sm_90a sm_120".split()}
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
 needs_nvdisasm = pytest.mark.skipif(sass.nvdisasm() is None, reason=sass.why_not)
 
 
 def test_every_kernel_has_a_row():
     assert {row[0] for row in ROWS} == set(launch.sources(launch.folder()))
-    assert len(TABLE) + len(LOOPS) == len(ROWS)
+    assert len(TABLE) + len(LOOPS) + len(HOPPER) == len(ROWS)
 
 
 def test_every_tile_has_a_row():
@@ -32,6 +33,13 @@ def test_every_tile_has_a_row():
     for engine in (tiles.TENSOR_CORES, tiles.MULTIPLY_ADDS):
         works = {work for work, e in ENGINES.items() if e is engine}
         assert {tile for shapes in engine.tiles.values() for tile in shapes} <= {t for w, t in rows if w in works}
+
+    assert {hopper_tile(row[1]) for row in HOPPER} == set(tiles.HOPPER)
+
+
+def hopper_tile(cell):
+    """ "128x256 4" """
+    return tiles.HopperTile(*map(int, re.findall(r"\d+", cell)))
 
 
 def tile_of(cell):
@@ -84,6 +92,33 @@ def test_main_loops(kernel, tile, flags, dtypes, architectures, registers, share
     assert not {at: n for at, n in each.items() if not n <= float(budget)}, f"{budget} {work}: {each}"
     assert max(each.values()) > 0.95 * float(budget), f"the budget is too wide to notice anything: {each}"
     tally(cubins=len(used))
+
+
+@needs_nvrtc
+@needs_nvdisasm
+@pytest.mark.parametrize("kernel, tile, flags, dtypes, architectures, registers, shared, loop", HOPPER)
+def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, registers, shared, loop, tally):
+    tile, (budget, work) = hopper_tile(tile), loop.split()
+    flags = [f"{name}={n}" for name, n in tile.defines().items()] + flags.split()
+    used, each = {}, {}
+    for at, c in compiled(kernel, flags, dtypes, architectures):
+        used[at] = c.uses[kernel]
+        instructions = sass.main_loop(c.cubin, kernel, work)
+        each[at] = len(instructions) / sass.count(instructions, work)
+        waits = [i for i in instructions if "gsb0" in i]  # one commit, one wait: not product by product
+        assert len(waits) == 2, f"the products wait for each other: {waits}"
+    within(kernel, used, int(registers))
+    assert tile.shared() == int(shared) <= 227 << 10
+    assert 0.95 * float(budget) < max(each.values()) <= float(budget), each
+    tally(cubins=len(used))
+
+
+@needs_nvrtc
+def test_hopper_alone_understands_it():
+    text = launch.sources(launch.folder())["matmul_hopper"].text
+    assert launch.sources(launch.folder())["matmul_hopper"].needs == "sm_90a"
+    with pytest.raises(nvrtc.Refused, match=r"not supported on \.target 'sm_90'"):
+        nvrtc.compiled(text, "sm_90", "DTYPE=float16", "BM=128", "BN=128", "STAGES=6", "XK=1", "WK=0")
 
 
 @needs_nvrtc

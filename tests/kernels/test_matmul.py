@@ -9,7 +9,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import tinygrad_fast as tf
 from tinygrad_fast import backend
@@ -168,8 +168,8 @@ def test_faults_planted_in_the_ladder_are_found(tmp_path, rung, old, new, tally)
 
 
 LOOP_MUTANTS = [  # file, what stands there, what is put in its place
-    ("matmul_loop.cuh", "m < M ? y", "m <= M ? y"),
-    ("matmul_loop.cuh", "!row || n >= N", "!row"),
+    ("matmul.cuh", "m < M ? y", "m <= M ? y"),
+    ("matmul.cuh", "!row || n >= N", "!row"),
     ("tile_loop.cuh", "i), found.p, found.inside & (k < k_end)", "i), found.p, found.inside"),
     ("tile_loop.cuh", "e, found.p, found.inside & (k < k_end)", "e, found.p, found.inside"),
     ("tile_loop.cuh", "i < count};", "true};"),
@@ -182,7 +182,7 @@ LOOP_MUTANTS = [  # file, what stands there, what is put in its place
     ("tile_loop.cuh", "  __syncthreads();  // nobody reads the last", "  // nobody reads the last"),
     ("tile_loop.cuh", "    engine.lay_down(i, staged);\n    __syncwarp();", "    engine.lay_down(i, staged);"),
     ("tile_loop.cuh", "    }\n    __syncwarp();", "    }"),
-    ("tile_loop.cuh", "in % group) * BM", "0) * BM"),
+    ("tile_order.cuh", "in % group) * BM", "0) * BM"),
 ]
 
 
@@ -190,7 +190,9 @@ LOOP_MUTANTS = [  # file, what stands there, what is put in its place
 def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tally):
     machine = planted(tmp_path, file, old, new)
     rng = np.random.default_rng(0)
-    with pytest.raises(launch.KernelError, match=r"(?s)matmul_tensor .*thread \(.*(_loop\.cuh|_tensor\.cu):\d+"):
+    with pytest.raises(
+        launch.KernelError, match=r"(?s)matmul_tensor .*thread \(.*(_loop\.cuh|_tensor\.cu|matmul\.cuh):\d+"
+    ):
         for m, n, k in (72, 136, 136), (71, 137, 134):  # whole chunks, and pieces
             machine.matmul(*(rng.standard_normal(shape).astype(np.float16) for shape in ((m, k), (k, n))))
     tally(faults=1)
@@ -198,7 +200,7 @@ def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tal
 
 def planted(folder, file, old, new):
     """A machine whose kernels are read from a copy with one fault."""
-    for name in ("matmul_tensor.cu", "matmul_loop.cuh", "tile_loop.cuh"):
+    for name in ("matmul_tensor.cu", "matmul_loop.cuh", "matmul.cuh", "tile_loop.cuh", "tile_order.cuh"):
         text = (launch.folder() / name).read_text()
         assert name != file or text.count(old) == 1, old
         (folder / name).write_text(text.replace(old, new) if name == file else text)
@@ -212,6 +214,143 @@ def test_registers_in_another_order_show_in_the_values(tmp_path):
     x = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float16)
     with pytest.raises(AssertionError):
         check(machine, x, x)
+
+
+# Hopper's rung
+
+
+def on_hopper(folder=None, check=True):
+    """An H100 with two processors, so that a block takes several tiles."""
+    machine = Emulated(check)
+    machine.rung, machine.hardware, machine.launch.place = "matmul_hopper", tiles.Hardware(90, 2), folder
+    return machine
+
+
+HOPPER_FORMS = {  # layouts of x and of w, and what m, n and k are multiples of
+    "along k, along n": ("in order", "in order", (1, 8, 8)),
+    "along m, along n": ("transposed", "in order", (8, 8, 1)),
+    "along k, along k": ("in order", "transposed", (1, 1, 8)),
+}
+
+
+@pytest.mark.parametrize("dtype, form", [*((np.float16, f) for f in HOPPER_FORMS), (DTYPES[3], "along k, along n")])
+def test_hopper(dtype, form, tally):
+    machine, (x_layout, w_layout, multiples) = on_hopper(), HOPPER_FORMS[form]
+
+    @settings(max_examples=12)
+    @given(st.data())
+    def any_product(data):
+        m, n, k = (of * data.draw(st.sampled_from([1, 3, 9, 17, 33])) for of in multiples)
+        a, b = data.draw(st.sampled_from([((), ()), ((2,), (2,)), ((3,), ()), ((), (2,))]))
+        rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+        x, w = (rng.standard_normal(s).astype(dtype) for s in ((*a, m, k), (*b, k, n)))
+        bias = rng.standard_normal(n).astype(dtype) if data.draw(st.booleans()) else None
+        check(machine, laid_out(x, x_layout), laid_out(w, w_layout), bias, data.draw(st.booleans()))
+
+    any_product()
+    assert (
+        machine.launch.counts["matmul_hopper"] > 8
+        and machine.launch.counts.total() == machine.launch.counts["matmul_hopper"]
+    )
+    tally(kernel="matmul_hopper", launches=machine.launch.counts["matmul_hopper"])
+
+
+def test_hopper_with_its_large_tile(monkeypatch):
+    machine = on_hopper(check=False)
+    monkeypatch.setattr(tiles, "hopper_tile", lambda *_: tiles.HOPPER[0])
+    x, w = (np.random.default_rng(0).standard_normal((270, 272)).astype(np.float16) for _ in "xw")
+    check(machine, x[:, :200], w[:200], w[0], True)
+    assert dict(machine.launch.counts) == {"matmul_hopper": 1}
+
+
+@pytest.mark.parametrize(
+    "x, w, dtype, takes",
+    [
+        ((64, 64), (64, 64), np.float16, "matmul_hopper"),
+        ((64, 65), (65, 64), np.float16, "matmul_tensor"),  # rows of x begin unaligned
+        ((64, 64), (64, 64), np.float64, "matmul_registers"),
+        ((2, 3, 64, 64), (3, 64, 64), np.float16, "matmul_tensor"),  # two axes of a batch
+        ((64, 0), (0, 64), np.float16, "matmul_tensor"),
+    ],
+)
+def test_what_hopper_leaves_to_the_rung_below(x, w, dtype, takes):
+    machine = on_hopper(check=False)
+    check(machine, np.ones(x, dtype), np.ones(w, dtype))
+    assert dict(machine.launch.counts) == {takes: 1}
+
+
+def test_hopper_is_chosen_where_it_pays():
+    assert tiles.hopper_tile(4096, 4096, 1, H100) == tiles.HOPPER[0]
+    assert tiles.hopper_tile(1536, 1536, 1, H100) == tiles.HOPPER[1]
+    assert tiles.hopper_tile(1024, 1024, 1, H100) is None
+    machine, x = Emulated(), np.ones((64, 64), np.float16)
+    for capability, processors in ((90, 132), (120, 1), (80, 1)):
+        machine.hardware = tiles.Hardware(capability, processors)
+        machine.matmul(x, x)
+    assert dict(machine.launch.counts) == {"matmul_tensor": 3}
+    machine.hardware = tiles.Hardware(90, 1)
+    big = np.ones((128, 128), np.float16)
+    assert (machine.matmul(big, big) == 128).all() and machine.launch.counts["matmul_hopper"] == 1
+
+
+HOPPER_MUTANTS = [  # what stands there, what is put in its place, what the checking mode says
+    ("      barrier_wait(full + turn.stage, turn.parity);\n", "", "multiplies what"),
+    (
+        "barrier_wait(full + turn.stage, turn.parity)",
+        "barrier_wait(full + turn.stage, turn.parity ^ 1)",
+        "multiplies|never ends",
+    ),
+    ("        barrier_wait(empty + turn.stage, turn.parity ^ 1);\n", "", "copies|multiplies|more often"),
+    (
+        "barrier_wait(empty + turn.stage, turn.parity ^ 1)",
+        "barrier_wait(empty + turn.stage, turn.parity)",
+        "never ends",
+    ),
+    ("barrier_expect(here, STAGE)", "barrier_expect(here, STAGE + 16)", "never ends"),
+    ("      wgmma_fence();\n", "", "without a wgmma_fence"),
+    ("    barrier_fence();\n", "", "no barrier_fence"),
+    ("  __syncthreads();\n", "", "barrier_init has not|nobody has written|at the same time"),
+    (
+        "if (t && lane == 0) barrier_arrive(empty + before.stage)",
+        "if (lane == 0) barrier_arrive(empty + turn.stage)",
+        "multipl|more often",
+    ),
+    ("barrier_init(empty + s, 4 * GROUPS)", "barrier_init(empty + s, 1)", "multipl|copies|more often|never ends"),
+    ("warp / 4 * BOX", "warp / 2 * BOX", "different operands"),
+    ("      __syncwarp();\n#pragma", "#pragma", "at the same time|nobody has written"),
+]
+
+
+@pytest.mark.parametrize("old, new, says", HOPPER_MUTANTS)
+def test_faults_planted_in_hoppers_rung_are_found(tmp_path, old, new, says, tally):
+    text = (launch.folder() / "matmul_hopper.cu").read_text()
+    assert old in text, old
+    (tmp_path / "matmul_hopper.cu").write_text(text.replace(old, new, 1))
+    x = np.random.default_rng(0).standard_normal((200, 1032)).astype(np.float16)
+    with pytest.raises(launch.KernelError, match=rf"(?s)matmul_hopper .*thread \(.*({says}).*\.cuh?:\d+"):
+        on_hopper(tmp_path).matmul(x, x.T[:, :136].copy())
+    tally(faults=1)
+
+
+@pytest.mark.parametrize(
+    "file, old, new",
+    [
+        ("matmul_hopper.cu", "    wgmma_wait<0>();\n", ""),  # sums that are not there yet
+        ("matmul_hopper.cu", "xs + k * X_NEXT", "xs + k"),
+        ("hopper.cuh", "(u64)1 << 62", "(u64)2 << 62"),  # a swizzle of 64 bytes
+        ("hopper.cuh", "(u64)(8 * 128 >> 4) << 32", "(u64)(8 * 64 >> 4) << 32"),
+        ("matmul_hopper.cu", "lane / 4 + 8 * (i / 2 % 2)", "lane / 4 + 8 * (i % 2)"),
+    ],
+)
+def test_wrong_numbers_show(tmp_path, file, old, new, tally):
+    for name in ("matmul_hopper.cu", "hopper.cuh"):
+        text = (launch.folder() / name).read_text()
+        assert name != file or old in text
+        (tmp_path / name).write_text(text.replace(old, new, 1) if name == file else text)
+    x = np.random.default_rng(0).standard_normal((136, 136)).astype(np.float16)
+    with pytest.raises(AssertionError):
+        check(on_hopper(tmp_path, check=False), x, x)
+    tally(faults=1)
 
 
 def ran(machine, dtype, *shape):

@@ -3,18 +3,22 @@
     launch("matmul_tiles", grid=(4, 4), block=(16, 16), defines={"DTYPE": "float32", "TILE": 16}, x=x, w=w, ..., M=64)
 
 A kernel's own signature says what it takes: arguments go by the names of its parameters, numbers become the types
-written there, structures are given as dicts, lists of arrays (`Arrays<T> ws`, lists.cuh) as lists. `defines` are what
+written there, structures are given as dicts, lists of arrays (`Arrays<T> ws`, lists.cuh) as lists, and an array that is
+copied by boxes (`TensorMap x`, hopper.cuh) as `Boxed`. `defines` are what
 it is compiled for (dtype, tile shape, flags), never sizes: each new set of them is compiled anew. Which machine
 compiles and runs is a parameter: `CuPy` here, or the `emulator/`. Next on the way: `launchers/`.
 """
 
 from __future__ import annotations
 
+import ctypes as C
 import re
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +36,8 @@ class KernelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel, as C spells it: `const T* x`, `int M`, `Batch batch`, `Arrays<const T> gs`."""
+    """One parameter of a kernel, as C spells it: `const T* x`, `int M`, `Batch batch`, `Arrays<const T> gs`,
+    `const __grid_constant__ TensorMap x`."""
 
     type: str
     name: str
@@ -45,6 +50,11 @@ class Parameter:
     def listed(self) -> bool:
         """True for a list of arrays."""
         return self.type.startswith("Arrays<")
+
+    @property
+    def boxed(self) -> bool:
+        """True for an array that the kernel knows by a tensor map."""
+        return self.type == "const TensorMap"
 
     @property
     def reads_only(self) -> bool:
@@ -69,6 +79,7 @@ class Source:
     text: str
     kernels: Mapping[str, tuple[Parameter, ...]]
     structures: Mapping[str, np.dtype]
+    needs: str = ""  # the only architecture that it is for, if it says so: "NEEDS     sm_90a"
 
 
 @cache
@@ -102,6 +113,7 @@ def read(path: Path) -> Source:
         text,
         {name: tuple(map(_parameter, given.split(","))) for name, given in kernels},
         {name: _structure(members) for name, members in structures},
+        found[1] if (found := re.search(r"^// NEEDS +(sm_\w+)", text, re.M)) else "",
     )
 
 
@@ -119,7 +131,7 @@ def _pasted(path: Path, seen: set[str]) -> str:
 
 
 def _parameter(spelled: str) -> Parameter:
-    words = spelled.replace("__restrict__", " ").replace("*", "* ").split()
+    words = re.sub(r"__restrict__|__grid_constant__", " ", spelled).replace("*", "* ").split()
     return Parameter(" ".join(words[:-1]).replace(" *", "*"), words[-1])
 
 
@@ -154,7 +166,8 @@ class Machine(Protocol):
         """Whatever `run` takes; KernelError with the compiler's words if it refuses."""
 
     def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
-        """One launch. The arguments are arrays, NumPy scalars, 0-d structures, or `Arrays`, as the parameters are."""
+        """One launch. The arguments are arrays, NumPy scalars, 0-d structures, `Arrays` or `Boxed`, as the parameters
+        are."""
 
 
 class CuPy:
@@ -165,6 +178,8 @@ class CuPy:
 
     def compile(self, source: Source, defines: Mapping[str, Any]) -> Any:
         options = ("-std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
+        if source.needs:
+            return self._compiled_for(source.needs, source.text, options)
         module = self.cupy.RawModule(code=source.text, options=options)
         try:
             module.compile()
@@ -172,12 +187,72 @@ class CuPy:
             raise KernelError(str(e)) from None
         return module
 
+    def _compiled_for(self, architecture: str, text: str, options: tuple[str, ...]) -> Any:
+        """By NVRTC itself: `RawModule` appends the GPU's own architecture to the options, sm_90, which has none of the
+        instructions that sm_90a has."""
+        nvrtc = self.cupy.cuda.nvrtc
+        program = nvrtc.createProgram(text, "kernel.cu", (), ())
+        try:
+            nvrtc.compileProgram(program, (f"-arch={architecture}", *options))
+            cubin = nvrtc.getCUBIN(program)
+        except nvrtc.NVRTCError as e:
+            raise KernelError(nvrtc.getProgramLog(program) or str(e)) from None
+        finally:
+            nvrtc.destroyProgram(program)
+        with tempfile.TemporaryDirectory() as folder:
+            (path := Path(folder) / "kernel.cubin").write_bytes(cubin)
+            module = self.cupy.RawModule(path=str(path))
+            module.compile()  # loads it
+        return module
+
     def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
         function = compiled.get_function(kernel)
         if shared > 48 << 10:  # more than that must be asked for
             function.max_dynamic_shared_size_bytes = shared
-        given = (a.filled(lambda array: array.data.ptr) if isinstance(a, Arrays) else a for a in arguments)
-        function(grid, block, tuple(given), shared_mem=shared)
+        function(grid, block, tuple(map(self._given, arguments)), shared_mem=shared)
+
+    def _given(self, argument: Any) -> Any:
+        if isinstance(argument, Arrays):
+            return argument.filled(lambda array: array.data.ptr)
+        if isinstance(argument, Boxed):
+            a = argument
+            return tensor_map(a.array.data.ptr, a.array.dtype.name, a.sizes, a.strides, a.box)
+        return argument
+
+
+ELEMENTS = {"float16": 6, "bfloat16": 9}  # CUtensorMapDataType
+SWIZZLE_128, PROMOTE_256 = 3, 3  # CUtensorMapSwizzle; CUtensorMapL2promotion: to L2 in whole lines of 256 bytes
+
+
+@lru_cache(maxsize=4096)
+def tensor_map(address: int, dtype: str, sizes: Triple, strides: tuple[int, int], box: Triple) -> np.ndarray:
+    """A `Boxed` array as the driver writes it down, for which CuPy has no function. KernelError if it refuses."""
+    memory = C.create_string_buffer(128 + 64)
+    start = -C.addressof(memory) % 64  # it must begin at a multiple of 64
+    refused = driver().cuTensorMapEncodeTiled(
+        C.c_void_p(C.addressof(memory) + start),
+        *(ELEMENTS[dtype], 3, C.c_void_p(address), (C.c_uint64 * 3)(*sizes), (C.c_uint64 * 2)(*strides)),
+        *((C.c_uint32 * 3)(*box), (C.c_uint32 * 3)(1, 1, 1)),
+        *(0, SWIZZLE_128, PROMOTE_256, 0),  # not interleaved; zeros outside
+    )
+    if refused:
+        raise KernelError(
+            f"the driver makes no tensor map (CUDA error {refused}) of {dtype} {sizes} with strides {strides} bytes, "
+            f"box {box}, at {address:#x}: the address and strides must be multiples of 16, strides at most 2^40"
+        )
+    return np.frombuffer(memory.raw, np.dtype([("opaque", np.uint64, 16)]), 1, start).reshape(())
+
+
+@cache
+def driver() -> Any:
+    """The CUDA driver's own library."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        library = C.CDLL(name)
+        library.cuTensorMapEncodeTiled  # noqa: B018
+    except (OSError, AttributeError) as e:
+        raise KernelError(f"tensor maps need {name} of CUDA 12 or later: {e}. Update the GPU's driver") from None
+    return library
 
 
 # --------------------------------------------------------------------------------------------------------- launching
@@ -191,6 +266,20 @@ class Strided:
             raise KernelError(f"strides must be whole elements of {array.itemsize} bytes; got {array.strides}. Copy it")
         self.array = array
         self.strides = tuple(s // array.itemsize for s in array.strides)  # in elements
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """An array that a kernel copies by boxes (kernels/hopper.cuh), as it wants to see it: three axes, neighbours first.
+
+    sizes: of the axes; strides: of the second and the third, in bytes, multiples of 16; box: extents of a copy. A row
+    of a box has 128 bytes, and is swizzled.
+    """
+
+    array: Any
+    sizes: Triple
+    strides: tuple[int, int]
+    box: Triple
 
 
 @dataclass(frozen=True)
@@ -252,6 +341,9 @@ class Launcher:
     def _argument(self, source: Source, parameter: Parameter, value: Any, defines: Mapping[str, Any]) -> Any:
         if parameter.pointer:
             return np.uintp(0) if value is None else self._array(parameter, value, held(parameter.target, defines))
+        if parameter.boxed:
+            self._array(parameter, Strided(value.array), str(defines["DTYPE"]))
+            return value
         if parameter.listed:
             dtype, name = source.structures["Arrays"], held(parameter.target, defines)  # the same for all of them
             if len(value) > (most := dtype["at"].shape[0]):

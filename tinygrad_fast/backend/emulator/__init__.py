@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..launch import Arrays, KernelError, Parameter, Source, Triple
+from ..launch import Arrays, Boxed, KernelError, Parameter, Source, Triple
 from . import build, elf
 from .places import chains, in_shared
 from .trace import trace as trace, wanting
@@ -154,6 +154,8 @@ def _spans(parameters: Iterable[Parameter], arguments: list[Any]) -> Iterator[_S
     for p, a in zip(parameters, arguments):
         if isinstance(a, Arrays):
             yield from (_Span(p, f"{p.name}[{i}]", array) for i, array in enumerate(a.arrays))
+        elif isinstance(a, Boxed):
+            yield _Span(p, p.name, a.array)
         elif p.pointer and isinstance(a, np.ndarray):
             yield _Span(p, p.name, a)
 
@@ -166,9 +168,25 @@ def _value(argument: Any, address: Callable[[np.ndarray], int]) -> np.ndarray:
     """What the kernel is handed, where it can be pointed at: a number, a structure, an array's address, or several."""
     if isinstance(argument, Arrays):
         return argument.filled(address)
+    if isinstance(argument, Boxed):
+        return _map(argument, address)
     if isinstance(argument, np.ndarray) and argument.dtype.names is None:
         return np.array(address(argument), np.uintp)
     return np.asarray(argument)
+
+
+MAP = np.dtype(  # `struct Boxes` of machine.h
+    [
+        *(("array", np.uint64), ("size", np.uint64, 3), ("stride", np.uint64, 2), ("box", np.uint32, 3)),
+        *(("element", np.uint32), ("swizzle", np.uint32), ("rest", np.uint8, 60)),
+    ]
+)
+
+
+def _map(boxed: Boxed, address: Callable[[np.ndarray], int]) -> np.ndarray:
+    a = boxed.array
+    row = (address(a), boxed.sizes, boxed.strides, boxed.box, a.itemsize, 3, 0)  # 3: swizzled in rows of 128 bytes
+    return np.array(row, MAP)
 
 
 def _told(library: Library, arrays: list[_Span]) -> str:

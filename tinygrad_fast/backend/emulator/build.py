@@ -24,7 +24,13 @@ from pathlib import Path
 from . import elf
 
 HERE = Path(__file__).parent
-MACHINE = ("machine.cpp", "matrices.cpp", "checker.cpp", "tracer.cpp")  # never instrumented; the same for every kernel
+MACHINE = (
+    "machine.cpp",
+    "matrices.cpp",
+    "hopper.cpp",
+    "checker.cpp",
+    "tracer.cpp",
+)  # never instrumented; the same for every kernel
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-exceptions")
 KERNEL = (
     "-fvisibility=hidden",  # or static variables of templates would be one in all libraries that have them

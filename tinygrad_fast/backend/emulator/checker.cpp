@@ -6,7 +6,9 @@
 //     could another thread have touched it at the same time?     (one of the two writing, neither of them atomic)
 // Time is counted in intervals between barriers. Two accesses are in order if a barrier, or for lanes of one warp
 // __syncwarp, stands between them; different blocks of one launch are never in order. That shuffles and luck keep lanes
-// together is not relied upon, as CUDA does not promise it.
+// together is not relied upon, as CUDA does not promise it. The barriers of Hopper, where not all wait for all, put in
+// order what a warp did before it arrived and what another does after it waited: each warp has a clock, and knows how
+// much of each other's time lies behind it. The copies have a clock as well.
 #include "machine.h"
 
 #include <dlfcn.h>
@@ -17,7 +19,8 @@
 
 typedef unsigned u32;
 
-struct Access { u32 who, when, warp_when; };  // who: block * 1024 + thread + 1; when: interval; 0 never
+// who: block * 1024 + thread + 1; when: interval; 0 never. clock: a warp's, or COPIES; time: what it showed
+struct Access { u32 who, when, warp_when, clock, time; };
 enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
 struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied; };  // of a copy on its way, and when
 
@@ -29,6 +32,14 @@ static int fixed_count;
 static unsigned char* written;            // of every byte of `global`: 0 outside an array, 1 unwritten, 2 written
 static bool checking;
 static u32 interval = 1, launched, block_began, warp_interval[32], block_number;
+
+static const int COPIES = 32, CLOCKS = 33;
+struct Times { u32 of[CLOCKS]; };
+static u32 now[CLOCKS];                   // what each clock shows
+static Times known[CLOCKS];               // to each warp: how much of each clock's time lies behind it
+static struct { Times gathered, released; } phases[64];  // by those who have arrived; by the ends of phases
+static Times* multiplied;                 // when each warp last multiplied these 16 bytes of the launch's shared memory
+static bool multiplies;                   // in this block
 
 // ---- Time ----------------------------------------------------------------------------------------------------------
 
@@ -53,30 +64,61 @@ void check_block() {  // nothing in shared memory outlives a block: NaN in every
   memset((void*)dynamic.start, 0xff, dynamic.size);
   block_began = ++interval;
   block_number++;
+  for (int c = 0; c < CLOCKS; c++) now[c] = 1, known[c] = {};
+  if (multiplies) memset(multiplied, 0, MOST_SHARED / 16 * sizeof(Times));
+  multiplies = false;
 }
 
-void check_barrier() { interval++; }
+static void learn(Times& mine, const Times& theirs) {
+  for (int c = 0; c < CLOCKS; c++) mine.of[c] = std::max(mine.of[c], theirs.of[c]);
+}
+
+void check_barrier() {
+  interval++;
+  Times all = {};
+  for (int c = 0; c < COPIES; c++) learn(all, known[c]), all.of[c] = now[c]++;
+  for (int c = 0; c < COPIES; c++) known[c] = all;
+}
 void check_warp(int warp) { warp_interval[warp]++; }
+
+void check_barrier_init(int barrier) { phases[barrier] = {}; }
+void check_release(int barrier) {
+  int warp = thread_number() / 32;
+  learn(phases[barrier].gathered, known[warp]);
+  phases[barrier].gathered.of[warp] = now[warp]++;
+}
+void check_phase(int barrier) { phases[barrier].released = phases[barrier].gathered; }
+void check_acquire(int barrier) { learn(known[thread_number() / 32], phases[barrier].released); }
 
 // ---- Accesses ------------------------------------------------------------------------------------------------------
 
 static u32 block_of(u32 who) { return (who - 1) / 1024; }
 static u32 warp_of(u32 who) { return (who - 1) / 32; }  // counted through all blocks
 
-static u32 me, my_warp_interval, since;  // of the access that is being checked; what was before `since` is forgotten
+static u32 me, my_warp, my_warp_interval, since;  // of the access that is checked; what was before `since` is forgotten
+static const Where* asked;                        // where it was asked for, if no thread makes it
+
+static Access mine() { return {me, interval, my_warp_interval, my_warp, now[my_warp]}; }
+
+static bool behind(const Access& a) { return known[my_warp].of[a.clock] >= a.time; }
 
 static bool in_order(const Access& a) {  // before this access, whatever the machine does
-  if (!a.who || a.who == me || a.when < since) return true;
+  if (!a.who || a.when < since) return true;
   if (block_of(a.who) != block_of(me)) return false;
-  return a.when < interval || (warp_of(a.who) == warp_of(me) && a.warp_when < my_warp_interval);
+  if (a.clock == COPIES) return a.when < interval || behind(a);
+  return a.who == me || a.when < interval || (warp_of(a.who) == warp_of(me) && a.warp_when < my_warp_interval) || behind(a);
 }
 
 static bool reads_in_order(const Cell& c) {
   if (c.readers == ONE || c.read.when < since) return in_order(c.read);
   if (c.readers == IN_GRID) return false;
-  if (c.read.when < interval && block_of(c.read.who) == block_of(me)) return true;
-  return c.readers == IN_WARP && warp_of(c.read.who) == warp_of(me) && c.read.warp_when < my_warp_interval;
+  if (block_of(c.read.who) != block_of(me)) return false;
+  if (c.read.when < interval) return true;
+  bool same = warp_of(c.read.who) == warp_of(me) && c.read.warp_when < my_warp_interval;
+  return c.readers == IN_WARP && (same || behind(c.read));
 }
+
+static u32 multiplying(const Space*, size_t offset);
 
 static Readers apart(u32 a, u32 b) {
   return a == b ? ONE : block_of(a) != block_of(b) ? IN_GRID : warp_of(a) != warp_of(b) ? IN_BLOCK : IN_WARP;
@@ -85,7 +127,7 @@ static Readers apart(u32 a, u32 b) {
 // A read that is in order before this one need not be kept: whoever is in order after this one is after both.
 static void note_read(Cell& c) {
   if (reads_in_order(c)) {
-    c.read = {me, interval, my_warp_interval};
+    c.read = mine();
     c.readers = ONE;
   } else {
     c.readers = std::max(c.readers, apart(c.read.who, me));
@@ -109,6 +151,9 @@ static void fault(const char* what, const Space& space, uintptr_t at, int bytes,
   dim3 n = emulator_block_dim;
   if (other) f.other = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
   if (copy) f.also = where_copied((int)i, at);
+  if (copy && !f.also.file) f.also = where_boxed(at);
+  if (asked) f.where = *asked, f.code = 0;
+  asked = nullptr;
   stop(f);
 }
 
@@ -128,7 +173,8 @@ static const Space* asks(uintptr_t at) {
   const Space* space = checking && emulator_thread ? space_of(at) : nullptr;
   if (!space) return nullptr;
   me = block_number * 1024 + thread_number() + 1;
-  my_warp_interval = warp_interval[thread_number() / 32];
+  my_warp = thread_number() / 32;
+  my_warp_interval = warp_interval[my_warp];
   since = space != &global ? block_began : launched;
   return space;
 }
@@ -138,8 +184,9 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
   const Space* space = asks(at);
   if (!space) return;
   bool shared = space != &global;
-  trace_access(atomic ? TRACED_ATOMIC : writes ? TRACED_WRITE : TRACED_READ, p, bytes,
-               number_of(space), offset_of(space, at), code);
+  if (!asked)
+    trace_access(atomic ? TRACED_ATOMIC : writes ? TRACED_WRITE : TRACED_READ, p, bytes,
+                 number_of(space), offset_of(space, at), code);
   for (int i = 0; i < bytes; i++, at++) {
     size_t offset = at - space->start;
     if (offset >= space->size || (!shared && !written[offset]))
@@ -155,10 +202,12 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
     if (!in_order(c.write) && !(atomic && c.atomic))
       fault(writes ? "writes at the same time as another" : "reads what another writes at the same time", *space, at,
             bytes, code, c.write.who);
+    if (u32 other = writes ? multiplying(space, offset) : 0)
+      fault("writes what another multiplies at the same time", *space, at, bytes, code, other);
     if (writes && !reads_in_order(c))
       fault("writes what another reads at the same time", *space, at, bytes, code, c.read.who);
     if (writes) {
-      c.write = {me, interval, my_warp_interval};
+      c.write = mine();
       c.atomic = atomic;
       if (!shared) written[offset] = 2;
     } else {
@@ -197,6 +246,81 @@ void check_landing(const Copy& copy) {
   check(copy.to, copy.size, true, false, copy.code);
 }
 
+// ---- What is read and written while threads do something else -------------------------------------------------------
+
+// Who multiplies these bytes, not known to me to be done with it: a thread as in Access, or 0.
+static u32 multiplying(const Space* space, size_t offset) {
+  if (!multiplies || space != &dynamic) return 0;
+  for (u32 warp = 0; warp < COPIES; warp++)
+    if (multiplied[offset / 16].of[warp] > known[my_warp].of[warp] && warp != my_warp)
+      return (me - 1) / 1024 * 1024 + 32 * warp + 1;
+  return 0;
+}
+
+void check_box_departure(const void* to, int bytes, Where where) {
+  uintptr_t at = (uintptr_t)to;
+  const Space* space = asks(at);
+  if (!space) return;
+  asked = &where;
+  for (int i = 0; i < bytes; i++, at++) {
+    size_t offset = at - space->start;
+    if (offset >= space->size) fault("copies to outside every array", *space, at, bytes, nullptr);
+    Cell& c = space->cells[offset];
+    bool flying = c.copied >= since && c.copier;
+    if (flying || !in_order(c.write))
+      fault("copies at the same time to where another writes", *space, at, bytes, nullptr,
+            flying ? c.copier : c.write.who, flying);
+    if (!reads_in_order(c))
+      fault("copies to what another reads at the same time", *space, at, bytes, nullptr, c.read.who);
+    if (u32 other = multiplying(space, offset))
+      fault("copies to what another multiplies at the same time", *space, at, bytes, nullptr, other);
+    c.copier = me;
+    c.copied = interval;
+  }
+  asked = nullptr;
+}
+
+void check_box_source(const void* from, int bytes, Where where) {
+  asked = &where;
+  check(from, bytes, false, false, nullptr);
+  asked = nullptr;
+}
+
+void check_box_landing(const void* to, int bytes, int barrier, Where) {
+  phases[barrier].gathered.of[COPIES] = ++now[COPIES];
+  uintptr_t at = (uintptr_t)to;
+  const Space* space = asks(at);
+  if (!space) return;
+  for (int i = 0; i < bytes; i++) {
+    Cell& c = space->cells[at + i - space->start];
+    c.copier = 0;
+    c.write = {me, interval, my_warp_interval, COPIES, now[COPIES]};
+  }
+}
+
+void check_multiplied(const void* p, Where where) {
+  uintptr_t at = (uintptr_t)p;
+  const Space* space = asks(at);
+  if (!space) return;
+  asked = &where;
+  for (int i = 0; i < 16; i++) {
+    size_t offset = at + i - space->start;
+    if (offset >= space->size) fault("multiplies what is outside every array", *space, at, 16, nullptr);
+    Cell& c = space->cells[offset];
+    if (c.copied >= since && c.copier)
+      fault("multiplies what a copy on its way will write", *space, at, 16, nullptr, c.copier, true);
+    if (c.write.when < since) fault("multiplies what nobody has written", *space, at, 16, nullptr);
+    if (!in_order(c.write))
+      fault(c.write.clock == COPIES ? "multiplies what was copied, without having waited for it"
+                                    : "multiplies what another writes at the same time",
+            *space, at, 16, nullptr, c.write.who);
+  }
+  asked = nullptr;
+  if (!multiplied) multiplied = (Times*)calloc(MOST_SHARED / 16, sizeof(Times));
+  multiplies = true;
+  multiplied[(at - space->start) / 16].of[my_warp] = now[my_warp];
+}
+
 extern "C" {
 
 // The `__shared__` arrays: of each its address from the start of the library, its bytes, and its room.
@@ -219,6 +343,7 @@ void emulator_watch(unsigned char* memory, long long bytes, unsigned char* marks
 #define CODE __builtin_return_address(0)
 void emulator_atomic(void* p, int bytes) { check(p, bytes, true, true, CODE); }
 void emulator_read(const void* p, int bytes) { check(p, bytes, false, false, CODE); }
+void emulator_write(void* p, int bytes) { check(p, bytes, true, false, CODE); }
 void emulator_move(void* to, const void* from, int bytes) { memcpy(to, from, bytes); }
 
 void __tsan_init() {}

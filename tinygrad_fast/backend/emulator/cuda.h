@@ -142,6 +142,45 @@ inline void mma_f16_k8(float (&d)[4], unsigned a0, unsigned a1, unsigned b, FROM
 }
 #undef MMA
 
+// The words of hopper.cuh: see there
+#define __grid_constant__
+
+inline unsigned shared_address(const void* p) { return (unsigned)((const unsigned char*)p - emulator_shared); }
+
+__forceinline__ void barrier_init(void* barrier, int arrivals, FROM) {
+  emulator_write(barrier, 8);
+  emulator_barrier_init(barrier, arrivals, HERE);
+}
+inline void barrier_fence() { emulator_barrier_fence(); }
+__forceinline__ void barrier_expect(void* barrier, int bytes, FROM) {
+  emulator_read(barrier, 8);
+  emulator_barrier_arrive(barrier, bytes, HERE);
+}
+__forceinline__ void barrier_arrive(void* barrier, FROM) {
+  emulator_read(barrier, 8);
+  emulator_barrier_arrive(barrier, 0, HERE);
+}
+__forceinline__ void barrier_wait(void* barrier, int parity, FROM) {
+  emulator_read(barrier, 8);
+  emulator_barrier_wait(barrier, parity, HERE);
+}
+inline void copy_box(void* to, const void* map, void* barrier, int i, int j, int b, FROM) {
+  emulator_box(to, map, barrier, i, j, b, HERE);
+}
+
+#define WGMMA(name, meeting)                                                                                \
+  template <bool X_K, bool W_K, int S>                                                                      \
+  inline void name(float (&d)[S], unsigned long long a, unsigned long long b, int more, FROM) {             \
+    Operands product = {a, b, 2 * S, X_K, W_K, more != 0};                                                   \
+    emulator_meet(meeting, ~0u, &product, d, 0, 0, HERE);                                                   \
+  }
+WGMMA(wgmma_f16, WGMMA_F16)
+WGMMA(wgmma_bf16, WGMMA_BF16)
+#undef WGMMA
+inline void wgmma_fence(FROM) { emulator_meet(WGMMA_FENCE, ~0u, nullptr, nullptr, 0, 0, HERE); }
+inline void wgmma_commit(FROM) { emulator_meet(WGMMA_COMMIT, ~0u, nullptr, nullptr, 0, 0, HERE); }
+template <int N> inline void wgmma_wait(FROM) { emulator_meet(WGMMA_WAIT, ~0u, nullptr, nullptr, N, 0, HERE); }
+
 // EMULATE(name) exports a kernel with the arguments of cuLaunchKernel; its own signature says how to unpack them.
 template <class... P, size_t... I>
 void emulator_call(void (*kernel)(P...), void** arguments, std::index_sequence<I...>) {

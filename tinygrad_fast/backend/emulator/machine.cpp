@@ -108,6 +108,7 @@ static void run(Thread* next) {
 static void leave() { change_stacks(&emulator_thread->stack, home); }
 
 int thread_number() { return (int)(emulator_thread - threads); }
+int thread_count() { return count; }
 
 void stop(Fault fault) {
   fault.block = emulator_block;
@@ -120,22 +121,43 @@ void stop(Fault fault) {
 
 // ---- Waiting -------------------------------------------------------------------------------------------------------
 
+static Thread* waits(State state) {
+  for (Thread* t = threads; t < threads + count; t++)
+    if (t->state == state) return t;
+  return nullptr;
+}
+
 // To the next thread that can run. If there is none, all have ended, or those that wait do so in vain.
 static void give_way() {
   Thread *end = threads + count, *next = emulator_thread;
-  for (int i = 0; i < count; i++) {
-    if (++next == end) next = threads;
-    if (next->state == READY) return run(next);
-  }
-  for (State state : {AT_WARP, AT_BARRIER}) {  // a warp first: the block may wait for it
-    for (next = threads; next != end && next->state != state;) next++;
-    if (next == end) continue;
+  do {
+    for (int i = 0; i < count; i++) {
+      if (++next == end) next = threads;
+      if (next->state == READY) return run(next);
+    }
+  } while (waits(AT_PHASE) && land());  // nobody can go on before a copy has landed
+  for (State state : {AT_WARP, AT_PHASE, AT_BARRIER}) {  // a warp first: the block may wait for it
+    if (!(next = waits(state))) continue;
     emulator_thread = next;
-    stop({state == AT_WARP ? "waits for lanes of its warp that never come"
-                           : "waits at __syncthreads, which other threads of its block never reach",
+    stop({state == AT_WARP    ? "waits for lanes of its warp that never come"
+          : state == AT_PHASE ? "waits for a phase of its barrier that never ends"
+                              : "waits at __syncthreads, which other threads of its block never reach",
           next->where});
   }
+  check_landed();
   leave();
+}
+
+void wait_for_phase(const void* barrier, Where where) {
+  emulator_thread->where = where;
+  emulator_thread->phase = barrier;
+  emulator_thread->state = AT_PHASE;
+  give_way();
+}
+
+void wake(const void* barrier) {
+  for (Thread* t = threads; t < threads + count; t++)
+    if (t->state == AT_PHASE && t->phase == barrier) t->state = READY;
 }
 
 void emulator_barrier(Where where) {
@@ -168,7 +190,7 @@ static void together(int warp, unsigned lanes, Meeting meeting) {
       emulator_thread = lane + __builtin_ctz(lanes);
       stop({"needs all 32 lanes of its warp", emulator_thread->where});
     }
-    matrices(meeting, lane);
+    meeting < WGMMA_F16 ? matrices(meeting, lane) : warpgroup(meeting, lane);
   }
   for (int i = 0; i < WARP; i++) {
     if (!(lanes >> i & 1)) continue;
@@ -206,7 +228,7 @@ static bool completed(int warp, Thread* lane) {
 void emulator_meet(Meeting meeting, unsigned mask, const void* give, void* take, int from, int size, Where where) {
   int number = thread_number(), warp = number / WARP;
   Thread* me = emulator_thread;
-  *me = {me->stack, me->index, AT_WARP, where, meeting, mask, give, take, from, size};
+  *me = {me->stack, me->index, AT_WARP, where, meeting, mask, give, take, from, size, nullptr};
   if (!(mask >> number % WARP & 1)) stop({"is not in the mask of its own warp collective", where});
   warps[warp].waiting |= 1u << number % WARP;
   int bytes = meeting == VOTE ? (int)sizeof(int) : size;
@@ -274,6 +296,7 @@ static void run_block(dim3 block) {
   }
   for (int i = 0; i < count; i += WARP) warps[i / WARP] = {count - i < WARP ? (1u << (count - i)) - 1 : ~0u, 0};
   check_block();
+  forget_phases();
   emulator_thread = threads;
   change_stacks(&home, threads->stack);
   emulator_thread = nullptr;

@@ -2,6 +2,7 @@
 //     cuda.h         CUDA's words, as a kernel sees them
 //     machine.cpp    blocks, threads, barriers, warps
 //     matrices.cpp   what a warp does with matrices: ldmatrix, mma
+//     hopper.cpp     barriers in shared memory, copies of boxes, products of a warpgroup
 //     checker.cpp    the checking mode: which thread touched which byte, and when
 //     tracer.cpp     what some threads did, for people to read
 #pragma once
@@ -12,10 +13,14 @@ struct dim3 { unsigned x, y, z; };
 
 struct Where { const char* file; int line; const char* word; };  // the word of CUDA's that stands there
 
-enum State { READY, AT_WARP, AT_BARRIER, DONE };
+enum State { READY, AT_WARP, AT_PHASE, AT_BARRIER, DONE };
 
 // What a warp can do together. A lane that meets one of these leaves pointers to its registers and gives way.
-enum Meeting { SYNC, SHUFFLE, VOTE, LDMATRIX, LDMATRIX_TRANS, MMA_F16, MMA_BF16, MMA_TF32 };
+enum Meeting {
+  SYNC, SHUFFLE, VOTE,
+  LDMATRIX, LDMATRIX_TRANS, MMA_F16, MMA_BF16, MMA_TF32,       // from here on by all 32 lanes
+  WGMMA_F16, WGMMA_BF16, WGMMA_FENCE, WGMMA_COMMIT, WGMMA_WAIT
+};
 
 struct Thread {
   void* stack;         // where it left off
@@ -27,6 +32,7 @@ struct Thread {
   const void* give;    // the registers that others may read; LDMATRIX: a row in shared memory
   void* take;          // the registers that are written for it
   int from, size;      // SHUFFLE: the lane to read, and bytes
+  const void* phase;   // AT_PHASE: of which barrier
 };
 
 // A fault found while a kernel ran; `what` is null while there is none. Read from Python: see __init__.py.
@@ -52,9 +58,15 @@ void emulator_barrier(Where);
 void emulator_meet(Meeting, unsigned mask, const void* give, void* take, int from, int size, Where);
 void emulator_atomic(void* p, int size);  // before an atomic operation
 void emulator_read(const void* p, int size);  // before a read that the compiler does not see
+void emulator_write(void* p, int size);
 void emulator_copy(void* to, const void* from, int size, bool inside, Where);  // cp.async, its groups, and their end
 void emulator_commit();
 void emulator_wait(int groups);
+void emulator_barrier_init(void* barrier, int arrivals, Where);  // mbarrier, and bulk copies to one
+void emulator_barrier_fence();
+void emulator_barrier_arrive(void* barrier, int bytes, Where);
+void emulator_barrier_wait(void* barrier, int parity, Where);
+void emulator_box(void* to, const void* map, void* barrier, int i, int j, int b, Where);
 void emulator_move(void* to, const void* from, int size);  // the memory of one: in no unit that is watched
 void emulator_launch(void (*kernel)(void*), void* arguments, dim3 grid, dim3 block, int shared);
 }
@@ -70,9 +82,19 @@ struct Copy {
   const void* code;  // the instruction that asked
 };
 
+// A tensor map, as this machine writes it (TensorMap of hopper.cuh; filled in by __init__.py). Axes from the inside out.
+struct Boxes {
+  uint64_t array, size[3], stride[2];  // strides in bytes; the first axis has none
+  uint32_t box[3], element, swizzle;   // extents of a box; bytes of an element; rows of 32, 64, 128 bytes: 1, 2, 3
+};
+
+// What each lane brings to a product: sums (64 x columns) += a (64 x 16) b (16 x columns).
+struct Operands { uint64_t a, b; int columns, a_along_k, b_along_k, more; };
+
 // Between machine.cpp and the others
 const int MOST_SHARED = 228 << 10;  // bytes behind emulator_shared; a launch may ask for 227 KB
 int thread_number();              // of the running thread in its block
+int thread_count();
 [[noreturn]] void stop(Fault);    // end the launch; names block and thread
 void check_launch(int shared);    // a launch, a block, a barrier, __syncwarp: what orders accesses in time
 void check_block();
@@ -82,6 +104,23 @@ void check_departure(const Copy&);  // the bytes of a copy are nobody's until it
 void check_landing(const Copy&);
 Where where_copied(int thread, uintptr_t at);  // the copy on its way that will write a byte
 void matrices(Meeting, Thread* lanes);  // ldmatrix and mma, by the 32 lanes of a warp
+void warpgroup(Meeting, Thread* lanes);  // wgmma
+void wait_for_phase(const void* barrier, Where);
+void wake(const void* barrier);         // those who wait for a phase of it
+void forget_phases();                   // of the block before
+bool land();                            // the oldest copy of a box; false if there is none
+Where where_boxed(uintptr_t at);        // the copy of a box that will write a byte
+void check_landed();                    // at the end of a block: all of them
+
+// Of the checker: what orders accesses beside __syncthreads, and accesses that no thread makes
+void check_barrier_init(int barrier);
+void check_release(int barrier);        // what my warp has done is before the end of the phase,
+void check_phase(int barrier);
+void check_acquire(int barrier);        // which is before what my warp does now
+void check_box_departure(const void* to, int bytes, Where);
+void check_box_source(const void* from, int bytes, Where);
+void check_box_landing(const void* to, int bytes, int barrier, Where);
+void check_multiplied(const void* p, Where);  // 16 bytes of shared memory, read by a product of my warp
 
 // Between those and tracer.cpp
 enum Traced { TRACED_READ, TRACED_WRITE, TRACED_ATOMIC, TRACED_MEETING };

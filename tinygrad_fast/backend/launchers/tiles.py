@@ -108,6 +108,43 @@ MULTIPLY_ADDS = Engine(
     band=32 * 4,
 )
 
+
+@dataclass(frozen=True)
+class HopperTile:
+    """A block of kernels/matmul_hopper.cu computes BM x BN, with STAGES of 64 k in shared memory."""
+
+    BM: int
+    BN: int
+    STAGES: int
+
+    @property
+    def threads(self) -> int:
+        return 2 * self.BM + 32  # a warpgroup for 64 rows, and the warp that copies
+
+    def shared(self) -> int:
+        """Bytes of shared memory: the tiles, 16 x 40 sums of each warp on their way out, and two barriers a stage."""
+        return self.STAGES * (self.BM + self.BN) * 128 + self.BM // 16 * 16 * 40 * 4 + 16 * self.STAGES
+
+    def blocks(self, m: int, n: int) -> int:
+        return -(-m // self.BM) * -(-n // self.BN)
+
+    def defines(self) -> dict[str, int]:
+        return asdict(self)
+
+
+# The largest first. 213 KB: nearly all that a multiprocessor of Hopper has (227), for it runs one block at a time.
+HOPPER = (HopperTile(128, 256, 4), HopperTile(128, 128, 6))
+
+
+def hopper_tile(m: int, n: int, batches: int, hardware: Hardware) -> HopperTile | None:
+    """The largest that leaves no processor idle, and a quarter of its work at most outside y; None where none does."""
+    for tile in HOPPER:
+        blocks = tile.blocks(m, n)
+        if blocks * batches >= hardware.processors and 3 * blocks * tile.BM * tile.BN <= 4 * m * n:
+            return tile
+    return None
+
+
 ON_TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
 
 
