@@ -22,9 +22,9 @@
 #include "philox.cuh"
 
 // Four elements that lie side by side.
-template <class V> struct __align__(4 * sizeof(V)) Four { V at[4]; };
+template <class E> using Four = Pack<E, 4>;
 
-template <class V> __device__ __forceinline__ bool aligned(const V* p) { return (size_t)p % sizeof(Four<V>) == 0; }
+template <class E> __device__ __forceinline__ bool aligned(const E* p) { return (size_t)p % alignof(Four<E>) == 0; }
 
 // Four numbers of a plane: number j is for the element at + j C of memory, where first <= j < last.
 struct Quarter {
