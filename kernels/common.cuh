@@ -61,10 +61,3 @@ __device__ __forceinline__ void narrow(float x, bfloat16& y) { y.bits = float_to
 
 // N neighbours, read or written in one piece where they begin at a multiple of their size: 16 bytes at the most.
 template <class E, int N = 16 / sizeof(E)> struct __align__(N * sizeof(E) < 16 ? N * sizeof(E) : 16) Pack { E at[N]; };
-
-// The sum over the lanes of a full warp, known to each of them; always added in the same order.
-__device__ __forceinline__ A across_warp(A s) {
-#pragma unroll
-  for (int bits = 16; bits; bits /= 2) s += __shfl_xor_sync(~0u, s, bits);
-  return s;
-}

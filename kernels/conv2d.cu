@@ -89,7 +89,8 @@ extern "C" __global__ void __launch_bounds__(128) conv2d_dw(
     int h = oh * win.sh + a * win.dh - win.ph, col = ow * win.sw + b * win.dw - win.pw;
     if (h >= 0 && h < xs.h && col >= 0 && col < xs.w) sum += at(g, gs, n, o, oh, ow) * at(x, xs, n, channel, h, col);
   }
-  sum = across_warp(sum);
+#pragma unroll  // over the lanes of a warp, known to each of them
+  for (int bits = 16; bits; bits /= 2) sum += __shfl_xor_sync(~0u, sum, bits);
   if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = sum;
   __syncthreads();
   if (threadIdx.x) return;
