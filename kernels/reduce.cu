@@ -96,8 +96,8 @@ __device__ __forceinline__ void reduce(const T* x, const A* pieces, A* piece, T*
 }
 
 extern "C" __global__ void sum(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
-                               T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
-  reduce<Total>(x, pieces, piece, y, kept, reduced, plan, [=](Total s) { return s.sum; });
+                               T* __restrict__ y, Axes kept, Axes reduced, Plan plan) {
+  reduce<Total>(x, pieces, piece, y, kept, reduced, plan, [](Total s) { return s.sum; });
 }
 
 extern "C" __global__ void mean(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
@@ -120,8 +120,8 @@ __device__ __forceinline__ Product both(Product a, Product b) { return {a.produc
 __device__ __forceinline__ Product other(Product s, int bits) { return {__shfl_xor_sync(~0u, s.product, bits)}; }
 
 extern "C" __global__ void prod(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
-                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
-  reduce<Product>(x, pieces, piece, y, kept, reduced, plan, [=](Product s) { return s.product; });
+                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan) {
+  reduce<Product>(x, pieces, piece, y, kept, reduced, plan, [](Product s) { return s.product; });
 }
 
 __device__ __forceinline__ A larger(A a, A b) { return a >= b || a != a ? a : b; }  // NaN before all
@@ -141,13 +141,13 @@ __device__ __forceinline__ Largest both(Largest a, Largest b) { return {larger(a
 __device__ __forceinline__ Largest other(Largest s, int bits) { return {__shfl_xor_sync(~0u, s.top, bits)}; }
 
 extern "C" __global__ void amax(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
-                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
-  reduce<Largest>(x, pieces, piece, y, kept, reduced, plan, [=](Largest s) { return s.top; });
+                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan) {
+  reduce<Largest>(x, pieces, piece, y, kept, reduced, plan, [](Largest s) { return s.top; });
 }
 
 extern "C" __global__ void amin(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
-                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
-  reduce<Largest, -1>(x, pieces, piece, y, kept, reduced, plan, [=](Largest s) { return s.top; });
+                                T* __restrict__ y, Axes kept, Axes reduced, Plan plan) {
+  reduce<Largest, -1>(x, pieces, piece, y, kept, reduced, plan, [](Largest s) { return s.top; });
 }
 
 extern "C" __global__ void var(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
@@ -156,8 +156,8 @@ extern "C" __global__ void var(const T* __restrict__ x, const A* __restrict__ pi
 }
 
 extern "C" __global__ void logsumexp(const T* __restrict__ x, const A* __restrict__ pieces, A* __restrict__ piece,
-                                     T* __restrict__ y, Axes kept, Axes reduced, Plan plan, A by) {
-  reduce<Sum>(x, pieces, piece, y, kept, reduced, plan, [=](Sum s) { return s.top + log(s.sum); });
+                                     T* __restrict__ y, Axes kept, Axes reduced, Plan plan) {
+  reduce<Sum>(x, pieces, piece, y, kept, reduced, plan, [](Sum s) { return s.top + log(s.sum); });
 }
 
 template <int SIGN>

@@ -30,10 +30,10 @@ class Reductions(Machine):
         return self._reduction("prod", x, axis, keepdims) if is_float(x.dtype) else super().prod(x, axis, keepdims)
 
     def mean(self, x, axis, keepdims=False):
-        return self._reduction("mean", x, axis, keepdims, prod(x.shape[i] for i in axis))
+        return self._reduction("mean", x, axis, keepdims, by=prod(x.shape[i] for i in axis))
 
     def var(self, x, axis, correction, keepdims=False):
-        return self._reduction("var", x, axis, keepdims, max(prod(x.shape[i] for i in axis) - correction, 0))
+        return self._reduction("var", x, axis, keepdims, by=max(prod(x.shape[i] for i in axis) - correction, 0))
 
     def amax(self, x, axis, keepdims=False):
         return self._reduction("amax", x, axis, keepdims) if _some(x, axis) else super().amax(x, axis, keepdims)
@@ -52,9 +52,9 @@ class Reductions(Machine):
     def argmin(self, x, axis, keepdims=False):
         return self._best("argmin", x, axis, keepdims) if _some(x, (axis,)) else super().argmin(x, axis, keepdims)
 
-    def _reduction(self, kernel, x, axis, keepdims, by=1):
+    def _reduction(self, kernel, x, axis, keepdims, **more):
         near, plan = self._planned(x, axis)
-        y, tiling, given = self.empty(plan.shape, x.dtype), plan.tiling, dict(plan.axes, by=by)
+        y, tiling, given = self.empty(plan.shape, x.dtype), plan.tiling, dict(plan.axes, **more)
         if tiling.pieces == 1:
             self._tiled(kernel, x.dtype, tiling, x=near, pieces=None, piece=None, y=y, **given)
         else:
