@@ -1,14 +1,26 @@
-// Threads that share a result: who takes what, and how they put together what each of them found.
+// How the threads of a block share the work on a result, and put together what each of them found.
 //
-// A block makes `results` neighbouring results; `lanes` threads, a power of two, share each. Of the numbers that go
-// into it a thread takes every lanes-th. What it finds is a structure S of A, made by S::none() and S::of(a few
-// numbers) and put together by both(S, S), always in the same order; other(S, bits) is what the lane `bits` away found.
+// A block makes `results` results that are neighbours. Each of them has a team of `lanes` threads, a power of two, and a
+// thread of the team takes every lanes-th of the numbers that the result is made of. Which thread belongs to whom
+// depends on what lies side by side in memory, so that a warp reads whole lines; here 8 threads, lanes = 4:
 //
-//     rows      neighbouring threads read one result's neighbouring numbers:    thread = result lanes + lane
-//     columns   neighbouring threads read the numbers of neighbouring results:  thread = lane results + result
+//     rows      the numbers of one result        thread    0 1 2 3 4 5 6 7
+//               thread = result lanes + lane     result    0 0 0 0 1 1 1 1
+//                                                lane      0 1 2 3 0 1 2 3
+//
+//     columns   the same number of many results  thread    0 1 2 3 4 5 6 7
+//               thread = lane results + result   result    0 1 0 1 0 1 0 1
+//                                                lane      0 0 1 1 2 2 3 3
+//
+// What a thread has found so far is a structure S of some A; `Total` below is the plainest. `found` walks along a
+// thread's own numbers, then `together` makes one S of what a team found, in an order that is always the same:
+//     S::none()       nothing yet                                                                          (found)
+//     S::of(x, n)     what is found in x[0] .. x[n - 1], n <= MANY                                         (found)
+//     both(s, t)      two findings as one                                                        (found, together)
+//     other(s, bits)  what the thread found whose place in the warp differs in `bits`, by shuffles      (together)
 #include "common.cuh"
 
-// Numbers that a thread asks for before it looks at any: memory answers after 600 cycles.
+// Numbers that a thread asks for before it looks at any: memory takes some 600 cycles to answer.
 const int MANY = 16 / sizeof(T);
 
 const int ROOM = 256;  // for what the warps of a block found: 8 warps of 32 columns, 32 warps of a row
@@ -24,7 +36,7 @@ struct Lanes {
   }
 };
 
-// What is found in the numbers i, i + step, ... below `end`, each read by load(i).
+// What a thread finds in the numbers i, i + step, ... below `end`, each read by load(i).
 template <class S, class F> __device__ __forceinline__ S found(u32 i, u32 end, u32 step, F load) {
   S s = S::none();
   for (; i < end; i += MANY * step) {
@@ -38,13 +50,13 @@ template <class S, class F> __device__ __forceinline__ S found(u32 i, u32 end, u
   return s;
 }
 
-// What all lanes of a result found, known to each of them, or to the first alone. In columns a block has at most 32
-// results. `shared` has room for what each warp found: one S in rows, one of each result in columns. Results of 32
-// lanes or less in rows need none.
+// What all lanes of a result found, known to each of them, or to the first alone. First within each warp, by shuffles;
+// where a team has several warps, each leaves what it found in `shared`, one S in rows, one for each result in columns
+// (a block has at most 32), and all threads of the block must come here.
 template <class S>
 __device__ __forceinline__ S together(S s, const Lanes& at, S* shared = nullptr, bool known_to_all = true) {
   int end = at.columns ? 32 : min(at.lanes, 32);
-  for (int bits = at.columns ? at.results : 1; bits < end; bits *= 2) {
+  for (int bits = at.columns ? at.results : 1; bits < end; bits *= 2) {  // to the same result's other lanes
     S theirs = other(s, bits);
     bool upper = threadIdx.x & bits;
     s = both(upper ? theirs : s, upper ? s : theirs);  // alike in both lanes, to the last bit
