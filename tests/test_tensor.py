@@ -23,6 +23,9 @@ def test_attributes(x):
     assert x.numel() == 6 and len(x) == 2 and x.dtype == tf.float32 and x.is_floating_point()
     assert x.device == "cpu" and x.device.type == "cpu" and x.device.index is None
     assert tf.device("cuda:1").type == "cuda" and tf.device("cuda:1").index == 1
+    assert tf.device("cuda", 1) == "cuda:1" and tf.device("cpu", 0).index == 0
+    assert repr(x.device) == "device(type='cpu')" and repr(tf.device("cuda:1")) == "device(type='cuda', index=1)"
+    assert x.to("cpu:0") is x and str(tf.ones(1, device="cpu:0").device) == f"{x.device}" == "cpu"
     assert not x.requires_grad and x.is_leaf and x.grad is None and x.grad_fn is None
     w = tf.ones(2, requires_grad=True)
     assert w.is_leaf and w.grad_fn is None

@@ -83,6 +83,36 @@ def test_gradients_pass_from_one_gpu_to_another(gpus):
     assert w.grad.tolist() == [4 + 2, 32 + 4] and w.grad.device == "cuda:1"
 
 
+PAIRS = [("cpu", "cuda:0"), ("cuda:1", "cpu"), ("cuda:0", "cuda:1"), ("cuda:1", "cuda:1")]
+
+
+@pytest.mark.parametrize("here, there", PAIRS)
+def test_what_is_written_goes_where_it_is_written_to(gpus, here, there):
+    x, y = tf.arange(6.0).reshape(2, 3).to(here), tf.zeros(2, 3).to(there)
+    assert y.copy_(x).device == there and y.tolist() == x.tolist()
+    y[:, 1:] = x[:, :2] * 2
+    y[tf.tensor([1]), 0] = x[0, 2]  # an index lies on the CPU, or with y
+    y[y == 8] = -x[0, :1]
+    assert y.tolist() == [[0, 0, 2], [2, 6, 0]] and y.device == there and x.tolist() == [[0, 1, 2], [3, 4, 5]]
+    w = tf.ones(2, 3).to(there).requires_grad_()
+    with tf.no_grad():
+        assert w.copy_(x).tolist() == x.tolist()
+
+
+def test_an_index_lies_on_the_cpu_or_with_the_tensor(gpus):
+    x, near = tf.arange(6.0).reshape(2, 3), tf.tensor([-1, 0])
+    far = x.to("cuda:1")
+    assert far[near].tolist() == far[near.to("cuda:1")].tolist() == x[near].tolist() and far[:, near].device == "cuda:1"
+    with pytest.raises(IndexError, match="for an axis of 2; got 2$"):  # the host has looked
+        far[tf.tensor([2])]
+    for a, index, place in ((far, near.to("cuda:0"), "cuda:0 for a tensor on cuda:1"), (x, near.to("cuda:0"), "cuda:0 f")):
+        for use in (lambda: a[index], lambda: a.__setitem__(index, 0.0)):  # noqa: B023
+            with pytest.raises(RuntimeError, match=f"index: an index lies on the CPU, or with .* got one on {place}"):
+                use()
+    with pytest.raises(RuntimeError, match="mul: all tensors must be on one device"):
+        far * tf.tensor(2.0)  # PyTorch takes one number from the CPU
+
+
 def test_memory_order_travels(gpus):
     x = tf.tensor(np.arange(24.0).reshape(1, 2, 3, 4)).permute(0, 3, 1, 2)
     assert x.cuda().data.strides == x.data.strides and x.cuda().tolist() == x.tolist()

@@ -15,13 +15,16 @@ from .fast_cpu import FastCPU
 
 
 class Device(str):
-    """A device by name, "cpu" or "cuda:0": a string with PyTorch's `.type` and `.index`."""
+    """A device by name, "cpu" or "cuda:0": a string with PyTorch's `.type` and `.index`. tf.device("cuda", 1), too."""
 
     __slots__ = ()
 
+    def __new__(cls, type: str, index: int | None = None) -> Device:
+        return super().__new__(cls, type if index is None else f"{type}:{index}")
+
     @property
     def type(self) -> str:
-        return self.partition(":")[0]
+        return str(self).partition(":")[0]
 
     @property
     def index(self) -> int | None:  # type: ignore[override]  # PyTorch's name; str.index has no use here
@@ -29,7 +32,8 @@ class Device(str):
         return int(number) if number else None
 
     def __repr__(self) -> str:
-        return f"device({str.__repr__(self)})"
+        name, _, number = str(self).partition(":")
+        return f"device(type={name!r}" + (f", index={number})" if number else ")")
 
 
 def _emulated() -> Any:
@@ -68,11 +72,13 @@ def is_device(name: str) -> bool:
 
 
 def get(device: Any = None) -> Any:
-    """The backend of a device name; "cuda" is the current GPU, "cuda:0" unless it was changed.
+    """The backend of a device name; "cuda" is the current GPU, "cuda:0" unless it was changed; "cpu:0" is "cpu".
 
     Raises ValueError for a name that is none, RuntimeError for a GPU that is not there.
     """
     name = str(get_default_device() if device is None else device)
+    if name == "cpu:0":
+        name = "cpu"  # there is one
     xp = _made.get(name)
     return _new(name) if xp is None else xp
 

@@ -178,8 +178,12 @@ def _advanced(x: Core, k: Any, axis: int) -> list[Tensor]:
 
 
 def _placed(x: Core, index: Any, n: int) -> Tensor:
-    """An index for an axis of x: a tensor as it is, numbers of the host checked there before they go where x lies."""
-    if isinstance(index, Core):
-        return checked_index("index", index, n)
-    near = checked_index("index", wrap(index, backend.get("cpu"), [0]), n)
-    return wrap(x.xp.asarray(near.data), x.xp, [0])
+    """An index for an axis of x: checked where it lies, which for numbers of the host is at once, and brought to x."""
+    given = index if isinstance(index, Core) else wrap(index, backend.get("cpu"), [0])
+    if given.xp is not x.xp and given.device.type != "cpu":
+        raise RuntimeError(
+            f"index: an index lies on the CPU, or with the tensor that it is for; got one on {given.xp.name} for a "
+            f"tensor on {x.xp.name}. Move it with .to(device)"
+        )
+    near = checked_index("index", given, n)
+    return near if near.xp is x.xp else wrap(x.xp.asarray(near.data), x.xp, [0])
