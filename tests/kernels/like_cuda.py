@@ -3,7 +3,8 @@
 Kernels run at once, on the null stream, unless a stream captures (like_graph.py). A copy on another stream runs when
 somebody waits for it and not before: who reads too early, or reuses page-locked memory too soon, gets other numbers.
 What no number can show is checked: an array lies on a device and is touched on no other, and a copy into memory that
-kernels may still read must have been made to wait for them.
+kernels may still read must have been made to wait for them. A copy from one device to another waits for what wrote it,
+and what comes next there for the copy.
 """
 
 import threading
@@ -20,11 +21,25 @@ COUNT = 1  # of GPUs
 waits = Counter()  # how often the host has waited for the GPU, and in what
 _here = threading.local()
 _clock = 0  # kernels started
+_last = Counter()  # by device: the last of them
+_heard = Counter()  # by two devices: up to where the null stream of the first has waited for the second's
+_lent = defaultdict(list)  # by device: who reads its memory, and since when
 
 
 def tick():
     global _clock
+    here = device_now()
+    assert all(_heard[here, there] >= since for there, since in _lent.pop(here, [])), "another GPU may still be reading"
     _clock += 1
+    _last[here] = _clock
+
+
+def read_from(there):
+    """The current device reads another's memory."""
+    here = device_now()
+    assert _heard[here, there] >= _last[there], "a copy from a GPU that may still be writing"
+    tick()
+    _lent[there].append((here, _clock))
 
 
 # Devices
@@ -35,6 +50,9 @@ class Device:
         self.id = device_now() if device is None else int(device)
         if not 0 <= self.id < COUNT:
             raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+
+    def __eq__(self, other):
+        return isinstance(other, Device) and self.id == other.id
 
     def __enter__(self):
         _here.__dict__.setdefault("before", []).append(device_now())
@@ -63,9 +81,10 @@ def device_now():
 
 class Event:
     def __init__(self, block=False, disable_timing=False, interprocess=False):
-        self.stream, self.place, self.clock = Stream.null, 0, 0
+        self.stream, self.place, self.clock, self.device = Stream.null, 0, 0, device_now()
 
     def record(self, stream=None):
+        assert self.device == device_now(), "cudaErrorInvalidResourceHandle: the event is another device's"
         self.stream = stream or get_current_stream()
         self.place, self.clock = self.stream.asked, _clock
         return self
@@ -125,6 +144,8 @@ class Stream:
         forbidden_in_capture("an event of another stream's", self)
         if event.stream is Stream.null:
             self.kernels_ended = max(self.kernels_ended, event.clock)
+            if self is Stream.null:
+                _heard[device_now(), event.device] = event.clock
         elif event.stream is not self:
             self.ask(lambda: event.stream.run(event.place))
 

@@ -44,8 +44,9 @@ def _open(a):
     if isinstance(a, np.ndarray) and a.ndim:
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
     if isinstance(a, ndarray):
-        if a.device != like_cuda.device_now():
-            raise ValueError(f"Array device must be same as the current device: {a.device} != {like_cuda.device_now()}")
+        if a.device != like_cuda.Device():
+            here = like_cuda.device_now()
+            raise ValueError(f"Array device must be same as the current device: {a.device.id} != {here}")
         return a.held
     return type(a)(map(_open, a)) if type(a) in (tuple, list) else a
 
@@ -67,7 +68,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     __array_priority__ = 100
 
     def __init__(self, held):
-        self.held, self.device, self.free_since = np.asarray(held), like_cuda.device_now(), 0
+        self.held, self.device, self.free_since = np.asarray(held), like_cuda.Device(), 0
         like_graph.looks(self)
         if self.held.base is None and not like_cuda.recorded():
             self.free_since = like_cuda.pool.holds(self.held)
@@ -124,6 +125,15 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         like_cuda.waits["tolist"] += 1
         return _open(self).tolist()
 
+    def copy(self, order="C"):
+        """To the current device, wherever the array lies."""
+        if self.device == like_cuda.Device():
+            return _call("ndarray.copy", np.ndarray.copy, (self, order), {})
+        if not (self.held.flags.c_contiguous or self.held.flags.f_contiguous):
+            raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
+        like_cuda.read_from(self.device.id)
+        return ndarray(self.held.copy(order))
+
     def set(self, a, stream=None):
         if real:
             _in_the_real_one("ndarray.set", frozenset(["stream"]))
@@ -158,7 +168,7 @@ def _method(name):
     return run
 
 
-METHODS = "astype reshape transpose swapaxes take argsort sum prod max min any all argmax argmin cumsum copy view"
+METHODS = "astype reshape transpose swapaxes take argsort sum prod max min any all argmax argmin cumsum view"
 for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))
 for _name in "shape dtype ndim size itemsize nbytes strides T".split():

@@ -71,7 +71,7 @@ def test_everything_runs_where_the_arrays_lie(gpus):
     optim.AdamW([w], lr=0.1).step()
     assert w.device == w.grad.device == "cuda:1" and np.isfinite(loss.item()) and tf.cuda.current_device() == 0
     assert w[tf.tensor([0, 2]).to("cuda:1")].shape == (2, 4) and repr(w)
-    assert w.data.device == w.grad.data.device == 1
+    assert w.data.device.id == w.grad.data.device.id == 1
     with pytest.raises(IndexError, match="Found on cuda:1 by an earlier launch"):
         F.cross_entropy(x, t + 9).item()
 
@@ -116,6 +116,43 @@ def test_an_index_lies_on_the_cpu_or_with_the_tensor(gpus):
 def test_memory_order_travels(gpus):
     x = tf.tensor(np.arange(24.0).reshape(1, 2, 3, 4)).permute(0, 3, 1, 2)
     assert x.cuda().data.strides == x.data.strides and x.cuda().tolist() == x.tolist()
+
+
+def test_from_one_gpu_to_another_nobody_waits(gpus):
+    x = tf.tensor(np.arange(24.0).reshape(1, 2, 3, 4)).to("cuda:1")
+    waits = like_cuda.waits.copy()
+    y = (x * 2).permute(0, 3, 1, 2).to("cuda:0")
+    assert x.to("cuda:0").shape == x.shape and x[:, :, 1:, ::2].to("cuda:0").shape == (1, 2, 2, 2)
+    assert like_cuda.waits == waits and y.device == "cuda:0" and y.data.strides == (x + x).permute(0, 3, 1, 2).data.strides
+    assert y.tolist() == (x + x).permute(0, 3, 1, 2).tolist()
+    assert tf.zeros(0, 3, device="cuda:1").to("cuda:0").tolist() == [] and x.sum().to("cuda:0").item() == 276
+
+
+@pytest.mark.parametrize(
+    "forgotten, said", [("1 for 0", "may still be writing"), ("0 for 1", "another GPU may still be reading")]
+)
+def test_the_stand_in_sees_a_gpu_that_does_not_wait(gpus, monkeypatch, forgotten, said):
+    waits = like_cuda.Stream.wait_event
+
+    def wait_event(stream, event):
+        if f"{event.device} for {like_cuda.device_now()}" != forgotten:
+            waits(stream, event)
+
+    monkeypatch.setattr(like_cuda.Stream, "wait_event", wait_event)
+    x = tf.ones(3, device="cuda:1") * 2
+    with pytest.raises(AssertionError, match=said):
+        x.to("cuda:0")
+        x * 2
+    like_cuda._lent.clear()
+
+
+def test_a_fault_on_one_gpu_is_told_where_its_array_went(gpus):
+    x, index = tf.rand(2, 3).to("cuda:1"), tf.tensor([0, 9]).to("cuda:1")
+    y = x[index].to("cuda:0").sum()
+    with pytest.raises(IndexError, match=r"got 9.*Found on cuda:1 by an earlier launch"):
+        y.item()
+    y.item()  # once
+    assert y.to("cuda:1").to("cuda:0").item() == y.item()  # each tells what the other found
 
 
 # tf.cuda

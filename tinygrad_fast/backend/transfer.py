@@ -1,4 +1,4 @@
-"""Arrays on their way to a GPU, while it is at work on others.
+"""Arrays on their way from one machine to another: `carried`. To a GPU, while it is at work on others: `Transfer`.
 
 A copy runs beside a step's kernels if three things hold: the host's memory is page-locked, so that the GPU reads it by
 itself; the copy has a stream of its own; and nobody waits for it but the kernels that read what it brings. What must
@@ -17,6 +17,15 @@ from . import windows
 from .graph import refuse_in_capture
 
 LOADED = "takes a batch from a loader, which copies it to the GPU", "Take it before, and hand it in as an argument"
+
+
+def carried(a: Any, home: Any, there: Any) -> Any:
+    """An array of the machine `home` on the machine `there`: from GPU to GPU as it is, else by way of the host."""
+    transfer = getattr(there, "transfer", None)
+    if transfer is None or home.array is not there.array:
+        return there.asarray(home.to_numpy(a))
+    there.heed(home)
+    return transfer.across(a)
 
 
 class Transfer:
@@ -62,6 +71,25 @@ class Transfer:
         """Kernels started from now on run when the copies have ended. Nothing waits on the host."""
         with self.cupy.cuda.Device(self.index):
             self._at_work().wait_event(event)
+
+    def across(self, a: Any) -> Any:
+        """A copy of another GPU's array, in the same memory order, for the kernels of this one. Nobody waits on the host.
+
+        Each GPU has its own order of work. This one's waits until `a` is written; the other's goes on when `a` is read,
+        as its memory may be another array's from then on.
+        """
+        order = windows.memory_order(a)
+        with self.cupy.cuda.Device(a.device.id):
+            row = a.transpose(order)
+            row = row if row.flags.c_contiguous else row.copy()
+            written = self._mark(self._at_work())
+        with self.cupy.cuda.Device(self.index):
+            self._at_work().wait_event(written)
+            there = row.copy().transpose(windows.inverse(order))  # to the current device, by a direct line if it has one
+            read = self._mark(self._at_work())
+        with self.cupy.cuda.Device(a.device.id):
+            self._at_work().wait_event(read)
+        return there
 
     def _mark(self, stream: Any) -> Any:
         """An event that has come to pass when all that was asked of the stream until now is done."""

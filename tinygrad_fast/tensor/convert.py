@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import backend, dtypes
+from ..backend.transfer import carried
 from ..tape import Node, mode
 from .core import Core, wrap
 from .gradients import Gradients
@@ -78,9 +79,9 @@ class Convert(Gradients):
 def moved(x: Core, xp: Any) -> Tensor:
     """x on another machine; on the way back its gradient travels home."""
     home = x.xp
-    t = wrap(xp.asarray(home.to_numpy(x.data)), xp, [0])
+    t = wrap(carried(x.data, home, xp), xp, [0])
     if x.node is not None and mode.record:
         node = x.node
-        edges = [(node, lambda g: home.asarray(xp.to_numpy(g)))]
+        edges = [(node, lambda g: carried(g, xp, home))]
         t.node = Node("to", xp, edges, [x.version], t.shape, t.dtype, lambda: [(node, lambda g: moved(g, home))])
     return t

@@ -19,6 +19,7 @@ class Checks(Machine):
     def __init__(self) -> None:
         self._flag: Any = None  # made at the first check
         self._checks: dict[Places, int] = {}
+        self._heeded: list[Any] = []  # machines
 
     def check_indices(self, index, places):
         if not places.n and index.size and places.ignored is None:
@@ -38,8 +39,15 @@ class Checks(Machine):
         )
         return y
 
+    def heed(self, other: Any) -> None:
+        """An array came from another GPU, unread: what was found wrong there is told where a value is read here."""
+        if other not in self._heeded:
+            self._heeded.append(other)
+
     def _tell(self) -> None:
         """Raise IndexError for what was found since the last time; it is told once."""
+        while self._heeded:
+            self._heeded.pop()._tell()
         if self._flag is None:
             return
         who, got = self._flag.tolist()
