@@ -15,6 +15,7 @@ from tests.laws.table import TABLE
 from tinygrad_fast import backend
 from tinygrad_fast.backend import cuda, doctor
 from tinygrad_fast.backend.launch import KernelError
+from tinygrad_fast.shapes import Slot
 from tinygrad_fast.testing import strategies as some
 from tinygrad_fast.testing.backends import HELPERS, backends
 
@@ -88,6 +89,24 @@ def test_no_step_waits_for_the_gpu(stand_in, monkeypatch):
         *("scatter", "gather_back", "dropout", "dropout_back", "grid_sample", "grid_sample_dgrid"),
         *("grid_sample_corners", "soft_cross_entropy", "soft_cross_entropy_back"),
     } <= set(stand_in.launch.counts - before)
+
+
+def test_what_a_gradient_of_reading_by_index_asks_of_the_library(stand_in, monkeypatch):
+    """Beside our kernel, and what moves or casts: zeros to add to, the sort, and once whether an index is negative."""
+    asked, call = [], like_cupy._call
+    monkeypatch.setattr(like_cupy, "_call", lambda name, *given: asked.append(name) or call(name, *given))
+    x, index = stand_in.asarray(np.ones((5, 4), np.float32)), stand_in.asarray(np.array([0, -1, 3, 0]))
+    g, key, column = stand_in.getitem(x, index, key=(Slot(0),)), (Slot(0),), stand_in.reshape(index, (4, 1))
+    scattered = ["full", "ndarray.argsort", "ndarray.take"]
+    for back, want in (
+        (lambda: stand_in.getitem_back(g, index, key=key, shape=(5, 4)), ["remainder", *scattered]),
+        (lambda: stand_in.gather_back(g[:, :1], column, 0, (5, 1)), ["remainder", "full"]),
+        (lambda: stand_in.embedding_back(index, g, 5, None), scattered),
+    ):
+        asked.clear()
+        back()
+        moves = ("ndarray.reshape", "ndarray.transpose", "ndarray.astype", "ascontiguousarray")
+        assert [name for name in asked if name not in moves] == want
 
 
 def test_no_array_is_an_array_of_numpy(stand_in):

@@ -17,7 +17,10 @@ FEW = 64  # entries of a column, up to which each of them looks for its equals
 
 
 class Indexing(Machine):
-    """Sums over equal indices, in a fixed order unless `determinism` allows any. An index may count from the end."""
+    """Sums over equal indices, in a fixed order unless `determinism` allows any.
+
+    Indices lie inside; a negative one counts from the end, but in a table, where there is none (`Places.low`).
+    """
 
     def getitem_back(self, g, *indices, key, shape):
         if not indices:
@@ -45,7 +48,7 @@ class Indexing(Machine):
 
     def embedding_back(self, index, g, rows, padding_idx):
         width = g.shape[-1]
-        at = self._from_end(index, rows).reshape(-1)
+        at = index.astype(int64, copy=False).reshape(-1)
         if padding_idx is not None:
             at = self.np.where(at == padding_idx, NOWHERE, at)
         return self._scatter(self._contiguous(g, (at.size, width)), at, rows)
@@ -87,11 +90,8 @@ class Indexing(Machine):
         return (self.np.arange(len(index))[:, None, None] * size + index).reshape(-1)
 
     def _from_end(self, index, n):
-        """Indices 0 .. n - 1, int64"""
-        if isinstance(index, int):
-            return index % n
-        index = index.astype(int64, copy=False)
-        return self.np.where(index < 0, index + n, index)
+        """Indices of -n .. n - 1 as 0 .. n - 1, int64"""
+        return (index if isinstance(index, int) else index.astype(int64, copy=False)) % n
 
     def _contiguous(self, a, shape):
         return self.contiguous(a).reshape(shape)
