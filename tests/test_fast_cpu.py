@@ -364,7 +364,30 @@ F.conv2d(tf.randn(8, 16, 16, 16), w, padding=1).sum().backward()
 def test_numba_is_loaded_late_and_only_where_it_is_wanted():
     assert not loaded("import tinygrad_fast as tf; tf.ones(3) + 1")
     assert not loaded(STEP, TINYGRAD_FAST_NUMBA="0")
-    assert loaded(STEP) == loops.installed()
+    assert loaded(STEP, TINYGRAD_FAST_NUMBA="") == loops.installed()
+
+
+@pytest.mark.parametrize("told", ["0", "off", "False", "NO"])
+def test_numbas_variable_says_no(told, monkeypatch):
+    monkeypatch.setenv("TINYGRAD_FAST_NUMBA", told)
+    assert loops.choose().__name__.endswith(".plain")
+
+
+@pytest.mark.parametrize("told", ["1", "on", "True", "YES"])
+def test_numbas_variable_says_yes(told, monkeypatch):
+    monkeypatch.setenv("TINYGRAD_FAST_NUMBA", told)
+    if loops.installed():
+        assert loops.choose().__name__.endswith(".compiled")
+    monkeypatch.setattr(loops, "installed", lambda: False)
+    with pytest.raises(ImportError, match="TINYGRAD_FAST_NUMBA is .*, and Numba is not installed"):
+        loops.choose()
+
+
+def test_numbas_variable_says_neither(monkeypatch):
+    monkeypatch.setenv("TINYGRAD_FAST_NUMBA", "maybe")
+    with pytest.raises(ValueError, match=r"must be 1, on, true, yes \(compiled loops\) or 0, off, .*; got 'maybe'"):
+        loops.choose()
+    assert loops.choose("plain")
 
 
 # ------------------------------------------------------------------------------------------------------------- folding

@@ -100,3 +100,13 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", FENCE.sub("", path.read_text(encoding="utf-8"))):
         if "://" not in target and not target.startswith("mailto:"):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_what_the_environment_may_say_is_on_a_page():
+    """Each variable that a program here reads has a row, and ours have no row without a reader."""
+    read = set()
+    for path in [*(ROOT / "tinygrad_fast").rglob("*.py"), *(ROOT / "examples").glob("*.py"), ROOT / "tests/conftest.py"]:
+        read |= set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"', path.read_text(encoding="utf-8")))
+    rows = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "environment.md").read_text(encoding="utf-8"), re.M))
+    assert read - {"COMPUTE_SANITIZER"} <= rows  # tests/kernels/sanitize.py says it to the tests
+    assert {name for name in rows if name.startswith("TINYGRAD")} == {n for n in read if n.startswith("TINYGRAD")} != set()

@@ -37,7 +37,7 @@ class Machine(CPU):
 
     @property
     def loops(self) -> Any:
-        """The inner loops: compiled where Numba is installed (and TINYGRAD_FAST_NUMBA is not 0), else NumPy's."""
+        """The inner loops: compiled where Numba is installed (unless TINYGRAD_FAST_NUMBA says no), else NumPy's."""
         if self._loops is None:
             from . import loops
 

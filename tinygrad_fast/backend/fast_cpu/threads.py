@@ -42,7 +42,7 @@ def get_num_threads() -> int:
 def _wanted() -> int:
     told = os.environ.get("TINYGRAD_FAST_THREADS", "")
     if told:
-        if not told.isdigit() or int(told) < 1:
+        if not told.isdecimal() or int(told) < 1:
             raise ValueError(f"TINYGRAD_FAST_THREADS: must be a number of threads, 1 or more; got {told!r}")
         return int(told)
     try:

@@ -8,11 +8,22 @@ from importlib.util import find_spec
 from types import ModuleType
 
 
+YES, NO = ("1", "on", "true", "yes"), ("0", "off", "false", "no")
+
+
 def choose(which: str | None = None) -> ModuleType:
-    """ "plain", "compiled", or, without a wish, compiled if Numba is installed and TINYGRAD_FAST_NUMBA is not "0"."""
-    if which is None:
-        which = "compiled" if installed() and os.environ.get("TINYGRAD_FAST_NUMBA", "1") != "0" else "plain"
-    return import_module(f".{which}", __name__)
+    """ "plain", "compiled", or, without a wish, what TINYGRAD_FAST_NUMBA says; else compiled if Numba is installed.
+
+    Raises ValueError where the variable says neither yes nor no, ImportError where it says yes and there is no Numba.
+    """
+    told = os.environ.get("TINYGRAD_FAST_NUMBA", "").lower()
+    if which is None and told and told not in YES + NO:
+        raise ValueError(
+            f"TINYGRAD_FAST_NUMBA: must be {', '.join(YES)} (compiled loops) or {', '.join(NO)} (NumPy's); got {told!r}"
+        )
+    if which is None and told in YES and not installed():
+        raise ImportError(f'TINYGRAD_FAST_NUMBA is {told!r}, and Numba is not installed. Run "pip install numba"')
+    return import_module("." + (which or ("compiled" if installed() and told not in NO else "plain")), __name__)
 
 
 def installed() -> bool:
