@@ -1,5 +1,6 @@
 """`device="cuda"` without a GPU: all of it but CuPy and the driver, on a stand-in that is as strict (like_cupy.py)."""
 
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -173,7 +174,7 @@ def one_cupy(monkeypatch):
 def test_doctor_finds_all_well(forgotten, one_cupy):
     names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
     well, said = examined(**dict.fromkeys(names, like_cupy))
-    assert well and said.count("ok  ") == 9 and "matmul compiled, run, right to" in said
+    assert well and said.count("ok  ") == 9 and "matmul compiled and run; a float32 product is right to" in said
     assert "cuda:0 H100 (sm_90, 80 GiB)" in said
 
 
@@ -205,6 +206,7 @@ def mixed(i):
         (changed(driverGetVersion=lambda: 0), "no NVIDIA driver", "nvidia-smi"),
         (changed(driverGetVersion=fails), "does not answer", "nvidia-smi"),
         (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", "cupy-cuda12x[ctk]"),
+        (changed(driverGetVersion=lambda: 11040), "driver serves CUDA 11.4 and older.*driver 525", "nvidia-smi"),
         (changed(getDeviceCount=fails), "no device answers: cudaErrorNoDevice", "nvidia-smi -L"),
         (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "--query-gpu=name,compute"),
         (changed(getDeviceCount=lambda: 2, getDeviceProperties=mixed), "GTX 1080", "export CUDA_VISIBLE_DEVICES=0"),
@@ -214,7 +216,7 @@ def mixed(i):
 )
 def test_doctor_names_the_first_fault_and_a_command(forgotten, one_cupy, cupy, says, command):
     well, said = examined(cupy=cupy)
-    assert not well and says in said
+    assert not well and re.search(says, said)
     assert command in said.splitlines()[-2] and said.splitlines()[-2].lstrip().startswith("run: ")
 
 
