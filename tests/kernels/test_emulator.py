@@ -7,8 +7,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tinygrad_fast.backend import launch
-from tinygrad_fast.backend.emulator import Emulator
+from tinygrad_fast.backend import emulator, launch
+from tinygrad_fast.backend.emulator import Emulator, elf
 from tinygrad_fast.backend.emulator.places import declarations
 
 from .test_compile import TABLE
@@ -25,6 +25,21 @@ def run(kernel, grid, block, check=True, defines=DEFINES, shared=0, **arguments)
 
 def floats(*shape):
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def test_where_shared_arrays_cannot_be_found_it_says_so(monkeypatch, capsys, tmp_path):
+    """As on macOS, whose libraries are no ELF files. Once, and only where something is checked."""
+    (tmp_path / "library").write_bytes(b"\xcf\xfa\xed\xfe" + bytes(60))
+    assert not elf.is_known(tmp_path / "library") and not elf.shared_arrays(tmp_path / "library")
+    monkeypatch.setattr(elf, "is_known", lambda library: False)
+    emulator._say_what_is_not_watched.cache_clear()
+    said = []
+    for check in (False, True, True):
+        run("block_sum", (1,), (256,), check, x=floats(1, 256), y=np.empty(1, np.float32))
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[2] == "" and said[1].startswith("emulator: the checking mode finds __shared__ arrays in ELF")
+    assert said[1].count("\n") == 1
+    emulator._say_what_is_not_watched.cache_clear()
 
 
 # Words

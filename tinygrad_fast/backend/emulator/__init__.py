@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import ctypes as C
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ class Library:
         self.watch, self.trace = self.loaded.emulator_watch, self.loaded.emulator_trace
         self.watch.argtypes = [C.c_void_p, C.c_longlong, C.c_void_p]
         self.trace.argtypes = [C.c_void_p, C.c_longlong, *[C.c_uint] * 3, *[C.c_int] * 2]
+        if checked and not elf.is_known(self.path):
+            _say_what_is_not_watched()
         self.shared = elf.shared_arrays(self.path)
         places = np.array([each[1:] for each in self.shared], np.int64)
         self.loaded.emulator_fixed(C.c_void_p(places.ctypes.data), C.c_int(len(places)))
@@ -78,12 +81,22 @@ class Library:
         return Library(self.source, self.defines, True)
 
 
+@cache
+def _say_what_is_not_watched() -> None:
+    print(
+        "emulator: the checking mode finds __shared__ arrays in ELF files alone (Linux), and this system has others: "
+        "races in them, and reads of what nobody wrote there, go unseen; global memory is watched",
+        file=sys.stderr,
+    )
+
+
 class Emulator:
     """A machine for `launch.py`. `check=True` watches every access to memory, some ten times slower.
 
     It then reports accesses outside an array, reads of what nobody wrote, and races, with kernel, block, thread and
     line. An array that a kernel may write (`T* y`) counts as unwritten when it starts, unless its name or the kernel's
     ends in `_`, changed in place. Barriers that not all threads reach, and warps that do not meet, are reported always.
+    `__shared__` arrays are watched on Linux alone (`elf.py`); elsewhere the first check says so.
     """
 
     array = np.ndarray

@@ -1,7 +1,7 @@
 """Where the `__shared__` arrays of a kernel lie, by the symbols of its library; and room between them, in its object.
 
 C++ calls a variable inside a function `_ZZ...E4held`, and nothing else in a kernel's unit that can be written is one.
-Linux and its like only (ELF, 64 bits, little-endian): of another kind of file nothing is known.
+Linux and its like only (ELF, 64 bits, little-endian): of another kind of file, as macOS has, nothing is known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+KIND = b"\x7fELF\x02\x01"
 SECTION = np.dtype(
     [
         *(("name", "<u4"), ("type", "<u4"), ("flags", "<u8"), ("address", "<u8"), ("offset", "<u8"), ("size", "<u8")),
@@ -33,6 +34,12 @@ class Array(NamedTuple):
     start: int
     bytes: int
     room: int
+
+
+def is_known(library: Path) -> bool:
+    """Whether it is a file of the kind that is read here."""
+    with library.open("rb") as f:
+        return f.read(len(KIND)) == KIND
 
 
 def shared_arrays(library: Path) -> list[Array]:
@@ -63,7 +70,7 @@ def spread(made: Path) -> None:
 
 def _sections(raw: bytes | bytearray) -> np.ndarray:
     """The table of sections, a view of the file."""
-    if raw[:6] != b"\x7fELF\x02\x01":
+    if raw[: len(KIND)] != KIND:
         return np.empty(0, SECTION)
     start, count = (int.from_bytes(raw[at : at + size], "little") for at, size in ((0x28, 8), (0x3C, 2)))
     return np.frombuffer(raw, SECTION, count, start)
