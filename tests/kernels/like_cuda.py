@@ -297,6 +297,6 @@ runtime = SimpleNamespace(
     runtimeGetVersion=lambda: 13000,
     getDeviceCount=lambda: COUNT,
     getDevice=device_now,
-    getDeviceProperties=lambda i: GPU,
+    getDeviceProperties=lambda device: GPU,
     memGetInfo=lambda: ((80 << 30) - pool.total_bytes(), 80 << 30),
 )

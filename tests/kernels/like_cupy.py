@@ -134,17 +134,17 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         like_cuda.read_from(self.device.id)
         return ndarray(self.held.copy(order))
 
-    def set(self, a, stream=None):
+    def set(self, arr, stream=None):
         if real:
             _in_the_real_one("ndarray.set", frozenset(["stream"]))
-        if not (self.held.flags.c_contiguous and a.flags.c_contiguous):
+        if not (self.held.flags.c_contiguous and arr.flags.c_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
-        assert type(a) is np.ndarray and (a.shape, a.dtype) == (self.shape, self.dtype)
+        assert type(arr) is np.ndarray and (arr.shape, arr.dtype) == (self.shape, self.dtype)
         stream, held = stream or like_cuda.get_current_stream(), _open(self)
         assert stream.kernels_ended >= self.free_since, "a copy into memory that kernels may still be reading"
         if stream is not like_cuda.Stream.null:
-            a = like_cuda.pinned.under(a)
-        stream.ask(lambda: held.__setitem__(..., a))
+            arr = like_cuda.pinned.under(arr)
+        stream.ask(lambda: held.__setitem__(..., arr))
 
     @property
     def flags(self):  # there is no `writeable`
@@ -223,16 +223,29 @@ class RawModule:
         if self.source:
             self.compiled = self.machine.compile(self.source, self.defines)
 
-    def get_function(self, kernel):
-        def run(grid, block, arguments, *, shared_mem=0):
-            given = [_open(a) for a in arguments]
-            like_cuda.tick()
-            if recorded := like_cuda.recorded():
-                work = (self.compiled, kernel, grid, block, shared_mem, given)
-                return recorded.launch(lambda: self.machine.run(*work), given)
-            self.machine.run(self.compiled, kernel, grid, block, shared_mem, given)
+    def get_function(self, name):
+        return RawKernel(self, name)
 
-        return run
+
+class CUDADriverError(RuntimeError):
+    pass
+
+
+class RawKernel:
+    max_dynamic_shared_size_bytes = 48 << 10  # unless it is set
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        if shared_mem > self.max_dynamic_shared_size_bytes or not 0 < block[0] * block[1] * block[2] <= 1024:
+            raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        given = [_open(a) for a in args]
+        like_cuda.tick()
+        work = (self.module.compiled, self.name, grid, block, shared_mem, given)
+        if recorded := like_cuda.recorded():
+            return recorded.launch(lambda: self.module.machine.run(*work), given)
+        self.module.machine.run(*work)
 
 
 lib = SimpleNamespace(
@@ -245,6 +258,7 @@ cuda = SimpleNamespace(
     set_allocator=lambda allocator: None,
     using_allocator=like_cuda.using_allocator,
     compiler=SimpleNamespace(CompileException=CompileException),
+    driver=SimpleNamespace(CUDADriverError=CUDADriverError),
     nvrtc=SimpleNamespace(getVersion=lambda: (13, 0), getSupportedArchs=lambda: (75, 80, 90, 100, 120)),
     runtime=like_cuda.runtime,
     **{

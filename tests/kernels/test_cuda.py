@@ -53,6 +53,24 @@ def test_products_are_kernels(stand_in):
     assert (stand_in.launch.counts - before) == {"matmul_tiles": 1}
 
 
+def test_a_function_is_looked_up_once(stand_in, monkeypatch):
+    asked, get = [], like_cupy.RawModule.get_function
+    monkeypatch.setattr(like_cupy.RawModule, "get_function", lambda self, name: asked.append(name) or get(self, name))
+    machine, x = cuda.CUDA(), stand_in.asarray(np.ones((3, 3), np.float32))
+    for _ in range(3):
+        machine.matmul(x, x)
+    assert asked == ["matmul_tiles"]
+
+
+def test_a_launch_that_the_driver_refuses_is_named(stand_in):
+    x = stand_in.asarray(np.ones(4, np.float32))
+    with pytest.raises(
+        KernelError, match=r"^uniform \(-DDTYPE=float32; .*y \(4,\)\): the driver refuses grid \(1, 1, 1\), bl"
+    ):
+        given = dict(key=stand_in.asarray(np.zeros(4, np.uint32)), y=x, N=1, C=1, P=4)
+        stand_in.launch("uniform", grid=(1,), block=(32, 64), defines={"DTYPE": "float32"}, **given)
+
+
 def test_lists_of_its_arrays_reach_a_kernel(stand_in):
     """By their addresses; nothing is read back but what the test looks at."""
     before = stand_in.launch.counts.copy()

@@ -185,7 +185,11 @@ class CuPy:
             module.compile()
         except self.cupy.cuda.compiler.CompileException as e:
             raise KernelError(str(e)) from None
-        return module
+        return self._functions(module)
+
+    def _functions(self, module: Any) -> Any:
+        """A module's functions by name: CuPy asks the driver anew each time, a launch's worth of work."""
+        return cache(module.get_function)
 
     def _compiled_for(self, architecture: str, text: str, options: tuple[str, ...]) -> Any:
         """By NVRTC itself: `RawModule` appends the GPU's own architecture to the options, sm_90, which has none of the
@@ -203,13 +207,19 @@ class CuPy:
             (path := Path(folder) / "kernel.cubin").write_bytes(cubin)
             module = self.cupy.RawModule(path=str(path))
             module.compile()  # loads it
-        return module
+        return self._functions(module)
 
     def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
-        function = compiled.get_function(kernel)
+        function = compiled(kernel)
         if shared > 48 << 10:  # more than that must be asked for
             function.max_dynamic_shared_size_bytes = shared
-        function(grid, block, tuple(map(self._given, arguments)), shared_mem=shared)
+        try:
+            function(grid, block, tuple(map(self._given, arguments)), shared_mem=shared)
+        except self.cupy.cuda.driver.CUDADriverError as e:
+            raise KernelError(
+                f"the driver refuses grid {grid}, block {block} and {shared} bytes of shared memory, or an earlier "
+                f"launch has failed: {e}"
+            ) from None
 
     def _given(self, argument: Any) -> Any:
         if isinstance(argument, Arrays):

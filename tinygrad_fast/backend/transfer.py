@@ -73,7 +73,7 @@ class Transfer:
             self._at_work().wait_event(event)
 
     def across(self, a: Any) -> Any:
-        """A copy of another GPU's array, in the same memory order, for the kernels of this one. Nobody waits on the host.
+        """A copy of another GPU's array, in the same memory order, for the kernels of this one. The host goes on.
 
         Each GPU has its own order of work. This one's waits until `a` is written; the other's goes on when `a` is read,
         as its memory may be another array's from then on.
@@ -85,7 +85,9 @@ class Transfer:
             written = self._mark(self._at_work())
         with self.cupy.cuda.Device(self.index):
             self._at_work().wait_event(written)
-            there = row.copy().transpose(windows.inverse(order))  # to the current device, by a direct line if it has one
+            there = row.copy().transpose(
+                windows.inverse(order)
+            )  # to the current device, by a direct line if it has one
             read = self._mark(self._at_work())
         with self.cupy.cuda.Device(a.device.id):
             self._at_work().wait_event(read)

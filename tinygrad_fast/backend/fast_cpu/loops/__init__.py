@@ -7,7 +7,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-
 YES, NO = ("1", "on", "true", "yes"), ("0", "off", "false", "no")
 
 
