@@ -65,6 +65,23 @@ def test_tables(machine, dtype, deterministic, tally):
         tally(kernel=kernel, launches=n)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_read_in_packs_where_they_can_be(machine, dtype, monkeypatch):
+    """16 bytes at a time, or a number: the same sums in the same order, so the same bits."""
+    flat = np.random.default_rng(0).standard_normal(200 * 24 + 1).astype(dtype)
+    rows = {"whole": flat[:-1].reshape(200, 24).copy(), "shifted": flat[1:].reshape(200, 24)}
+    rows["shifted"][...] = rows["whole"]
+    rows["odd"] = rows["whole"][:, :23]
+    index, launch, packed, found = np.repeat(np.arange(8), 25), machine.launch, [], {}
+    monkeypatch.setattr(machine, "launch", lambda *a, **k: packed.append(k["defines"]["PACKED"]) or launch(*a, **k))
+    for name, g in rows.items():
+        packed.clear()
+        found[name] = machine.embedding_back(index, g, 8, None)
+        assert packed == [name == "whole"] * 2
+    assert found["whole"].tobytes() == found["shifted"].tobytes()
+    assert found["whole"][:, :23].tobytes() == found["odd"].tobytes()
+
+
 def test_a_hundred_thousand_equal_indices_are_a_tree():
     """No thread adds more than 32 numbers, at any of four levels."""
     machine, n = Emulated(), 100_000

@@ -61,7 +61,7 @@ class Indexing(Machine):
         g, index = (self._contiguous(a.transpose(order), (o, m, i)) for a in (g, self._from_end(index, k)))
         if m <= FEW:
             d = self.full((o, k, i), 0, g.dtype)
-            given, defines = dict(g=g, index=index, d=d, O=o, M=m, K=k, I=i), {"DTYPE": g.dtype.name}
+            given, defines = dict(g=g, index=index, d=d, O=o, M=m, K=k, I=i), {"DTYPE": g.dtype.name, "PACKED": 0}
             self.launch("gather_back", grid=(-(-g.size // 256),), block=(256,), defines=defines, **given)
         else:
             column, line = self.np.arange(o)[:, None, None], self.np.arange(i)
@@ -99,10 +99,14 @@ class Indexing(Machine):
     def _scatter(self, g, at, rows, s=None, shift=0):
         """(rows, width): row i >> shift of g (n, width), times s[i], added at row at[i]; nowhere, if that is -1."""
         n, width, wide = at.size, g.shape[1], wide_type(g.dtype)
-        x = lanes(width, 128)  # threads along a row; the others take the next entries
-        shared = dict(block=(x, 128 // x), defines={"DTYPE": g.dtype.name}, width=width, rows=rows)
-        across = min(-(-width // x), 65535)
-        if not determinism.are_deterministic_algorithms_enabled():
+        ordered, pack = determinism.are_deterministic_algorithms_enabled(), 16 // g.itemsize
+        packed = ordered and width % pack == 0 and self.address(g) % 16 == 0
+        along = width // pack if packed else width
+        x = lanes(along, 128)  # threads along a row; the others take the next entries
+        defines = {"DTYPE": g.dtype.name, "PACKED": int(packed)}
+        shared = dict(block=(x, 128 // x), defines=defines, width=width, rows=rows)
+        across = min(-(-along // x), 65535)
+        if not ordered:
             d = self.full((rows, width), 0, wide)
             grid = (-(-n // (128 // x)), across)
             self.launch("scatter_atomic", grid=grid, g=g, s=s, row=at, d_=d, n=n, shift=shift, **shared)
