@@ -10,9 +10,10 @@
 //
 //           Drawn with chunks of 6:
 //
-//               row    0 0 2 2 2 2 | 2 2 2 2 2 2 | 2 5 5 7 7 7 | 7       run of 0, 5: written
-//               parts      . [2] | [2]     [2]0 | [2]    [7] | [7] .     what is left is a sorted list again (-1:
-//           nothing)
+//               row    0 0 2 2 2 2 | 2 2 2 2 2 2 | 2 5 5 7 7 7 | 7       runs of 0 and 5: written
+//               parts      . [2] | [2]     [2]0 | [2]    [7] | [7] .     [2]0: row 2, and its sum is 0; . is no row
+//
+//           What is left, 2 2 2 2 7 7, is a sorted list again.
 //
 //           The parts are the entries of the next launch, a sixteenth as many, until one chunk holds them all. So
 //           a hundred thousand equal indices are a tree of four levels, and how many launches there are depends on n
