@@ -284,7 +284,8 @@ WORDS = {  # of CuPy, that the framework uses
     "cuda.runtime": "driverGetVersion runtimeGetVersion getDeviceCount getDevice getDeviceProperties memGetInfo",
     "cuda.nvrtc": "getVersion getSupportedArchs",
     "cuda": "is_available get_current_stream",
-    "ndarray": "set tolist",
+    "cuda.MemoryPointer": "ptr device",
+    "ndarray": "set tolist copy data device flags base",
 }
 
 
