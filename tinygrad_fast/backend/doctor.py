@@ -184,7 +184,7 @@ def _kernel() -> str:
 
 
 def _multiplies(xp: cuda.CUDA) -> str:
-    """One small product, compiled, run and compared with float64's; float32 has 6e-8 of a number."""
+    """One small product, compiled, run and compared with float64's; float32 rounds to 6e-8 of a number."""
     x = np.random.default_rng(0).standard_normal((33, 33)).astype(np.float32)
     y, want = xp.to_numpy(xp.matmul(xp.asarray(x), xp.asarray(x))), x.astype(np.float64) @ x
     error = float(np.abs(y - want).max() / np.abs(want).max())

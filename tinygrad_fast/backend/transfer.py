@@ -85,13 +85,11 @@ class Transfer:
             written = self._mark(self._at_work())
         with self.cupy.cuda.Device(self.index):
             self._at_work().wait_event(written)
-            there = row.copy().transpose(
-                windows.inverse(order)
-            )  # to the current device, by a direct line if it has one
+            copy = row.copy().transpose(windows.inverse(order))  # to the current device, by whatever line there is
             read = self._mark(self._at_work())
         with self.cupy.cuda.Device(a.device.id):
             self._at_work().wait_event(read)
-        return there
+        return copy
 
     def _mark(self, stream: Any) -> Any:
         """An event that has come to pass when all that was asked of the stream until now is done."""
