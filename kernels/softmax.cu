@@ -22,16 +22,19 @@
 // SPEC      Composed.softmax, log_softmax and their _back, Composed.logsumexp_back (tinygrad_fast/backend/composed.py).
 #include "online_softmax.cuh"
 
-// A thread's part of a position: its class c is at `first + c * inner`.
+// The position that a thread works on, and where class c of it lies: at(c).
 struct Position : Lanes {
   i64 p, first;
+  int inner;
   bool there;
 
-  __device__ __forceinline__ Position(int positions, int C, int inner, int lanes) : Lanes(lanes, inner > 1) {
+  __device__ __forceinline__ Position(int positions, int C, int inner, int lanes)
+      : Lanes(lanes, inner > 1), inner(inner) {
     p = (i64)blockIdx.x * results + result;
     there = p < positions;
     first = p / inner * C * inner + p % inner;
   }
+  __device__ __forceinline__ i64 operator()(int c) const { return first + (i64)c * inner; }
 };
 
 template <class S, class F>
@@ -51,32 +54,25 @@ template <class F> __device__ __forceinline__ void each_class(const Position& at
 extern "C" __global__ void softmax(const T* __restrict__ x, T* __restrict__ y, int positions, int C, int inner,
                                    int lanes) {
   Position at(positions, C, inner, lanes);
-  x += at.first;
-  y += at.first;
-  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[(i64)c * inner]); });
+  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[at(c)]); });
   A sum = s.sum + (s.top - s.top);  // NaN where the maximum is infinite
-  each_class(at, C, [=](int c) { narrow(exp(wide(x[(i64)c * inner]) - s.top) / sum, y[(i64)c * inner]); });
+  each_class(at, C, [=](int c) { narrow(exp(wide(x[at(c)]) - s.top) / sum, y[at(c)]); });
 }
 
 extern "C" __global__ void log_softmax(const T* __restrict__ x, T* __restrict__ y, int positions, int C, int inner,
                                        int lanes) {
   Position at(positions, C, inner, lanes);
-  x += at.first;
-  y += at.first;
-  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[(i64)c * inner]); });
+  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[at(c)]); });
   A log_sum = log(s.sum + (s.top - s.top));
-  each_class(at, C, [=](int c) { narrow(wide(x[(i64)c * inner]) - s.top - log_sum, y[(i64)c * inner]); });
+  each_class(at, C, [=](int c) { narrow(wide(x[at(c)]) - s.top - log_sum, y[at(c)]); });
 }
 
 extern "C" __global__ void softmax_back(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx,
                                         int positions, int C, int inner, int lanes) {
   Position at(positions, C, inner, lanes);
-  g += at.first;
-  y += at.first;
-  dx += at.first;
-  A dot = over_classes<Total>(at, C, [=](int c) { return wide(g[(i64)c * inner]) * wide(y[(i64)c * inner]); }).sum;
+  A dot = over_classes<Total>(at, C, [=](int c) { return wide(g[at(c)]) * wide(y[at(c)]); }).sum;
   each_class(at, C, [=](int c) {
-    i64 i = (i64)c * inner;
+    i64 i = at(c);
     narrow(wide(y[i]) * (wide(g[i]) - dot), dx[i]);
   });
 }
@@ -84,12 +80,9 @@ extern "C" __global__ void softmax_back(const T* __restrict__ g, const T* __rest
 extern "C" __global__ void log_softmax_back(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx,
                                             int positions, int C, int inner, int lanes) {
   Position at(positions, C, inner, lanes);
-  g += at.first;
-  y += at.first;
-  dx += at.first;
-  A sum = over_classes<Total>(at, C, [=](int c) { return wide(g[(i64)c * inner]); }).sum;
+  A sum = over_classes<Total>(at, C, [=](int c) { return wide(g[at(c)]); }).sum;
   each_class(at, C, [=](int c) {
-    i64 i = (i64)c * inner;
+    i64 i = at(c);
     narrow(wide(g[i]) - exp(wide(y[i])) * sum, dx[i]);
   });
 }
@@ -97,10 +90,8 @@ extern "C" __global__ void log_softmax_back(const T* __restrict__ g, const T* __
 extern "C" __global__ void logsumexp_back(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ y,
                                           T* __restrict__ dx, int positions, int C, int inner, int lanes) {
   Position at(positions, C, inner, lanes);
-  x += at.first;
-  dx += at.first;
   A top = at.there ? wide(y[at.p]) : A(0);
-  A sum = over_classes<Total>(at, C, [=](int c) { return exp(wide(x[(i64)c * inner]) - top); }).sum;
+  A sum = over_classes<Total>(at, C, [=](int c) { return exp(wide(x[at(c)]) - top); }).sum;
   A share = at.there ? wide(g[at.p]) / sum : A(0);
-  each_class(at, C, [=](int c) { narrow(exp(wide(x[(i64)c * inner]) - top) * share, dx[(i64)c * inner]); });
+  each_class(at, C, [=](int c) { narrow(exp(wide(x[at(c)]) - top) * share, dx[at(c)]); });
 }
