@@ -36,6 +36,24 @@ __device__ __forceinline__ Moments other(Moments s, int bits) {
   return {__shfl_xor_sync(~0u, s.n, bits), __shfl_xor_sync(~0u, s.mean, bits), __shfl_xor_sync(~0u, s.squares, bits)};
 }
 
+// The same about a number of its own, `origin`: for those who find parts of the whole and do not know each other's.
+struct __align__(16) Part { A origin; Moments about; };
+
+// From the sums of d = x - first and of d^2, as above.
+__device__ __forceinline__ Part part(A n, A first, A sum, A squares) {
+  return {first, moments(n, first, sum, squares, first)};
+}
+
+__device__ __forceinline__ Part both(Part a, Part b) {
+  if (a.about.n == 0) return b;
+  b.about.mean += b.origin - a.origin;
+  return {a.origin, both(a.about, b.about)};
+}
+
+__device__ __forceinline__ Part other(Part s, int bits) {
+  return {__shfl_xor_sync(~0u, s.origin, bits), other(s.about, bits)};
+}
+
 // Of some pairs (g, d): the sum of g and the sum of g d.
 struct Sums { A g, gd; };
 

@@ -185,7 +185,7 @@ def norms(small: bool) -> Iterator[Case]:
             more = (x,) * residual
             yield from moving(
                 f"batch_norm{name} {title}", "norm", "batch_norm", "float16",
-                ((x, p, p, *more), (3 + residual) * b), ((x, x, p, p, *more), (5 + 2 * relu + residual) * b),
+                ((x, p, p, *more), (3 + residual) * b), ((x, x, p, p, *more), (5 + 2 * residual) * b),
                 kinks=relu, relu=relu, residual=residual,
             )  # fmt: skip
     m, n = (4, 64) if small else (16384, 4096)

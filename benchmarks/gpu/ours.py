@@ -94,10 +94,9 @@ def batch_norm(xp, x, w, b, res=None, *, relu, residual):
 
 
 def batch_norm_back(xp, g, x, w, b, res=None, *, relu, residual):
-    y, mean, rstd, _ = xp.batch_norm(x, w, b, res, eps=1e-5, relu=relu)
-    y = y if relu else None
+    _, kept, mean, rstd, _ = xp.batch_norm(x, w, b, res, eps=1e-5, relu=relu)
     return lambda: tuple(
-        a for a in xp.batch_norm_back(g, x, w, mean, rstd, y, relu=relu, residual=residual) if a is not None
+        a for a in xp.batch_norm_back(g, x, w, b, mean, rstd, kept, relu=relu, residual=residual) if a is not None
     )
 
 

@@ -97,11 +97,11 @@ def test_batch_norm(machine, monkeypatch, dtype, tally):
         if given:
             mean, var = d.rng.standard_normal(shape[1]), d.rng.uniform(0.5, 2, shape[1])
             mean, var = (v.astype(data.draw(st.sampled_from([d.dtype, d.wide]))) for v in (mean, var))
-            y, rstd = machine.batch_norm_eval(d.x, mean, var, d.w, d.b, res, eps, relu)
-            want, rs = PLAIN.batch_norm_eval(x, *doubled(mean, var), w, b, r, eps, relu)
+            y, kept, rstd = machine.batch_norm_eval(d.x, mean, var, d.w, d.b, res, eps, relu)
+            want, _, rs = PLAIN.batch_norm_eval(x, *doubled(mean, var), w, b, r, eps, relu)
         else:
-            y, mean, rstd, var = machine.batch_norm(d.x, d.w, d.b, res, eps, relu)
-            want, m, rs, v = PLAIN.batch_norm(x, w, b, r, eps, relu)
+            y, kept, mean, rstd, var = machine.batch_norm(d.x, d.w, d.b, res, eps, relu)
+            want, _, m, rs, v = PLAIN.batch_norm(x, w, b, r, eps, relu)
             close(mean, m, abs(x).max(), d.wide.name)
             close(var, v, abs(x).max() ** 2, d.wide.name)
         close(rstd, rs, rs, d.wide.name)
@@ -111,9 +111,9 @@ def test_batch_norm(machine, monkeypatch, dtype, tally):
         close(y, want, size + (0 if b is None else abs(b).max()) + (0 if r is None else abs(r).max()), d.dtype.name)
 
         name = "batch_norm_eval_back" if given else "batch_norm_back"
-        kept = y if relu else None
-        got = getattr(machine, name)(g, d.x, d.w, mean, rstd, kept, relu, res is not None)
-        wanted = getattr(PLAIN, name)(*doubled(g, d.x, d.w, mean, rstd, kept), relu, res is not None)
+        assert (kept is not None) == (relu and res is not None)  # else the sign of y follows from x
+        got = getattr(machine, name)(g, d.x, d.w, d.b, mean, rstd, kept, relu, res is not None)
+        wanted = getattr(PLAIN, name)(*doubled(g, d.x, d.w, d.b, mean, rstd, y), relu, res is not None)
         d.gradients(got, wanted, xhat, *doubled(g, rstd))
         assert (got[3] is None) == (res is None)
         if res is not None:
@@ -184,7 +184,7 @@ def test_layer_norm(machine, monkeypatch, dtype, tally):
 def test_large_means_cost_no_digits(machine, order):
     rng = np.random.default_rng(0)
     x = laid((rng.standard_normal((8, 6, 16, 16)) + 1e4).astype(np.float32), order)
-    _, _, _, var = machine.batch_norm(x, None, None, None, 1e-5, False)
+    *_, var = machine.batch_norm(x, None, None, None, 1e-5, False)
     np.testing.assert_allclose(var, x.astype(np.float64).var((0, 2, 3)), rtol=2e-6)
     _, _, rstd = machine.group_norm(x, None, None, 3, 0)
     want = x.reshape(8, 3, -1).astype(np.float64).var(-1) ** -0.5
@@ -197,8 +197,8 @@ def test_large_means_cost_no_digits(machine, order):
 def test_what_is_not_a_number_stays_in_its_channel(machine, order):
     x = laid(np.random.default_rng(0).standard_normal((2, 5, 3, 3)).astype(np.float32), order)
     x[1, 2, 0, 0], x[0, 4, 1, 1] = np.nan, np.inf
-    y, mean, rstd, var = machine.batch_norm(x, None, None, None, 1e-5, True)
-    dx, dw, _, _ = machine.batch_norm_back(np.ones_like(x), x, None, mean, rstd, y, True, False)
+    y, kept, mean, rstd, var = machine.batch_norm(x, None, None, None, 1e-5, True)
+    dx, dw, _, _ = machine.batch_norm_back(np.ones_like(x), x, None, None, mean, rstd, kept, True, False)
     for a in (y.sum((0, 2, 3)), var, rstd, dx.sum((0, 2, 3)), dw):
         assert np.isnan(a).tolist() == [False, False, True, False, True]
 
@@ -206,16 +206,27 @@ def test_what_is_not_a_number_stays_in_its_channel(machine, order):
 @pytest.mark.parametrize("order", ORDERS[:2])
 def test_a_channel_of_one_value(machine, order):
     x = laid(np.full((3, 4, 5, 5), 1e20, np.float32), order)
-    y, mean, rstd, var = machine.batch_norm(x, None, np.float32([1, -2, 3, 4]), None, 1e-5, False)
+    y, _, mean, rstd, var = machine.batch_norm(x, None, np.float32([1, -2, 3, 4]), None, 1e-5, False)
     np.testing.assert_array_equal(y[0, :, 0, 0], [1, -2, 3, 4])
     assert (mean == x[0, 0, 0, 0]).all() and (var == 0).all()
     np.testing.assert_allclose(rstd, 1e-5**-0.5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("order", ORDERS[:2])
+def test_what_was_rounded_to_0_is_not_let_through(machine, order):
+    """Above 0 as it is computed, and 0 as it is stored: ReLU's gradient is that of what is stored."""
+    x = laid(np.random.default_rng(0).standard_normal((4, 3, 5, 5)).astype(np.float16), order)
+    w = np.float32([1e-9, 1e-9, 1])
+    y, kept, mean, rstd, _ = machine.batch_norm(x, w, None, None, 1e-5, True)
+    dx, _, db, _ = machine.batch_norm_back(np.ones_like(x), x, w, None, mean, rstd, kept, True, False)
+    assert not y[:, :2].any() and not dx[:, :2].any() and not db[:2].any()
+    assert db[2] == (y[:, 2] > 0).sum() > 0
+
+
 def test_nothing_to_normalise(machine):
     counts = machine.launch.counts.copy()
     x = np.ones((0, 3, 2), np.float32)
-    y, mean, _, var = machine.batch_norm(x, None, None, None, 1e-5, False)
+    y, _, mean, _, var = machine.batch_norm(x, None, None, None, 1e-5, False)
     assert y.shape == x.shape and np.isnan(mean).all() and np.isnan(var).all()
     dx, dw, db = machine.layer_norm_back(x, x, None, np.ones((0, 3, 1)), np.ones((0, 3, 1)), (2,))
     assert dx.shape == x.shape and dw.tolist() == db.tolist() == [0, 0]

@@ -26,20 +26,24 @@ class Norms:
     """Definitions. w, b, res may be None; `NAME_back` returns dw and db wide, the op casts them."""
 
     def batch_norm(self, x, w, b, res, eps, relu):
-        """relu?(xhat w + b + res), statistics over all axes but 1 -> y, mean, rstd, var (the last three (C,))"""
+        """relu?(xhat w + b + res), statistics over all axes but 1 -> y, kept, mean, rstd, var (the last three (C,))
+
+        kept tells the way back where ReLU let through: y, or None without `relu`. A machine that finds it out from x,
+        w and b may keep less.
+        """
         d, mean, var, rstd = self._centred(x, others(x, (1,)), eps)
         y = self._finished(d, rstd, w, b, res, relu, x)
-        c = (x.shape[1],)
-        return y, self.reshape(mean, shape=c), self.reshape(rstd, shape=c), self.reshape(var, shape=c)
+        mean, rstd, var = (self.reshape(v, shape=(x.shape[1],)) for v in (mean, rstd, var))
+        return y, y if relu else None, mean, rstd, var
 
-    def batch_norm_back(self, g, x, w, mean, rstd, y, relu, residual):
+    def batch_norm_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         """dx = w rstd (g - mean(g) - xhat mean(g xhat)), dw = sum g xhat, db = sum g, dres = g -> dx, dw, db, dres
 
-        y is the output if `relu`, else None; dres is None unless `residual`.
+        g where ReLU let through. dres is None unless `residual`.
         """
         axis = others(x, (1,))
         n = prod(x.shape[i] for i in axis)
-        g = self.relu_back(g, y) if relu else g
+        g = self.relu_back(g, kept) if relu else g
         gw, d, rstd, scale = self._parts(g, x, w, mean, rstd)
         db, dot = self.sum(gw, axis=axis, keepdims=True), self.sum(self.mul(gw, d), axis=axis, keepdims=True)
         tilt = self.div(self.mul(dot, self.mul(rstd, rstd)), n)
@@ -49,16 +53,17 @@ class Norms:
         return self.cast(dx, dtype=x.dtype), dw, db, g if residual else None
 
     def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
-        """relu?((x - mean) / sqrt(var + eps) w + b + res) with statistics that are given -> y, rstd"""
+        """relu?((x - mean) / sqrt(var + eps) w + b + res) with statistics that are given -> y, kept, rstd"""
         wide, one = wide_type(x.dtype), along(x)
         rstd = self.rsqrt(self.add(self.cast(var, dtype=wide), eps))
         d = self.sub(self.cast(x, dtype=wide), self.reshape(self.cast(mean, dtype=wide), shape=one))
-        return self._finished(d, self.reshape(rstd, shape=one), w, b, res, relu, x), rstd
+        y = self._finished(d, self.reshape(rstd, shape=one), w, b, res, relu, x)
+        return y, y if relu else None, rstd
 
-    def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu, residual):
+    def batch_norm_eval_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         """dx = g w rstd, dw = sum g xhat, db = sum g, dres = g -> dx, dw, db, dres"""
         axis, c = others(x, (1,)), (x.shape[1],)
-        g = self.relu_back(g, y) if relu else g
+        g = self.relu_back(g, kept) if relu else g
         gw, d, rstd, scale = self._parts(g, x, w, mean, rstd)
         dw = self.mul(self.sum(self.mul(gw, d), axis=axis, keepdims=True), rstd)
         db = self.sum(gw, axis=axis)

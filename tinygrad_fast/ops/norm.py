@@ -17,18 +17,18 @@ def batch_norm(xp, x, w=None, b=None, res=None, *, eps, relu=False):
     db = sum g     dres = g.     Ioffe and Szegedy 2015
     """
     shapes.batch_norm(x.shape, shapes.of(w), shapes.of(b), shapes.of(res))
-    y, mean, rstd, var = xp.batch_norm(x, w, b, res, eps=eps, relu=relu)
-    kept, residual = y if relu else None, res is not None
-    back = once(lambda g: xp.batch_norm_back(g, x, w, mean, rstd, kept, relu=relu, residual=residual))
+    y, kept, mean, rstd, var = xp.batch_norm(x, w, b, res, eps=eps, relu=relu)
+    residual = res is not None
+    back = once(lambda g: xp.batch_norm_back(g, x, w, b, mean, rstd, kept, relu=relu, residual=residual))
     return y, _pulls(xp, back, w, b), (mean, var)
 
 
 def batch_norm_eval(xp, x, mean, var, w=None, b=None, res=None, *, eps, relu=False):
     """relu?(xhat w + b + res), each channel by the statistics given, which get no gradient.     dx = g w rstd"""
     shapes.batch_norm(x.shape, shapes.of(w), shapes.of(b), shapes.of(res), mean.shape, var.shape)
-    y, rstd = xp.batch_norm_eval(x, mean, var, w, b, res, eps=eps, relu=relu)
-    kept, residual = y if relu else None, res is not None
-    back = once(lambda g: xp.batch_norm_eval_back(g, x, w, mean, rstd, kept, relu=relu, residual=residual))
+    y, kept, rstd = xp.batch_norm_eval(x, mean, var, w, b, res, eps=eps, relu=relu)
+    residual = res is not None
+    back = once(lambda g: xp.batch_norm_eval_back(g, x, w, b, mean, rstd, kept, relu=relu, residual=residual))
     dx, dw, db, dres = _pulls(xp, back, w, b)
     return y, (dx, None, None, dw, db, dres)
 

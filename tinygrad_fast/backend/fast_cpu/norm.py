@@ -86,13 +86,14 @@ class Norms(Machine):
         var = (m2s.sum(0) + (sizes * (means - mean) ** 2).sum(0)) / lines.n
         rstd = 1 / np.sqrt(var + eps)
         y = self._normalised(x, lines, mean, rstd, w, b, relu)
-        return y, mean.astype(x.dtype), rstd.astype(x.dtype), var.astype(x.dtype)
+        return y, y if relu else None, mean.astype(x.dtype), rstd.astype(x.dtype), var.astype(x.dtype)
 
     def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
         if (lines := self._lines(x, res)) is None:
             return super().batch_norm_eval(x, mean, var, w, b, res, eps, relu)
         rstd = 1 / np.sqrt(var.astype(np.float64) + eps)
-        return self._normalised(x, lines, mean.astype(np.float64), rstd, w, b, relu), rstd.astype(x.dtype)
+        y = self._normalised(x, lines, mean.astype(np.float64), rstd, w, b, relu)
+        return y, y if relu else None, rstd.astype(x.dtype)
 
     def _normalised(self, x, lines, mean, rstd, w, b, relu):
         """relu?((x - mean) rstd w + b + res): x times a number, plus a number"""
@@ -103,9 +104,9 @@ class Norms(Machine):
         lines.each(lambda _, block, res, out: self.loops.normalise(block, out, scale, shift, res, relu))
         return y
 
-    def batch_norm_back(self, g, x, w, mean, rstd, y, relu, residual):
-        if (lines := self._lines(x, g, y if relu else None)) is None:
-            return super().batch_norm_back(g, x, w, mean, rstd, y, relu, residual)
+    def batch_norm_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
+        if (lines := self._lines(x, g, kept)) is None:
+            return super().batch_norm_back(g, x, w, b, mean, rstd, kept, relu, residual)
         total, dot = self._tilts(lines, mean)
         n, wide = lines.n, rstd.astype(np.float64)
         scale = wide if w is None else wide * w
@@ -114,9 +115,9 @@ class Norms(Machine):
         dx, dres = self._standard_dx(g, x, lines, scale, slope, level, relu, residual)
         return dx, (dot * wide).astype(x.dtype), total.astype(x.dtype), dres
 
-    def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu, residual):
-        if mean.dtype != x.dtype or (lines := self._lines(x, g, y if relu else None)) is None:
-            return super().batch_norm_eval_back(g, x, w, mean, rstd, y, relu, residual)
+    def batch_norm_eval_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
+        if mean.dtype != x.dtype or (lines := self._lines(x, g, kept)) is None:
+            return super().batch_norm_eval_back(g, x, w, b, mean, rstd, kept, relu, residual)
         total, dot = self._tilts(lines, mean)
         scale = rstd if w is None else rstd * w
         none = np.zeros_like(scale)

@@ -32,10 +32,10 @@ def unless_empty(f: Callable) -> Callable:
 class Columns:
     """How x (N, C, ...) lies in memory, and who takes what of it: the grid, and `struct Shape` of batch_norm.cu.
 
-    apart: each sample has statistics of its own; shared: so many neighbouring channels have the same.
+    apart: each sample has statistics of its own; group: so many neighbouring channels have the same.
     """
 
-    def __init__(self, x: Any, apart: bool = False, shared: int = 1):
+    def __init__(self, x: Any, apart: bool = False, group: int = 1):
         n, c, p = x.shape[0], x.shape[1], prod(x.shape[2:])
         to_last = (0, *range(2, x.ndim), 1)
         self.last = c > 1 and (x.transpose(to_last).flags.c_contiguous or not x.flags.c_contiguous)
@@ -43,7 +43,6 @@ class Columns:
         self.back = (0, x.ndim - 1, *range(1, x.ndim - 1)) if self.last else self.axes
         length = c if self.last else p
         packs = _packs(x, length)
-        self.packs = packs * (x.size // length)  # of all of x
         units = (p if self.last else packs) * (1 if apart else n)
         columns = c * n if apart else c
         if self.last:
@@ -55,8 +54,8 @@ class Columns:
         least = 4 * lanes  # units worth a block
         step = -(-units // min(max(BLOCKS // across, 1), -(-units // least)))
         self.grid = (across, -(-units // step))
-        self.statistics, self.columns = columns // shared, columns
-        self.shape = dict(C=c, length=length, units=units, step=step, columns=columns, shared=shared)
+        self.statistics, self.columns = columns // group, columns
+        self.shape = dict(C=c, length=length, units=units, step=step, columns=columns, group=group)
         self.shape["lanes"] = lanes
         self.defines = {"DTYPE": x.dtype.name, "LAST": int(self.last)}
 
@@ -70,22 +69,23 @@ class Norms(Machine):
         x, res = _near(self, at, x, res)
         mean, var = self._statistics(at, x)
         y, rstd = self._normalised(at, x, mean, var, w, b, res, eps, relu)
-        return y, mean, rstd, var
+        return y, _kept(y, res, relu), mean, rstd, var
 
     @unless_empty
-    def batch_norm_back(self, g, x, w, mean, rstd, y, relu, residual):
-        return self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual)
+    def batch_norm_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
+        return self._pulled(Columns(x), g, x, w, b, mean, rstd, kept, relu, residual)
 
     @unless_empty
     def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
         at = Columns(x)
         x, res = _near(self, at, x, res)
-        return self._normalised(at, x, *_wide(self, x, mean, var), w, b, res, eps, relu)
+        y, rstd = self._normalised(at, x, *_wide(self, x, mean, var), w, b, res, eps, relu)
+        return y, _kept(y, res, relu), rstd
 
     @unless_empty
-    def batch_norm_eval_back(self, g, x, w, mean, rstd, y, relu, residual):
+    def batch_norm_eval_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         (mean,) = _wide(self, x, mean)
-        return self._pulled(Columns(x), g, x, w, mean, rstd, y if relu else None, residual, fixed=True)
+        return self._pulled(Columns(x), g, x, w, b, mean, rstd, kept, relu, residual, fixed=True)
 
     @unless_empty
     def group_norm(self, x, w, b, groups, eps):
@@ -98,15 +98,28 @@ class Norms(Machine):
     @unless_empty
     def group_norm_back(self, g, x, w, mean, rstd, groups):
         at = Columns(x, True, x.shape[1] // groups)
-        return self._pulled(at, g, x, w, mean.reshape(-1), rstd.reshape(-1), None, False)[:3]
+        return self._pulled(at, g, x, w, None, mean.reshape(-1), rstd.reshape(-1), None, False, False)[:3]
 
     def _statistics(self, at, x):
         """Mean and biased variance"""
-        kind = wide_type(x.dtype)
-        parts = self.empty((at.grid[1], at.columns, 3), kind)
-        mean, var = self.empty(at.statistics, kind), self.empty(at.statistics, kind)
+        parts = self.empty((at.grid[1], at.columns, 4), wide_type(x.dtype))
         _by_columns(self, "batch_norm_moments", at, x=x, parts=parts)
-        _by_warps(self, "batch_norm_statistics", at, at.statistics, x=x, parts=parts, mean=mean, var=var)
+        return self._merged(parts, at.shape["group"], at.defines)
+
+    def _merged(self, parts, group, defines):
+        """The parts of mean and variance, (count, columns, 4), put together; of `group` neighbouring columns each."""
+        count, columns, _ = parts.shape
+        mean, var = (self.empty(columns // group, parts.dtype) for _ in range(2))
+        results, lanes = WARPS, 32  # of a block; threads that share a result
+        if group == 1:  # whole lines of 128 bytes, and some 4 parts a thread
+            results = min(power(columns), 8)
+            lanes = min(max(power(count) // 4, 32 // results), 1024 // results)
+        self.launch(
+            "batch_norm_statistics",
+            **dict(grid=(-(-mean.size // results),), block=(results * lanes,), defines=defines),
+            **dict(parts=parts, mean=mean, var=var, count=count, columns=columns, group=group, lanes=lanes),
+            neighbours=group == 1,
+        )
         return mean, var
 
     def _normalised(self, at, x, mean, var, w, b, res, eps, relu):
@@ -117,30 +130,29 @@ class Norms(Machine):
         _by_columns(self, "batch_norm", at, **given)
         return y.transpose(at.back), rstd
 
-    def _pulled(self, at, g, x, w, mean, rstd, y, residual, fixed=False):
+    def _pulled(self, at, g, x, w, b, mean, rstd, kept, relu, residual, fixed=False):
         """dx, dw, db, dres; fixed: the statistics do not depend on x."""
-        dres = g if residual and y is None else None
+        dres, y = g if residual else None, kept if relu and residual else None
         g, x, y = _near(self, at, g, x, y)
-        (w,), kind, c = _wide(self, x, w), mean.dtype, at.shape["C"]
+        (w, b), kind, c = _wide(self, x, w, b), mean.dtype, at.shape["C"]
         parts, dw, db = self.empty((at.grid[1], at.columns, 2), kind), self.empty(c, kind), self.empty(c, kind)
-        dx, h, kept, level, tilt = self.empty(x.shape, x.dtype), None, None, None, None
-        if y is not None and residual:
+        dx, h, means = self.empty(x.shape, x.dtype), None, dict(mean_wh=None, mean_whd=None)
+        if y is not None:
             h = self.empty(x.shape, x.dtype)
             dres = h.transpose(at.back)
-        elif y is not None and not fixed:
-            kept = self.empty(at.packs, "uint8")
         if not fixed:
-            level, tilt = self.empty(at.statistics, kind), self.empty(at.statistics, kind)
-        known = dict(mean=mean, rstd=rstd, w=w)
-        found = dict(parts=parts, h=h, kept=kept, dx=dx if fixed else None)
-        _by_columns(self, "batch_norm_sums", at, g=g, x=x, y=y, **known, **found)
-        found = dict(dw=dw, db=db, level=level, tilt=tilt, n=x.size // at.statistics)
-        _by_warps(
-            self, "batch_norm_slopes", at, c if fixed else c + at.statistics, parts=parts, w=w, rstd=rstd, **found
+            means = {name: self.empty(at.statistics, kind) for name in means}
+        known, found = dict(mean=mean, rstd=rstd, w=w, b=b), dict(parts=parts, h=h, dx=dx if fixed else None)
+        _by_columns(self, "batch_norm_sums", at, g=g, x=x, y=y, **known, **found, relu=relu)
+        sums, warps = dict(parts=parts, w=w, rstd=rstd, count=at.grid[1]), c if fixed else c + at.statistics
+        self.launch(
+            "batch_norm_slopes",
+            **dict(grid=(-(-warps // WARPS),), block=(THREADS,), defines=at.defines, shape=at.shape),
+            **sums | means | dict(dw=dw, db=db, n=x.size // at.statistics),
         )
         if not fixed:
-            near = dict(h=g if h is None else h, kept=kept, x=x)
-            _by_columns(self, "batch_norm_back", at, **near, **known, level=level, tilt=tilt, dx=dx)
+            near = dict(h=g if h is None else h, x=x, relu=relu and h is None)
+            _by_columns(self, "batch_norm_back", at, **near, **known, **means, dx=dx)
         return dx.transpose(at.back), dw, db, dres
 
     # Layer norm: kernels/layer_norm.cu
@@ -180,6 +192,11 @@ class Norms(Machine):
         return dx, dw, db
 
 
+def _kept(y: Any, res: Any, relu: bool) -> Any:
+    """What the way back wants of y: where it is positive, if that does not follow from x."""
+    return y if relu and res is not None else None
+
+
 def _near(xp: Machine, at: Columns, *arrays: Any) -> Iterator[Any]:
     """Each in order C, with its axes as they are in memory."""
     return (None if a is None else xp.contiguous(a.transpose(at.axes)) for a in arrays)
@@ -192,12 +209,6 @@ def _wide(xp: Machine, x: Any, *arrays: Any) -> Iterator[Any]:
 
 def _by_columns(xp: Machine, kernel: str, at: Columns, **given: Any) -> None:
     xp.launch(kernel, grid=at.grid, block=(THREADS,), defines=at.defines, shape=at.shape, **given)
-
-
-def _by_warps(xp: Machine, kernel: str, at: Columns, warps: int, **given: Any) -> None:
-    """A warp for each result, which puts together what the blocks of a column found."""
-    given |= dict(count=at.grid[1], shape=at.shape)
-    xp.launch(kernel, grid=(-(-warps // WARPS),), block=(THREADS,), defines=at.defines, **given)
 
 
 def _by_rows(
