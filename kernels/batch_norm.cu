@@ -22,14 +22,15 @@
 //           1. batch_norm_moments      each block: count, mean, squares of its columns     x read
 //           2. batch_norm_statistics   puts the parts of each mean and var together
 //           3. batch_norm              y                                                   x, res read, y written
+//              batch_norm_remember_    moves the running mean and var, where there are any
 //           and back
 //           1. batch_norm_sums         each block: sum h, sum h d     g, x read; for a residual y too, and h written
 //           2. batch_norm_slopes       a warp for each dw and db, and each mean(w h) and mean(w h d)
 //           3. batch_norm_back         dx                                                  h, x read, dx written
 //           The third step walks its part from the end: what the first has read last is still in a cache.
-//           Behind a convolution the first step forward is left out: conv2d_batch_norm.cu leaves the parts.
+//           Behind a convolution the first step forward is left out: its parts come from conv2d_moments.cu.
 // COST      Bytes are all that counts: a dozen flop an element each. In passes over memory, each N C P elements:
-//             forward     2 read, 1 written; a residual 1 more read; evaluation 1 read, 1 written
+//             forward     2 read, 1 written; behind a convolution, or in evaluation, 1 and 1; a residual 1 more read
 //             backward    4 read, 1 written, with ReLU or without. With ReLU and a residual 5 read, 2 written: h is
 //                         dres, and read again in place of g and y.
 //                         Evaluation: one pass, 2 read and 1 written; with ReLU and a residual 3 and 2.
@@ -165,6 +166,16 @@ extern "C" __global__ void __launch_bounds__(1024) batch_norm_statistics(
   if (at.lane || !end) return;
   mean[i] = s.origin + s.about.mean;
   var[i] = s.about.squares / s.about.n;
+}
+
+// running <- (1 - momentum) running + momentum new; factor: n / (n - 1), so that var is remembered unbiased.
+extern "C" __global__ void __launch_bounds__(256) batch_norm_remember_(
+    T* __restrict__ running_mean_, T* __restrict__ running_var_, const A* __restrict__ mean, const A* __restrict__ var,
+    A momentum, A factor, int C) {
+  int c = blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= C) return;
+  narrow((1 - momentum) * wide(running_mean_[c]) + momentum * mean[c], running_mean_[c]);
+  narrow((1 - momentum) * wide(running_var_[c]) + momentum * factor * var[c], running_var_[c]);
 }
 
 // y before a residual and ReLU: one sum and one multiplication that is rounded with the next sum, whatever the compiler

@@ -7,6 +7,7 @@
 //     conv2d_dx_tiles.cu                the same loader walked backwards, only by the taps that meet a pixel
 //     conv2d_dw_tiles.cu                the same loader transposed; the long sum in parts
 //     conv2d_narrow.cu                  groups with too few columns for tiles: depthwise, a handful of outputs
+//     conv2d_moments.cu                 conv2d_tiles that also finds what a batch norm behind it wants to know
 //
 // MATH      y[n, o, i, j] = relu?(sum over c, a, b of x[n, c, i s + a d - p, j s + b d - p] w[o, c, a, b]
 //                                 + bias[o] + res[n, o, i, j])

@@ -111,7 +111,7 @@ def test_moments_far_from_zero(which, large):
     """A mean ten thousand times the deviation costs no digits of the variance."""
     xp = FastCPU(which)
     x = np.float32(large) + images(64, 16, 8, 8)
-    *_, mean, _, var = xp.batch_norm(x, None, None, None, eps=1e-5, relu=False)
+    *_, mean, _, var = xp.batch_norm(x, None, None, None, None, None, eps=1e-5, relu=False)
     wide = x.astype(np.float64)
     np.testing.assert_allclose(mean, wide.mean((0, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(var, wide.var((0, 2, 3)), rtol=2e-3)
@@ -126,7 +126,7 @@ def test_nan_and_infinity_are_kept(which):
     y, _ = xp.max_pool2d(x, out=(4, 4), **geometry)
     assert np.isnan(y[0, 1, 1, 1]) and np.isinf(y[1, 0, 0, 0]) and np.isfinite(y).sum() == y.size - 2
     with np.errstate(all="ignore"):
-        y = xp.batch_norm(x, None, None, None, eps=1e-5, relu=True)[0]
+        y = xp.batch_norm(x, None, None, None, None, None, eps=1e-5, relu=True)[0]
         logits = x.transpose(0, 2, 3, 1).reshape(-1, 3)
         loss, *_ = xp.cross_entropy(logits, np.zeros(128, np.int64), None, -100, 0.0, "none")
     assert np.isnan(y[:, 1]).all() and np.isfinite(y[:, 2]).all()

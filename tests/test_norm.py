@@ -153,6 +153,11 @@ def test_channels_last_stays_channels_last():
         ),
         (lambda x: F.batch_norm(x, tf.ones(2), tf.ones(3)), ValueError, "running_mean must be"),
         (
+            lambda x: F.batch_norm(x, tf.ones(3), None, training=True),
+            ValueError,
+            "needs both running_mean and running_var",
+        ),
+        (
             lambda x: F.batch_norm(x, None, None, training=True, residual=x[:1]),
             ValueError,
             r"residual must have the input's shape \(4, 3\); got \(1, 3\)",

@@ -116,6 +116,8 @@ def convolutions(small: bool) -> Iterator[Case]:
     yield from convolution(512, 3, 64, 3, 1, 32, "float16", None, small)  # the first layer: its input has no gradient
     for dtype in ("bfloat16", "TF32", "float32"):
         yield from convolution(512, 256, 256, 3, 1, 8, dtype, None, small)
+    for c, o, k, _, h in RESNET18[:4]:
+        yield normalised(512, c, o, k, h, small)
 
 
 def convolution(
@@ -139,6 +141,18 @@ def convolution(
         name = "conv2d" if what == "forward" else f"conv2d_{what}"
         static = geometry | more | {"pass": what}
         yield Case(f"{title}, {what}, {dtype}", "conv", name, dtype, arrays, static, moved, flop, depth, aims=aims)
+
+
+def normalised(batch: int, c: int, o: int, k: int, h: int, small: bool) -> Case:
+    """relu(batch norm(conv2d)), as it is trained: the images are written by the one, read and written by the other."""
+    title = f"conv2d + batch_norm + relu {k}x{k}, {c}>{o} @{h}, batch {batch}, float16"
+    if small:
+        batch, c, o, h = 2, min(c, 16), min(o, 32), min(h, 8)
+    x, w, y = (batch, c, h, h), (o, c, k, k), (batch, o, h, h)
+    moved, flop = 2 * (prod(x) + prod(w) + 3 * prod(y)), 2 * prod(y) * c * k * k
+    arrays = (Array(x), Array(w, "weight"), *[Array((o,), "share", wide=True)] * 2)
+    static = {"padding": k // 2, "pass": "+ norm"}
+    return Case(title, "conv", "conv2d_batch_norm", "float16", arrays, static, moved, flop, c * k * k, aims=(0.65, 0.0))
 
 
 def moving(

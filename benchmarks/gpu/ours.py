@@ -64,6 +64,15 @@ def conv2d_dw(xp, g, x, *, stride, padding, k):
     return lambda: xp.conv2d_dw(g, x, groups=1, k=k, **pairs(stride, padding))
 
 
+def conv2d_batch_norm(xp, x, w, gamma, beta, *, padding):
+    def run():
+        h, *moments = xp.conv2d_moments(x, w, groups=1, **pairs(1, padding))
+        mean, var = moments or (None, None)
+        return xp.batch_norm(h, gamma, beta, None, mean, var, eps=1e-5, relu=True)[0]
+
+    return run
+
+
 def matmul(xp, x, w):
     return lambda: xp.matmul(x, w)
 
@@ -90,11 +99,11 @@ def binary_cross_entropy_with_logits_back(xp, x, t, g):
 
 
 def batch_norm(xp, x, w, b, res=None, *, relu, residual):
-    return lambda: xp.batch_norm(x, w, b, res, eps=1e-5, relu=relu)[0]
+    return lambda: xp.batch_norm(x, w, b, res, None, None, eps=1e-5, relu=relu)[0]
 
 
 def batch_norm_back(xp, g, x, w, b, res=None, *, relu, residual):
-    _, kept, mean, rstd, _ = xp.batch_norm(x, w, b, res, eps=1e-5, relu=relu)
+    _, kept, mean, rstd, _ = xp.batch_norm(x, w, b, res, None, None, eps=1e-5, relu=relu)
     return lambda: tuple(
         a for a in xp.batch_norm_back(g, x, w, b, mean, rstd, kept, relu=relu, residual=residual) if a is not None
     )
@@ -216,6 +225,7 @@ FUNCTIONS: dict[str, Callable[..., Run]] = {
     "conv2d": conv2d,
     "conv2d_dx": conv2d_dx,
     "conv2d_dw": conv2d_dw,
+    "conv2d_batch_norm": conv2d_batch_norm,
     "cross_entropy": cross_entropy,
     "cross_entropy_back": cross_entropy_back,
     "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,

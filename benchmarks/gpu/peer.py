@@ -135,6 +135,10 @@ def convolved(g, x, w, stride, padding, mask):
     return run
 
 
+def convolved_and_normalised(x, w, gamma, beta, *, padding):
+    return normalised(F.conv2d(x, w, padding=padding), gamma, beta, relu=True, residual=False)
+
+
 def pooled(f):
     return lambda x, *, kernel, stride, padding: f(x, kernel, stride, padding)
 
@@ -181,6 +185,7 @@ FUNCTIONS: dict[str, Callable[..., Run]] = {
     "conv2d": forward(F.conv2d),
     "conv2d_dx": conv2d_dx,
     "conv2d_dw": conv2d_dw,
+    "conv2d_batch_norm": forward(convolved_and_normalised),
     "cross_entropy": forward(F.cross_entropy),
     "cross_entropy_back": ones(F.cross_entropy),
     "binary_cross_entropy_with_logits": forward(bce),

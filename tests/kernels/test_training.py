@@ -14,7 +14,7 @@ from tinygrad_fast.testing.backends import EPS, RUNS, K
 KERNELS = {  # each must run
     *("conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles", "conv2d_narrow", "conv2d_dw_narrow", "conv2d_dw_sum"),
     *("matmul_tiles", "cross_entropy", "cross_entropy_back", "sgd_"),
-    *("batch_norm_moments", "batch_norm_statistics", "batch_norm"),
+    *("conv2d_moments_tiles", "batch_norm_moments", "batch_norm_statistics", "batch_norm"),
     *("batch_norm_sums", "batch_norm_slopes", "batch_norm_back", "max_pool2d", "max_pool2d_back"),
 }
 

@@ -74,6 +74,47 @@ def batch_norm_eval_block(draw, fill):
     return Args(fill.normal(shape), far, fill.nonzero(shape[1:2]), fill.between(shape[1:2], -1, 1))
 
 
+def convolved(draw, fill):
+    """Images, filters, the shape of their convolution with two values a channel at least, and the window."""
+    g = draw(some.windows(max_padding=1))
+    n = max(g.x[0], 1 + (g.y[2:] == (1, 1)))
+    return fill.distinct((n, *g.x[1:]), gap=0.5), fill.nonzero(g.w), (n, *g.y[1:]), g.options
+
+
+def conv_train(x, w, *affine, **window):
+    return F.conv2d_batch_norm(x, w, None, None, *affine, eps=EPS, **window)
+
+
+@rows.row("conv2d_batch_norm", conv_train, images=(0,))
+def conv2d_batch_norm(draw, fill):
+    x, w, y, window = convolved(draw, fill)
+    return Args(x, w, *affine(draw, fill, y[1:2]), **window)
+
+
+def conv_block(x, w, gamma, beta, residual, **window):
+    return conv_train(x, w, gamma, beta, residual=residual, relu=True, **window)
+
+
+@rows.row("conv2d_batch_norm / residual, relu", conv_block, images=(0, 4))
+def conv2d_batch_norm_block(draw, fill):
+    x, w, y, window = convolved(draw, fill)
+    far = fill.sign(y) * fill.between(y, 16, 20)  # |xhat gamma + beta| < sqrt(17) * 3 + 0.2 = 12.6
+    return Args(x, w, fill.nonzero(y[1:2]), fill.between(y[1:2], -0.2, 0.2), far, **window)
+
+
+def conv_relu(x, w, gamma, beta, **window):
+    return conv_train(x, w, gamma, beta, relu=True, **window)
+
+
+@rows.row("conv2d_batch_norm / relu, vectors of channels", conv_relu, images=(0,))
+def conv2d_batch_norm_relu(draw, fill):
+    """Channels enough to fill a tile of the GPU's loop; a channel is all above 0 or all below."""
+    o, k, n = draw(some.sampled_from((16, 20))), draw(some.integers(1, 2)), draw(some.integers(2, 3))
+    x, w = fill.normal((n, 16, k, 3)), fill.normal((o, 16, k, k))
+    side = fill.sign((o,)) * fill.between((o,), 10, 12)  # |xhat gamma| < sqrt(8) * 3 = 8.5
+    return Args(x, w, fill.nonzero((o,)), side, stride=draw(some.integers(1, 2)))
+
+
 @rows.row("layer_norm", lambda x, *affine, k: F.layer_norm(x, x.shape[-k:], *affine, eps=EPS), images=())
 def layer_norm(draw, fill):
     shape = draw(some.shapes(min_dims=1, limit=40))

@@ -123,3 +123,7 @@ class Composed(Activations, Norms, Losses, Sampling, Gradients, Updates):
             y = self.add(y, self.reshape(b, shape=(1, b.shape[0], 1, 1)))
         y = y if res is None else self.add(y, res)
         return self.relu(y) if relu else y
+
+    def conv2d_moments(self, x, w, **geometry):
+        """conv2d(x, w), and what was found of it on the way: mean and biased variance of its channels, or nothing"""
+        return (self.conv2d(x, w, **geometry),)

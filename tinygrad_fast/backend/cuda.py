@@ -20,7 +20,7 @@ from .cpu import CPU
 from .emulator import Emulator
 from .graph import Graph, Rehearsal, refuse_in_capture
 from .launch import CuPy, Launcher
-from .launchers import Checks, Convolutions, Losses, Norms, Pools, Products, Random, Reductions, Sampling, Updates
+from .launchers import Checks, ConvMoments, Losses, Pools, Products, Random, Reductions, Sampling, Updates
 from .launchers.tiles import Hardware
 from .transfer import Transfer
 from .wide import wide
@@ -78,7 +78,7 @@ def on(index: int) -> Any:
     return CUDA() if need().cuda.runtime.getDeviceCount() == 1 else OneOfMany(index)
 
 
-class CUDA(Products, Convolutions, Losses, Updates, Norms, Reductions, Pools, Random, Sampling, Checks):
+class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sampling, Checks):
     """Elementwise work by CuPy, everything hard by kernels."""
 
     name = "cuda"

@@ -25,9 +25,10 @@ def along(x):
 class Norms:
     """Definitions. w, b, res may be None; `NAME_back` returns dw and db wide, the op casts them."""
 
-    def batch_norm(self, x, w, b, res, eps, relu):
+    def batch_norm(self, x, w, b, res, mean, var, eps, relu):
         """relu?(xhat w + b + res), statistics over all axes but 1 -> y, kept, mean, rstd, var (the last three (C,))
 
+        mean, var: those that conv2d_moments found of x, if it did, else None: a machine may take them as they are.
         kept tells the way back where ReLU let through: y, or None without `relu`. A machine that finds it out from x,
         w and b may keep less.
         """
@@ -51,6 +52,11 @@ class Norms:
         c = (x.shape[1],)
         dw, db = self.reshape(self.mul(dot, rstd), shape=c), self.reshape(db, shape=c)
         return self.cast(dx, dtype=x.dtype), dw, db, g if residual else None
+
+    def batch_norm_remember_(self, running_mean, running_var, mean, var, momentum, n):
+        """running <- (1 - momentum) running + momentum new, in place; the variance of n numbers n / (n - 1) larger"""
+        self.lerp_(running_mean, mean, momentum)
+        self.lerp_(running_var, self.mul(var, n / (n - 1)) if n > 1 else var, momentum)
 
     def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
         """relu?((x - mean) / sqrt(var + eps) w + b + res) with statistics that are given -> y, kept, rstd"""

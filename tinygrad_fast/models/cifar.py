@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import nn
 from ..nn import functional as F
+from ..nn.utils import conv_bn
 from ..tensor import Tensor
 from .resnet import Conv2d
 
@@ -26,8 +27,8 @@ class CifarBlock(nn.Module):
         return F.pad(x, (0, 0, 0, 0, 0, self.new_channels)) if self.new_channels else x
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn1(self.conv1(x), relu=True)
-        return self.bn2(self.conv2(y), residual=self.shortcut(x), relu=True)
+        y = conv_bn(self.conv1, self.bn1, x, relu=True)
+        return conv_bn(self.conv2, self.bn2, y, residual=self.shortcut(x), relu=True)
 
 
 class CifarResNet(nn.Module):
@@ -48,7 +49,7 @@ class CifarResNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Everything before the pool: (N, in_channels, H, W) -> (N, 4 width, H / 4, W / 4), over the stem's stride."""
-        x = self.bn1(self.conv1(x), relu=True)
+        x = conv_bn(self.conv1, self.bn1, x, relu=True)
         return self.layer3(self.layer2(self.layer1(x)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class ConvBN(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn(self.conv(x), relu=True)
+        y = conv_bn(self.conv, self.bn, x, relu=True)
         return y if self.pool is None else self.pool(y)
 
 

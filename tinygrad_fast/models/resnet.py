@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .. import nn
+from ..nn.utils import conv_bn
 from ..tensor import Tensor
 
 
@@ -21,6 +22,13 @@ class Conv2d(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Projection(nn.Sequential):
+    """bn(conv(x)): what gives a shortcut the shape of the sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv_bn(self[0], self[1], x)
 
 
 class BasicBlock(nn.Module):
@@ -35,8 +43,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.bn1(self.conv1(x), relu=True)
-        return self.bn2(self.conv2(y), residual=shortcut, relu=True)
+        y = conv_bn(self.conv1, self.bn1, x, relu=True)
+        return conv_bn(self.conv2, self.bn2, y, residual=shortcut, relu=True)
 
     def zero_init(self) -> None:
         """The block becomes relu(x)."""
@@ -56,9 +64,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.bn1(self.conv1(x), relu=True)
-        y = self.bn2(self.conv2(y), relu=True)
-        return self.bn3(self.conv3(y), residual=shortcut, relu=True)
+        y = conv_bn(self.conv1, self.bn1, x, relu=True)
+        y = conv_bn(self.conv2, self.bn2, y, relu=True)
+        return conv_bn(self.conv3, self.bn3, y, residual=shortcut, relu=True)
 
     def zero_init(self) -> None:
         """The block becomes relu(x)."""
@@ -103,7 +111,7 @@ class ResNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Everything before the pool: (N, C, H, W) -> (N, 512 expansion, H / 32, W / 32), with the cifar stem / 8."""
-        x = self.maxpool(self.bn1(self.conv1(x), relu=True))
+        x = self.maxpool(conv_bn(self.conv1, self.bn1, x, relu=True))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +121,7 @@ class ResNet(nn.Module):
 def stage(block: type[BasicBlock] | type[Bottleneck], c: int, width: int, count: int, stride: int) -> nn.Sequential:
     """`count` blocks; the first has the stride, and a projection where the shortcut's shape changes."""
     o = width * block.expansion
-    project = nn.Sequential(Conv2d(c, o, 1, stride), nn.BatchNorm2d(o)) if stride != 1 or c != o else None
+    project = Projection(Conv2d(c, o, 1, stride), nn.BatchNorm2d(o)) if stride != 1 or c != o else None
     return nn.Sequential(block(c, width, stride, project), *(block(o, width) for _ in range(count - 1)))
 
 

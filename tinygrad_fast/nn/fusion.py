@@ -1,6 +1,8 @@
-"""For inference: batch norms folded into the convolutions before them.
+"""A convolution and the batch norm behind it, together: in training, and for inference.
 
-With fixed statistics a batch norm multiplies each channel by a number and adds one, and so does a convolution:
+In training the statistics are those of the convolution's result, and a GPU finds them while it makes it: `conv_bn`.
+For inference batch norms are folded into the convolutions before them. With fixed statistics a batch norm multiplies
+each channel by a number and adds one, and so does a convolution:
 
     (x * w + b - mean) / sqrt(var + eps) weight + bias = x * (w s) + (b - mean) s + bias,   s = weight / sqrt(var + eps)
 
@@ -15,10 +17,30 @@ from typing import Any
 
 from ..tape import setting
 from ..tensor import Tensor
+from . import functional as F
 from .containers import Identity
 from .conv import Conv2d
 from .module import Module
 from .norm import BatchNorm2d
+
+
+def conv_bn(conv: Any, bn: Any, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+    """bn(conv(x), residual, relu), for the `forward` of a block: one function where bn takes the batch's statistics.
+
+    Then it is F.conv2d_batch_norm. That needs a Conv2d without bias and a BatchNorm2d which no forward hook watches;
+    any others are called one after the other.
+    """
+    plain = _as_written(conv, Conv2d) and _as_written(bn, BatchNorm2d) and x.ndim == 4
+    if not plain or conv.bias is not None or not bn.by_batch:
+        return bn(conv(x), residual, relu)
+    statistics, window = (bn.running_mean, bn.running_var), (conv.stride, conv.padding, conv.dilation, conv.groups)
+    given = *statistics, bn.weight, bn.bias, *window, bn.count_batch(), bn.eps
+    return F.conv2d_batch_norm(x, conv.weight, *given, residual=residual, relu=relu)
+
+
+def _as_written(module: Module, kind: type[Module]) -> bool:
+    """True if calling the module runs the `forward` of that class and nothing else."""
+    return type(module).forward is kind.forward and not module._hooks and not module._pre_hooks
 
 
 def fuse_conv_bn_eval(conv: Conv2d, bn: BatchNorm2d) -> Conv2d:

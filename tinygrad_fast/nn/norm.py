@@ -56,23 +56,22 @@ class _BatchNorm(Module):
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         if x.ndim not in self.ranks:
             raise RuntimeError(f"{type(self).__name__}: x must be {self.shape}; got shape {x.shape}")
+        given = self.running_mean, self.running_var, self.weight, self.bias, self.by_batch, self.count_batch(), self.eps
+        return F.batch_norm(x, *given, residual=residual, relu=relu)
+
+    @property
+    def by_batch(self) -> bool:
+        """True where mean and variance are those of the batch."""
+        return self.training or self.running_mean is None
+
+    def count_batch(self) -> float:
+        """In training, one batch more. The momentum for its statistics."""
         momentum = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if momentum is None:  # a plain mean over all batches
                 momentum = 1 / self.num_batches_tracked.item()
-        return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training or self.running_mean is None,
-            0.0 if momentum is None else momentum,
-            self.eps,
-            residual=residual,
-            relu=relu,
-        )
+        return 0.0 if momentum is None else momentum
 
     def extra_repr(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""Gradients clipped, parameters as one vector; and, from `fusion.py`, batch norms folded into convolutions."""
+"""Gradients clipped, parameters as one vector; and, from `fusion.py`, batch norms as part of convolutions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..dtypes import is_float
 from ..functions import cat, stack
 from ..tape import setting
 from ..tensor import Tensor, wrap
-from .fusion import fold_batch_norm as fold_batch_norm, fuse_conv_bn_eval as fuse_conv_bn_eval
+from .fusion import conv_bn as conv_bn, fold_batch_norm as fold_batch_norm, fuse_conv_bn_eval as fuse_conv_bn_eval
 
 
 def get_total_norm(

@@ -12,6 +12,7 @@ from .conv import (
     conv2d,
     conv2d_dw,
     conv2d_dx,
+    conv2d_moments,
 )
 from .elementwise import (
     abs,

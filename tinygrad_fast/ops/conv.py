@@ -34,6 +34,19 @@ def conv2d(xp, x, w, b=None, res=None, *, stride, padding, dilation, groups, rel
     )
 
 
+def conv2d_moments(xp, x, w, *, stride, padding, dilation, groups):
+    """conv2d(x, w); aux: for a batch norm behind it, mean and biased variance of its channels, where they come free."""
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    shapes.conv2d(x.shape, w.shape, **geometry)
+    hw, k = x.shape[2:], w.shape[2:]
+    y, *moments = xp.conv2d_moments(x, w, **geometry)
+    return (
+        y,
+        (lambda g: xp.conv2d_dx(g, w, hw=hw, **geometry), lambda g: xp.conv2d_dw(g, x, k=k, **geometry)),
+        tuple(moments),
+    )
+
+
 def conv2d_dx(xp, g, w, *, stride, padding, dilation, groups, hw):
     """conv2d in reverse: gradients (N, O, OH, OW) sent back to images (N, C, *hw). As a layer: conv_transpose2d."""
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}

@@ -10,17 +10,18 @@ from .. import shapes
 from .common import once
 
 
-def batch_norm(xp, x, w=None, b=None, res=None, *, eps, relu=False):
+def batch_norm(xp, x, w=None, b=None, res=None, mean=None, var=None, *, eps, relu=False):
     """relu?(xhat w + b + res), each channel by the statistics of the batch; aux: its mean and biased variance.
 
-    x (N, C, ...), w and b (C,), res as x.     dx = w rstd (g - mean(g) - xhat mean(g xhat))     dw = sum g xhat
-    db = sum g     dres = g.     Ioffe and Szegedy 2015
+    x (N, C, ...), w and b (C,), res as x. mean, var: what `conv2d_moments` found of x, if it did.
+    dx = w rstd (g - mean(g) - xhat mean(g xhat))     dw = sum g xhat     db = sum g     dres = g.
+    Ioffe and Szegedy 2015
     """
     shapes.batch_norm(x.shape, shapes.of(w), shapes.of(b), shapes.of(res))
-    y, kept, mean, rstd, var = xp.batch_norm(x, w, b, res, eps=eps, relu=relu)
+    y, kept, mean, rstd, var = xp.batch_norm(x, w, b, res, mean, var, eps=eps, relu=relu)
     residual = res is not None
     back = once(lambda g: xp.batch_norm_back(g, x, w, b, mean, rstd, kept, relu=relu, residual=residual))
-    return y, _pulls(xp, back, w, b), (mean, var)
+    return y, (*_pulls(xp, back, w, b), None, None), (mean, var)
 
 
 def batch_norm_eval(xp, x, mean, var, w=None, b=None, res=None, *, eps, relu=False):

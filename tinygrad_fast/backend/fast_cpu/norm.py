@@ -77,9 +77,9 @@ class Norms(Machine):
         lines = Lines(self, *arrays)
         return lines if lines.fit else None
 
-    def batch_norm(self, x, w, b, res, eps, relu):
+    def batch_norm(self, x, w, b, res, mean, var, eps, relu):
         if (lines := self._lines(x, res)) is None:
-            return super().batch_norm(x, w, b, res, eps, relu)
+            return super().batch_norm(x, w, b, res, mean, var, eps, relu)
         means, m2s = lines.sums(lambda mean, m2, block, _: self.loops.moments(block, mean, m2))
         sizes = lines.sizes()
         mean = (sizes * means).sum(0) / lines.n

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .checks import Checks as Checks
-from .convolutions import Convolutions as Convolutions
+from .conv_moments import ConvMoments as ConvMoments
 from .indexing import Indexing as Indexing
 from .losses import Losses as Losses
-from .norms import Norms as Norms
 from .pools import Pools as Pools
 from .products import Products as Products
 from .random import Random as Random

@@ -37,26 +37,29 @@ class Convolutions(Machine):
         c, k, b = w.shape[1], w.shape[2:], self.contiguous(b)
         out = windows.fits(x.shape[2:], k, stride, padding, dilation)
         y = self.empty((len(x), *out, len(w)), x.dtype)
-        m, n, depth = len(x) * prod(out), len(w) // groups, prod(k) * c
-        rung = self._conv_rung(n, depth, groups, groups, x, w, y)
+        n = len(w) // groups
+        rung = self._conv_rung(n, prod(k) * c, groups, groups, x, w, y)
         if rung == "naive":
             given = dict(x=x, w=w, bias=b, res=res, y=y, OH=out[0], OW=out[1], relu=relu)
             self._window("conv2d", -(-y.size // 128), stride, padding, dilation, groups, **given)
             return y.transpose(windows.NCHW)
         x, w = self._lying(x, windows.NHWC), self._lying(w, KKCO)
         res = None if res is None else self._lying(res, windows.NHWC)
-        walk = _walk(x, stride, [-p for p in padding], dilation)
         if rung == "narrow":
+            walk = _walk(x, stride, [-p for p in padding], dilation)
             self._conv_narrow(x, w, b, res, relu, y, c, groups, walk, (1, 1))
         else:
-            loop = self._conv_loop("conv2d_tiles", x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
-            self.launch(
-                "conv2d_tiles",
-                **loop.over(m, n, groups),
-                **dict(x=x, w=w, bias=b, res=res, y=y, relu=relu, M=m, N=n, K=depth, walk=walk),
-                **dict(_divisions(out, c, k), whole=self._whole_chunks(n, y, res)),
-            )
+            _, given = self._conv_tiles(x, w, out, stride, padding, dilation, groups)
+            given |= dict(bias=b, res=res, y=y, relu=relu, whole=self._whole_chunks(n, y, res))
+            self.launch("conv2d_tiles", **given)
         return y.transpose(windows.NCHW)
+
+    def _conv_tiles(self, x, w, out, stride, padding, dilation, groups):
+        """The tile of a forward convolution, x N H W C and w KH KW C O, and what its launch says of all but results."""
+        m, k, c, n = len(x) * prod(out), w.shape[:2], w.shape[2], w.shape[3] // groups
+        loop = self._conv_loop("conv2d_tiles", x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
+        operands = dict(x=x, w=w, M=m, N=n, K=prod(k) * c, walk=_walk(x, stride, [-p for p in padding], dilation))
+        return loop.tile, loop.over(m, n, groups) | operands | _divisions(out, c, k)
 
     def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
         o, n, k, out = len(w) // groups, w.shape[1], w.shape[2:], g.shape[2:]

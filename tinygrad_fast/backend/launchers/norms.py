@@ -64,16 +64,30 @@ class Norms(Machine):
     """Normalisation. Results lie in memory as x does, channels-last if x lies in neither order."""
 
     @unless_empty
-    def batch_norm(self, x, w, b, res, eps, relu):
+    def batch_norm(self, x, w, b, res, mean, var, eps, relu):
         at = Columns(x)
         x, res = _near(self, at, x, res)
-        mean, var = self._statistics(at, x)
+        if mean is None or var is None:
+            mean, var = self._statistics(at, x)
         y, rstd = self._normalised(at, x, mean, var, w, b, res, eps, relu)
         return y, _kept(y, res, relu), mean, rstd, var
 
     @unless_empty
     def batch_norm_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         return self._pulled(Columns(x), g, x, w, b, mean, rstd, kept, relu, residual)
+
+    def batch_norm_remember_(self, running_mean, running_var, mean, var, momentum, n):
+        running = running_mean, running_var
+        if any(a.dtype != running_mean.dtype or not a.flags.c_contiguous for a in running):
+            return super().batch_norm_remember_(*running, mean, var, momentum, n)
+        c, factor = mean.size, n / (n - 1) if n > 1 else 1.0
+        mean, var = _wide(self, running_mean, mean, var)
+        self.launch(
+            "batch_norm_remember_",
+            **dict(grid=(-(-c // THREADS),), block=(THREADS,), defines={"DTYPE": running_mean.dtype.name, "LAST": 1}),
+            **dict(running_mean_=running_mean, running_var_=running_var, mean=mean, var=var),
+            **dict(momentum=momentum, factor=factor, C=c),
+        )
 
     @unless_empty
     def batch_norm_eval(self, x, mean, var, w, b, res, eps, relu):
@@ -104,9 +118,9 @@ class Norms(Machine):
         """Mean and biased variance"""
         parts = self.empty((at.grid[1], at.columns, 4), wide_type(x.dtype))
         _by_columns(self, "batch_norm_moments", at, x=x, parts=parts)
-        return self._merged(parts, at.shape["group"], at.defines)
+        return self.merged_moments(parts, at.shape["group"], at.defines)
 
-    def _merged(self, parts, group, defines):
+    def merged_moments(self, parts, group, defines):
         """The parts of mean and variance, (count, columns, 4), put together; of `group` neighbouring columns each."""
         count, columns, _ = parts.shape
         mean, var = (self.empty(columns // group, parts.dtype) for _ in range(2))
@@ -151,8 +165,8 @@ class Norms(Machine):
             **sums | means | dict(dw=dw, db=db, n=x.size // at.statistics),
         )
         if not fixed:
-            near = dict(h=g if h is None else h, x=x, relu=relu and h is None)
-            _by_columns(self, "batch_norm_back", at, **near, **known, **means, dx=dx)
+            given = dict(h=g, relu=relu) if h is None else dict(h=h, relu=False)
+            _by_columns(self, "batch_norm_back", at, **given, x=x, **known, **means, dx=dx)
         return dx.transpose(at.back), dw, db, dres
 
     # Layer norm: kernels/layer_norm.cu

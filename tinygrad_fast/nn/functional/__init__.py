@@ -38,6 +38,7 @@ from .loss import (
 )
 from .norm import (
     batch_norm as batch_norm,
+    conv2d_batch_norm as conv2d_batch_norm,
     group_norm as group_norm,
     layer_norm as layer_norm,
     normalize as normalize,

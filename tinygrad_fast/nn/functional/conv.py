@@ -6,6 +6,7 @@ One axis is two with a height of 1; a transposed convolution is the input gradie
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ... import geometry, ops
 from ...shapes import pair
@@ -35,18 +36,25 @@ def conv2d(
     not flipped. Raises ValueError for shapes that do not fit, TypeError for different dtypes.
     """
     x, weight, bias, residual = recast("conv2d", input, weight, bias, residual)
-    _check("conv2d", x, weight, bias, 2, groups)
-    stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
-    pads = geometry.axis_pads("conv2d", padding, weight.shape[2:], stride, dilation)
-    if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
-        x = apply(ops.pad, x, widths=((0, 0),) * (x.ndim - 2) + tuple((0, b - a) for a, b in pads), value=0.0)
-    options = {"stride": stride, "padding": (pads[0][0], pads[1][0]), "dilation": dilation, "groups": groups}
+    check("conv2d", x, weight, bias, 2, groups)
+    x, options = placed(x, weight, stride, padding, dilation, groups)
     if residual is not None:
         geometry.one_type("conv2d", input=x, residual=residual)
         residual = residual.unsqueeze(0) if x.ndim == 3 else residual
     if x.ndim == 3:
         return apply(ops.conv2d, x.unsqueeze(0), weight, bias, residual, relu=relu, **options).squeeze(0)
     return apply(ops.conv2d, x, weight, bias, residual, relu=relu, **options)
+
+
+def placed(
+    x: Tensor, weight: Tensor, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
+) -> tuple[Tensor, dict[str, Any]]:
+    """x, padded where both sides differ, and the window as ops.conv2d wants it."""
+    stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
+    pads = geometry.axis_pads("conv2d", padding, weight.shape[2:], stride, dilation)
+    if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
+        x = apply(ops.pad, x, widths=((0, 0),) * (x.ndim - 2) + tuple((0, b - a) for a, b in pads), value=0.0)
+    return x, {"stride": stride, "padding": (pads[0][0], pads[1][0]), "dilation": dilation, "groups": groups}
 
 
 def conv1d(
@@ -60,7 +68,7 @@ def conv1d(
 ) -> Tensor:
     """conv2d on images of height 1: input (N, C, L) or (C, L), weight (O, C/groups, K), bias (O,)."""
     x, weight, bias = recast("conv1d", input, weight, bias)
-    _check("conv1d", x, weight, bias, 1, groups)
+    check("conv1d", x, weight, bias, 1, groups)
     (s,), (d,) = geometry.numbers(stride, 1, "conv1d: stride"), geometry.numbers(dilation, 1, "conv1d: dilation")
     if not isinstance(padding, str):
         padding = (0, *geometry.numbers(padding, 1, "conv1d: padding"))
@@ -83,7 +91,7 @@ def conv_transpose2d(
     Result (N, O, OH, OW), OH = (H - 1) s - 2 pad + d (KH - 1) + output_padding + 1.
     """
     x, weight, bias = recast("conv_transpose2d", input, weight, bias)
-    _check("conv_transpose2d", x, weight, bias, 2, groups)
+    check("conv_transpose2d", x, weight, bias, 2, groups)
     if x.ndim == 3:
         return conv_transpose2d(
             x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation
@@ -124,7 +132,7 @@ def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Int
     return {key: pair(value, f"{name}: {key}") for key, value in given.items()}
 
 
-def _check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
+def check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
     """What all convolutions ask of their tensors."""
     geometry.conv(name, x.shape, weight.shape, axes, groups)
     geometry.one_type(name, input=x, weight=weight, bias=bias)

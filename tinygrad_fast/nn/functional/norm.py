@@ -8,6 +8,7 @@ from ... import dtypes, ops
 from ...tape import written
 from ...tensor import Tensor, apply
 from ...tensor.promote import as_float, must_float, recast
+from .conv import Ints, check, placed
 
 
 def batch_norm(
@@ -30,33 +31,83 @@ def batch_norm(
     running <- (1 - momentum) running + momentum new, the variance unbiased. Else they are the running statistics.
     Raises ValueError for one value a channel in training: its variance says nothing. Source: Ioffe and Szegedy 2015.
     """
-    x, residual = recast("batch_norm_residual", must_float("batch_norm", input), residual)
-    _types("batch_norm", x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
-    if residual is not None and residual.dtype != x.dtype:
-        raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
-    if not training:
-        if running_mean is None or running_var is None:
-            raise ValueError("batch_norm: outside training it needs running_mean and running_var; got None")
-        statistics = running_mean.detach(), running_var.detach()
-        return apply(ops.batch_norm_eval, x, *statistics, weight, bias, residual, eps=eps, relu=relu)
+    x = must_float("batch_norm", input)
+    if training:
+        return _by_batch(x, (), running_mean, running_var, weight, bias, momentum, eps, residual, relu)
+    if running_mean is None or running_var is None:
+        raise ValueError("batch_norm: outside training it needs running_mean and running_var; got None")
+    x, residual = _alike(x, residual, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    statistics = running_mean.detach(), running_var.detach()
+    return apply(ops.batch_norm_eval, x, *statistics, weight, bias, residual, eps=eps, relu=relu)
+
+
+def conv2d_batch_norm(
+    input: Tensor,
+    weight: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    residual: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """batch_norm(conv2d(input, weight), ..., gamma, beta, training=True), with the statistics found on the way.
+
+    input (N, C, H, W); gamma, beta and the running statistics (O,). Arguments mean, and errors say, what they do there.
+    A GPU finds mean and variance while it writes the convolution's result, which is then read once, not twice.
+    """
+    x, w = recast("conv2d", input, weight)
+    check("conv2d", x, w, None, 2, groups)
+    x, window = placed(x, w, stride, padding, dilation, groups)
+    h, *moments = apply(ops.conv2d_moments, x, w, **window)
+    return _by_batch(h, moments, running_mean, running_var, gamma, beta, momentum, eps, residual, relu)
+
+
+def _by_batch(
+    x: Tensor,
+    moments: Sequence[Tensor],
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    momentum: float,
+    eps: float,
+    residual: Tensor | None,
+    relu: bool,
+) -> Tensor:
+    """Batch norm in training; moments: mean and biased variance of x, or nothing."""
+    x, residual = _alike(x, residual, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     n = x.numel() // max(x.shape[1], 1) if x.ndim > 1 else 0
     if n == 1:
         raise ValueError(
             f"batch_norm: training needs more than 1 value per channel; got input {x.shape}. "
             "Use a larger batch (drop_last=True for a rest of 1), or .eval()"
         )
-    y, mean, var = apply(ops.batch_norm, x, weight, bias, residual, eps=eps, relu=relu)
-    _move(running_mean, mean, momentum, 1.0)
-    _move(running_var, var, momentum, n / (n - 1) if n > 1 else 1.0)
+    y, mean, var = apply(ops.batch_norm, x, weight, bias, residual, *moments, eps=eps, relu=relu)
+    if running_mean is not None and running_var is not None:
+        written(running_mean.version)
+        written(running_var.version)
+        arrays = running_mean.data, running_var.data, mean.data, var.data  # outside every graph
+        running_mean.xp.batch_norm_remember_(*arrays, momentum=momentum, n=n)
+    elif running_mean is not running_var:
+        raise ValueError("batch_norm: needs both running_mean and running_var, or neither; got one of them")
     return y
 
 
-def _move(running: Tensor | None, new: Tensor, momentum: float, factor: float) -> None:
-    """running <- (1 - momentum) running + momentum factor new, in place, outside every graph."""
-    if running is not None:
-        xp = running.xp
-        written(running.version)
-        xp.lerp_(running.data, xp.mul(new.data, factor), momentum)
+def _alike(x: Tensor, residual: Tensor | None, **of_channels: Tensor | None) -> tuple:
+    """x and the residual of one type, which what belongs to the channels goes with."""
+    x, residual = recast("batch_norm_residual", x, residual)
+    _types("batch_norm", x, **of_channels)
+    if residual is not None and residual.dtype != x.dtype:
+        raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
+    return x, residual
 
 
 def layer_norm(
