@@ -90,7 +90,7 @@ class Products(Machine):
         return y
 
     def _operand(self, a, side, depth, batch):
-        place = self.address(a) // a.dtype.itemsize
+        place = self.address(a) // a.dtype.itemsize if isinstance(a, self.np.ndarray) else 0  # `launch` says no
         return Operand(a, side, depth, batch, *tiles.order(a.dtype.itemsize, side, depth, (*batch, place)))
 
     def _rung(self, m, n, dtype):
