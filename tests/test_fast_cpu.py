@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -288,6 +289,32 @@ def test_the_same_numbers_whatever_the_machine_does_meanwhile(which):
     for loss, weights in found[1:]:
         assert loss == found[0][0]
         assert all(np.array_equal(a, b) for a, b in zip(weights, found[0][1], strict=True))
+
+
+@pytest.mark.skipif(threads._core is None, reason="this system does not say which core runs a thread")
+@pytest.mark.skipif(threads.get_num_threads() < 2, reason="one thread")
+def test_the_pool_keeps_off_the_core_that_calls():
+    """Wherever the caller is: a thread woken beside it would take turns with it."""
+    cores = os.sched_getaffinity(0)
+    try:
+        for core in sorted(cores)[:2] * 2:
+            os.sched_setaffinity(0, {core})  # the caller is moved there
+            os.sched_setaffinity(0, cores)
+            met, both = {}, threading.Barrier(2)
+
+            def meet(lo, hi):
+                both.wait(30)
+                met[threading.get_ident()] = os.sched_getaffinity(0)
+
+            before = threads._core()
+            threads.parallel(meet, 2)
+            threads.parallel(meet, 2)  # a new thread's number is known from its first region on
+            mine = met.pop(threading.get_ident())
+            assert mine == cores
+            if threads._core() == before:  # not moved by others in the meantime
+                assert all(before not in others for others in met.values())
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -41,9 +41,10 @@ why there are three schedules:
   cache. U is small and stays there too.
 * *deep, by places* (NumPy): U alone is larger than a cache. All threads transform tiles; then the 36 products are
   divided among them, each with its own U[i], used once for very many tiles; then all transform back.
-* *deep, by columns* (compiled loops): U, four times the size of the filters, is never whole in memory. All threads
-  transform tiles; then each takes 32 output channels at a time: transforms those columns of the filters, multiplies
-  all tiles by them and transforms back. Measured (512 channels, 64 images of 4 x 4, two cores): 6.5 -> 3.5 ms.
+* *by columns* (compiled loops; deep layers, or few tiles): U, four times the size of the filters, is never whole in
+  memory. All threads transform tiles; then each takes 32 output channels at a time: transforms those columns of the
+  filters, multiplies all tiles by them and transforms back. Measured (512 channels, 64 images of 4 x 4, two cores):
+  6.5 -> 3.5 ms.
 
 **The way back.** The input's gradient is the convolution of g with the filter turned by half a turn and C and O
 exchanged: the same code. The filter's gradient transposes the scheme: dU = V^T (A g A^T), dw = G^T dU G.
@@ -138,7 +139,7 @@ class Plan:
         self.block = self.rows_of(max(sizes.tiles, sizes.thin // max(c, o)))
         tiles, image = self.rows * self.tw, self.th * self.tw
         self.shallow = c * o <= sizes.shallow
-        self.columns = self.loops.columns and (tiles <= 2 * o or not self.shallow)
+        self.columns = self.loops.columns and (tiles <= 4 * o or not self.shallow)
         at_once = sizes.shared // (c + o) if self.columns else sizes.chunk  # tiles that V and M hold; whole images
         step = self.th * max(1, at_once // image)
         self.chunks = [(lo, min(lo + step, self.rows)) for lo in range(0, self.rows, step)]
@@ -263,7 +264,7 @@ def _add_products(
     parallel(products, 36, PLACES)
 
 
-# ---------------------------------------------------------------------------------------------------- deep, by columns
+# ---------------------------------------------------------------------------------------------------------- by columns
 
 
 def _by_columns(
