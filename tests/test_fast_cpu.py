@@ -302,7 +302,7 @@ def test_the_pool_keeps_off_the_core_that_calls():
             os.sched_setaffinity(0, cores)
             met, both = {}, threading.Barrier(2)
 
-            def meet(lo, hi):
+            def meet(lo, hi, met=met, both=both):
                 both.wait(30)
                 met[threading.get_ident()] = os.sched_getaffinity(0)
 
