@@ -23,48 +23,13 @@
 // SOURCE    M. Jaderberg et al., "Spatial Transformer Networks", 2015; the conventions are those of PyTorch's
 //           grid_sample.
 // SPEC      Sampling.grid_sample, grid_sample_dx, grid_sample_dgrid (tinygrad_fast/backend/sampling.py).
-#include "common.cuh"
+#include "corners.cuh"
 
-struct Rule { int nearest, reflects, clips, align; };  // how places become pixels
-
-// -1 .. 1 to pixels of an axis of n: their centres (align) or edges at the ends -> coordinate; how it changes with g.
-__device__ __forceinline__ A place(A g, int n, Rule rule, A& slope) {
-  A last = n - 1;
-  slope = rule.align ? last / 2 : A(n) / 2;
-  A at = g * slope + last / 2;
-  if (rule.reflects) {
-    A low = rule.align ? A(0) : A(-0.5), span = rule.align ? last : A(n);
-    if (!span) {
-      slope = 0;
-      return (at - low) * 0;
-    }
-    A far = fabs(at - low), flips = floor(far / span), rest = far - flips * span;
-    bool odd = flips / 2 != floor(flips / 2);
-    if (odd != (at < low)) slope = -slope;
-    at = (odd ? span - rest : rest) + low;
-  }
-  if (rule.clips) {
-    if (!(at > 0 && at < last)) slope = 0;
-    at = at < 0 ? A(0) : at > last ? last : at;
-  }
-  return at;
-}
-
-// The two pixels of an axis beside a place (one, if nearest): which, or -1 outside; their weights, 0 outside.
-struct Sides {
-  int at[2];
-  A weight[2], slope;  // of weight[1] with the place; that of weight[0] is its opposite
-};
-
+// -1 .. 1 to pixels of an axis of n: their centres (align) or edges at the ends.
 __device__ __forceinline__ Sides sides(A g, int n, Rule rule) {
-  A slope, x = place(g, n, rule, slope), left = rule.nearest ? rint(x) : floor(x), rest = x - left;
-  Sides s = {{-1, -1}, {0, 0}, slope};
-  if (left >= 0 && left < n) s.at[0] = (int)left, s.weight[0] = rule.nearest ? A(1) : 1 - rest;
-  if (left >= -1 && left < n - 1 && !rule.nearest) s.at[1] = (int)left + 1, s.weight[1] = rest;
-  return s;
+  A slope = rule.align ? A(n - 1) / 2 : A(n) / 2;
+  return sides(g * slope + A(n - 1) / 2, slope, n, rule);
 }
-
-struct Layout { long long n, c, h, w; };  // strides, in elements
 
 extern "C" __global__ void grid_sample(
     const T* __restrict__ x, Layout xs, const T* __restrict__ at, T* __restrict__ y, Layout ys,

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from ..shapes import Slot
 from .activations import Activations
 from .gradients import Gradients
+from .images import Images
 from .losses import Losses
 from .norms import Norms
 from .sampling import Sampling
@@ -24,7 +25,7 @@ from .wide import wide
 Array = Any
 
 
-class Composed(Activations, Norms, Losses, Sampling, Gradients, Updates):
+class Composed(Activations, Norms, Losses, Sampling, Images, Gradients, Updates):
     """Definitions over the names of the same backend. `g` is the gradient of what the forward name returned."""
 
     name: str

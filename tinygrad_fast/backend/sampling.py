@@ -61,10 +61,14 @@ class Sampling:
     def _place(self, g, n, padding_mode, align_corners):
         """-1..1 to pixels: the centres of the outer pixels (align_corners) or their edges -> coordinate, slope"""
         slope = (n - 1) / 2 if align_corners else n / 2
-        place = self.add(self.mul(g, slope), (n - 1) / 2)
-        one = self.full(g.shape, 1.0, g.dtype)
+        place, one = self._within(self.add(self.mul(g, slope), (n - 1) / 2), n, padding_mode, align_corners)
+        return place, self.mul(one, slope)
+
+    def _within(self, place, n, padding_mode, align_corners):
+        """A coordinate in pixels, brought to the image as padding_mode says -> coordinate, slope: 1, -1 or 0"""
+        one = self.full(place.shape, 1.0, place.dtype)
         if padding_mode == "zeros":
-            return place, self.mul(one, slope)
+            return place, one
         if padding_mode == "reflection":
             low, span = (0.0, n - 1.0) if align_corners else (-0.5, float(n))
             far = self.sub(place, low)
@@ -77,7 +81,7 @@ class Sampling:
             place = self.add(self.where(odd, self.sub(span, rest), rest), low)
             one = self.where(self.ne(odd, turned), self.neg(one), one)
         inside = self.logical_and(self.gt(place, 0.0), self.lt(place, n - 1.0))
-        return self.clip(place, low=0.0, high=n - 1.0), self.mul(self.where(inside, one, 0.0), slope)
+        return self.clip(place, low=0.0, high=n - 1.0), self.where(inside, one, 0.0)
 
     def _sides(self, place, n, mode):
         """The pixels beside a coordinate: number (0 if outside), whether inside, weight, slope of the weight."""

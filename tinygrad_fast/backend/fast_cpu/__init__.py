@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .conv import Convolutions
 from .elementwise import Elementwise
+from .images import Images
 from .linear import Linears
 from .loss import Losses
 from .machine import Sizes as Sizes
@@ -12,7 +13,7 @@ from .pool import Pools
 from .updates import Updates
 
 
-class FastCPU(Convolutions, Norms, Pools, Linears, Losses, Updates, Elementwise):
+class FastCPU(Convolutions, Norms, Pools, Images, Linears, Losses, Updates, Elementwise):
     """What answers to "cpu"."""
 
     name = "cpu"

@@ -1,4 +1,7 @@
-"""Launchers of kernels/grid_sample.cu. The gradient of the image is a sum over equal pixels: `Indexing`'s."""
+"""Launchers of kernels/grid_sample.cu and augment.cu.
+
+The gradient of an image that was sampled is a sum over equal pixels: `Indexing`'s.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,17 @@ class Sampling(Indexing):
         lines = self._lines(g).reshape(places, c)
         d = self._scatter(lines, pixel, n * prod(hw), weight, shift=corners // 2)
         return d.reshape(n, *hw, c).transpose(windows.NCHW)
+
+    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype):
+        (n, c, h, w), (oh, ow), places = x.shape, size, Strided(x)
+        y = self.empty((n, oh, ow, c), dtype)
+        given: dict[str, Any] = dict(x=places, xs=dict(zip("nchw", places.strides)), y=y)
+        small = dict(place=place, light=light, erased=erased, mean=mean, std=std)
+        given |= {name: self.contiguous(a, wide_type(y.dtype)) for name, a in small.items()}
+        given |= dict(N=n, C=c, H=h, W=w, OH=oh, OW=ow, rule=_rule(mode, padding_mode, align_corners=True))
+        defines = {"DTYPE": y.dtype.name, "PIXEL": x.dtype.name}
+        self.launch("augment", grid=(-(-oh * ow // 256), min(n, 65535)), block=(256,), defines=defines, **given)
+        return y.transpose(windows.NCHW)
 
     def _lines(self, g):
         """g (N, C, H, W) as (N, H, W, C) in order C"""
