@@ -1,9 +1,11 @@
 """From files, or arrays, to batches. The way of an item: files -> transforms, labels, image -> dataset -> collate ->
-loader -> augment; block.py plans it, factory.py knows the usual plans, summary.py prints it.
+loader -> augment, affine, which plan.py makes one pass; block.py plans it all, factory.py knows the usual plans,
+summary.py prints it.
 """
 
+from .affine import Brightness, Contrast, Dihedral, Rotate, Warp, Zoom, aug_transforms
 from .archive import extract
-from .augment import Flip, IntToFloat, Normalize, RandomCropPad, cifar_stats, imagenet_stats, mnist_stats
+from .augment import Cutout, Flip, IntToFloat, Normalize, RandomCropPad, cifar_stats, imagenet_stats, mnist_stats
 from .block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from .collate import collate
 from .dataloaders import DataLoaders
@@ -40,15 +42,19 @@ from .transforms import Pipeline, RandTransform, Transform
 IntToFloatTensor = IntToFloat  # fastai's name
 
 __all__ = [
+    "Brightness",
     "Categorize",
     "CategoryBlock",
     "ColReader",
     "ColSplitter",
+    "Contrast",
+    "Cutout",
     "DataBlock",
     "DataLoader",
     "DataLoaders",
     "Dataset",
     "Datasets",
+    "Dihedral",
     "EncodedMultiCategorize",
     "Flip",
     "FuncSplitter",
@@ -75,12 +81,16 @@ __all__ = [
     "RegressionSetup",
     "Resize",
     "ResizeMethod",
+    "Rotate",
     "TensorDataset",
     "ToTensor",
     "Transform",
     "TransformBlock",
     "UnknownLabel",
     "Vocab",
+    "Warp",
+    "Zoom",
+    "aug_transforms",
     "cifar_stats",
     "collate",
     "contact_sheet",

@@ -1,18 +1,23 @@
 """Batch transforms: a whole batch of images at once, as a Tensor on its device.
 
-Each draws per image from the NumPy generator that it is handed, so a batch is the same on every device; the pictures
-themselves are moved by Tensor operations. Their order: IntToFloat 10, Flip and RandomCropPad 30, Normalize 99.
+Each draws per image from the NumPy generator that it is handed, so a batch is the same on every device. `encode` does
+one alone, by Tensor operations; `join` lets several be one pass (plan.py). Their order: IntToFloat 10, Flip and
+RandomCropPad 30, Normalize 99, Cutout 100. affine.py: those that read between pixels, and light.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from ..backend.wide import wide_type
+from ..dtypes import dtype_of
 from ..tensor import Tensor
 from .collate import to_tensors
 from .image import PadMode
+from .plan import Plan
 from .transforms import RandTransform, Transform
 
 imagenet_stats = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -21,13 +26,23 @@ mnist_stats = ([0.131], [0.308])
 
 
 class IntToFloat(Transform):
-    """Bytes 0..255 (N, C, H, W) <-> float32 x / 255 in [0, 1]."""
+    """Bytes 0..255 (N, C, H, W) <-> x / 255 in [0, 1].
+
+    `dtype` is that of the batch: float32, or "float16" for a network in mixed precision, whose first layer would round
+    it anyway.
+    """
 
     order = 10
     on = ("image",)
 
+    def __init__(self, dtype: Any = "float32"):
+        self.dtype = dtype_of(dtype)
+
     def encode(self, x: Tensor) -> Tensor:
-        return x if x.is_floating_point() else x.float() / 255
+        return x if x.is_floating_point() else (x.to(wide_type(self.dtype)) / 255).to(self.dtype)
+
+    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+        return plan.to_float(self.dtype)
 
     def decode(self, x: Tensor) -> Tensor:
         return (x.clamp(0, 1) * 255).round().to(np.uint8) if x.is_floating_point() else x
@@ -86,6 +101,11 @@ class Normalize(Transform):
         mean, std = self._grid(x)
         return (x - mean) / std
 
+    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+        if self.mean is None or self.std is None or len(self.mean) != plan.channels:
+            return False  # `encode` says what is wrong
+        return plan.normalize(self.mean, self.std)
+
     def decode(self, x: Tensor) -> Tensor:
         mean, std = self._grid(x)
         return x * std + mean
@@ -107,6 +127,12 @@ class Flip(RandTransform):
         columns = np.where(rng.random(n)[:, None] < self.p, np.arange(w)[::-1], np.arange(w))
         return pixels(x, np.arange(h), columns)
 
+    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+        if rng is None:
+            return True
+        mirror = np.array([[-1, 0, plan.size[1] - 1], [0, 1, 0], [0, 0, 1]])
+        return plan.move(np.where(rng.random(plan.n)[:, None, None] < self.p, mirror, np.eye(3)), plan.size)
+
 
 class RandomCropPad(RandTransform):
     """Each image cropped to `size` (default: its own size) at a place of its own, out of a border of `pad` pixels.
@@ -124,13 +150,56 @@ class RandomCropPad(RandTransform):
     def encode(self, x: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         if rng is None:
             return x
-        (n, _, h, w), pad = x.shape, self.pad
-        out_h, out_w = self.size or (h, w)
+        (out_h, out_w), tops, lefts = self._draw(x.shape[0], (x.shape[2], x.shape[3]), rng)
+        return pixels(x, tops[:, None] + np.arange(out_h), lefts[:, None] + np.arange(out_w), self.pad_mode)
+
+    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+        if rng is None:
+            return True
+        size, tops, lefts = self._draw(plan.n, plan.size, rng)
+        place = np.tile(np.eye(3), (plan.n, 1, 1))
+        place[:, 0, 2], place[:, 1, 2] = lefts, tops
+        return plan.crop(place, size, self.pad_mode)
+
+    def _draw(self, n: int, hw: tuple[int, int], rng: np.random.Generator) -> tuple[tuple[int, int], Any, Any]:
+        (h, w), pad = hw, self.pad
+        out_h, out_w = self.size or hw
         if out_h > h + 2 * pad or out_w > w + 2 * pad:
             raise ValueError(f"RandomCropPad: size <= image + 2 pad; got {(out_h, out_w)} of {(h, w)} with pad {pad}")
-        rows = rng.integers(-pad, h + pad - out_h + 1, (n, 1)) + np.arange(out_h)
-        columns = rng.integers(-pad, w + pad - out_w + 1, (n, 1)) + np.arange(out_w)
-        return pixels(x, rows, columns, self.pad_mode)
+        tops = rng.integers(-pad, h + pad - out_h + 1, n)
+        return (out_h, out_w), tops, rng.integers(-pad, w + pad - out_w + 1, n)
+
+
+class Cutout(RandTransform):
+    """A square of `size` pixels of each image set to 0, anywhere inside it: after Normalize, the mean colour.
+
+    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017; that the
+    square lies inside is Page's way.
+    """
+
+    order = 100
+    on = ("image",)
+
+    def __init__(self, size: int = 8):
+        self.size = size
+
+    def encode(self, x: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        if rng is None:
+            return x
+        kept = np.ones((x.shape[0], 1, *x.shape[2:]), x.dtype)
+        for image, (top, left, bottom, right) in zip(kept, self._draw(x.shape[0], (x.shape[2], x.shape[3]), rng)):
+            image[:, top:bottom, left:right] = 0
+        return x * to_tensors(kept, x.device)
+
+    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+        return rng is None or plan.erase(self._draw(plan.n, plan.size, rng))
+
+    def _draw(self, n: int, hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """(N, 4): top, left, bottom, right"""
+        if self.size > min(hw):
+            raise ValueError(f"Cutout: size <= height and width of the images; got {self.size} for {hw}")
+        start = np.stack([rng.integers(0, k - self.size + 1, n) for k in hw], axis=1)
+        return np.concatenate([start, start + self.size], axis=1)
 
 
 def pixels(x: Tensor, rows: np.ndarray, columns: np.ndarray, outside: str = PadMode.Zeros) -> Tensor:

@@ -23,6 +23,7 @@ from ..autograd import no_grad
 from ..tensor import Tensor
 from .collate import Cache, collate, kind_of, to_tensors
 from .errors import naming
+from .plan import BatchPipeline
 from .prefetch import pinned, prefetched
 from .show import contact_sheet, title
 from .transforms import Pipeline, as_list, generator
@@ -87,7 +88,7 @@ class DataLoader:
         self.kinds = kinds
         self.after_item = Pipeline(after_item, kinds, split_idx)
         self.before_batch = as_list(before_batch)
-        self.after_batch = Pipeline(after_batch, kinds, split_idx)
+        self.after_batch = BatchPipeline(after_batch, kinds, split_idx)
         self.collate_fn = collate_fn
         self.cache = Cache(2**30 if cache is True else int(cache))
         self._options: dict[str, Any] = dict(num_workers=num_workers, collate_fn=collate_fn, seed=seed, kinds=kinds)

@@ -44,6 +44,10 @@ class Transform:
     def decode(self, x: Any) -> Any:
         return x
 
+    def join(self, plan: Any, rng: np.random.Generator | None) -> bool:
+        """Write into a `Plan` (plan.py) what `encode` does to a batch of images; False where that cannot be."""
+        return False
+
     def __call__(self, x: Any) -> Any:
         return self.encode(x)
 
@@ -134,16 +138,19 @@ class Pipeline:
 
     def step(self, i: int, x: Any, key: np.ndarray | None = None, position: int = 0) -> Any:
         """The i-th transform alone, on a value or a tuple."""
-        t = self.tfms[i]
-
-        def one(x: Any) -> Any:
-            if not isinstance(t, RandTransform):
-                return t.encode(x)
-            return t.encode(x, generator(key, position, i) if self.training and key is not None else None)
-
         if self.kinds is None:
-            return one(x)
-        return tuple(one(m) if t.on is None or k in t.on else m for m, k in zip(x, self.kinds, strict=True))
+            return self.one(i, x, key, position)
+        on, members = self.tfms[i].on, zip(x, self.kinds, strict=True)
+        return tuple(self.one(i, m, key, position) if on is None or k in on else m for m, k in members)
+
+    def one(self, i: int, x: Any, key: np.ndarray | None, position: int) -> Any:
+        """The i-th transform on one value."""
+        t = self.tfms[i]
+        return t.encode(x, self.generator(i, key, position)) if isinstance(t, RandTransform) else t.encode(x)
+
+    def generator(self, i: int, key: np.ndarray | None, position: int) -> np.random.Generator | None:
+        """What the i-th transform draws from: None outside training."""
+        return generator(key, position, i) if self.training and key is not None else None
 
     def __call__(
         self, x: Any, key: np.ndarray | None = None, position: int = 0, start: int = 0, stop: int | None = None

@@ -1,0 +1,120 @@
+"""augment against its definition in float64, with every access to memory watched; and that a batch runs it once."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from tinygrad_fast import backend
+from tinygrad_fast.backend.composed import Composed
+from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.data import Cutout, DataLoader, Flip, IntToFloat, Normalize, RandomCropPad, aug_transforms
+
+from .test_grid_sample import lying
+from .test_matmul import DTYPES, EPS
+
+PLAIN = backend.CPU()
+
+
+@pytest.fixture(scope="module")
+def machine():
+    return Emulated(check=True)
+
+
+def small(rng, n, c, hw, size, whole):
+    """place, light, erased, mean, std: a flip and a crop of whole pixels, or any map at all."""
+    place = np.tile(np.eye(3), (n, 1, 1))
+    if whole:
+        place[:, 0, 0] = rng.choice([-1, 1], n)
+        place[:, :2, 2] = rng.integers(-4, 6, (n, 2))
+    else:
+        place[:, :2] += rng.uniform(-0.5, 0.5, (n, 2, 3)) * [1, 1, 6]
+        place[:, 2, :2] = rng.uniform(-0.5, 0.5, (n, 2)) / np.array(size[::-1])  # the last row stays above 0
+    light = np.stack([rng.uniform(-0.4, 0.4, n), rng.uniform(0.8, 1.25, n)], 1)
+    corner = rng.integers(0, max(size), (n, 2))
+    erased = np.concatenate([corner, corner + rng.integers(0, 4, (n, 2))], 1)
+    mean, std = rng.uniform(0.2, 0.6, c), rng.uniform(0.2, 0.4, c)
+    return [a.astype(np.float32) for a in (place, light, erased, mean, std)]
+
+
+@pytest.mark.parametrize("pixel", ["bytes", "floats"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values(machine, dtype, pixel, tally):
+    before, eps = machine.launch.counts["augment"], EPS[np.dtype(dtype).name]
+
+    @given(st.data())
+    def augmented(data):
+        n, h, w, oh, ow = (data.draw(st.integers(1, 6)) for _ in range(5))
+        c, whole = data.draw(st.sampled_from([3, 1, 4])), data.draw(st.booleans())
+        order = data.draw(st.sampled_from(["last", "first", "gaps"]))
+        padding = data.draw(st.sampled_from(["zeros", "border", "reflection"]))
+        mode = data.draw(st.sampled_from(["nearest", "bilinear"])) if whole else "bilinear"
+        rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+        x = rng.integers(0, 256, (n, c, h, w)).astype(np.uint8)
+        x = lying(x if pixel == "bytes" else (x / 255).astype(dtype), order)
+        place, *rest = small(rng, n, c, (h, w), (oh, ow), whole)
+        light, erased, mean = (a if data.draw(st.booleans()) else None for a in rest[:3])
+        given = [place, light, erased, mean, None if mean is None else rest[3]]
+        read = dict(size=(oh, ow), mode=mode, padding_mode=padding)
+        y = machine.augment(x, *given, **read, dtype=np.dtype(dtype))
+        wide = [None if a is None else a.astype(np.float64) for a in given]
+        exact = x if pixel == "bytes" else x.astype(np.float64)
+        want = Composed.augment(PLAIN, exact, *wide, **read, dtype=np.dtype(np.float64))
+        assert y.dtype == dtype and y.shape == want.shape == (n, c, oh, ow)
+        assert y.transpose(0, 2, 3, 1).flags.c_contiguous
+        # a place is off by a few roundings of some ten pixels, a value by as much; light and division by std enlarge it
+        slack = (1024 if whole else 8192) * min(eps, EPS["float32"])
+        assert (abs(y.astype(np.float64) - want) <= eps * abs(want) + slack).all()
+        assert (erased is None) or not y[boxes(erased, y.shape)].any()
+
+    augmented()
+    tally(kernel="augment", launches=machine.launch.counts["augment"] - before)
+
+
+def boxes(erased, shape):
+    i, j = np.arange(shape[2])[:, None], np.arange(shape[3])
+    inside = [(i >= a) & (j >= b) & (i < e) & (j < f) for a, b, e, f in erased]
+    return np.broadcast_to(np.stack(inside)[:, None], shape)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_whole_pixels_are_the_same_to_the_bit(machine, padding):
+    """Flips, crops and normalisation of bytes to float32: the kernel, the CPU's look-up and the definition agree."""
+    rng = np.random.default_rng(0)
+    x = lying(rng.integers(0, 256, (5, 3, 7, 6)).astype(np.uint8), "last")
+    place, _, erased, mean, std = small(rng, 5, 3, (7, 6), (5, 9), True)
+    args = (x, place, None, erased, mean, std, (5, 9), "nearest", padding, np.dtype(np.float32))
+    want = Composed.augment(PLAIN, *args)
+    for got in (machine.augment(*args), backend.get("cpu").augment(*args)):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_places_that_are_nowhere(machine):
+    """[a, b, d] with d = 0: nothing is read there."""
+    place = np.zeros((1, 3, 3), np.float32)
+    place[0, :2, 2] = 1
+    args = (None, None, None, None, (2, 2), "bilinear", "zeros", np.dtype(np.float32))
+    assert not machine.augment(np.full((1, 1, 3, 3), 255, np.uint8), place, *args).any()
+
+
+def test_a_batch_is_one_launch():
+    """From bytes to what the network takes, for the recipe of CIFAR-10 and for photographs; in validation too."""
+    counts, images = backend.get("emulated").launch.counts, np.zeros((4, 3, 12, 12), np.uint8)
+    labels = np.zeros(4, np.int64)
+    normal = Normalize([0.5] * 3, [0.25] * 3)
+    for tfms in ([Flip(), RandomCropPad(12, 2), normal, Cutout(4)], [*aug_transforms(size=8), normal]):
+        for training, dtype in ((True, "float16"), (False, "float32")):
+            batches = [IntToFloat(dtype), *tfms]
+            options = dict(kinds=("image", "category"), training=training, device="emulated")
+            loader = DataLoader(list(zip(images, labels)), bs=2, after_batch=batches, **options)
+            counts.clear()
+            for x, _ in loader:
+                assert x.dtype == np.dtype(dtype) and x.data.transpose(0, 2, 3, 1).flags.c_contiguous
+            assert counts == {"augment": 2}, tfms
+
+
+def test_one_pixel(machine):
+    x, eye = np.array([[[[51]]]], np.uint8), np.eye(3, dtype=np.float32)[None]
+    for mode in ("nearest", "bilinear"):
+        for padding in ("zeros", "border", "reflection"):
+            y = machine.augment(x, eye, None, None, None, None, (1, 1), mode, padding, np.dtype(np.float32))
+            assert y.tolist() == [[[[np.float32(0.2)]]]]
