@@ -40,6 +40,7 @@ SCRIPTS = {
         ],
     ),
 }
+DAWNBENCH = ["--dawnbench", "--arch", "resnet8", "--bs", "64", "--lr", "0.05", "--epochs", "2", "--target", "0.01"]
 MODULES = {"drawn_shapes.py"}  # imported by the scripts
 
 
@@ -76,3 +77,15 @@ def test_example(name, cache, tmp_path, tally):
         assert found, f"{name} must print {pattern!r} here; got\n{rest}"
         rest = rest[found.end() :]
     tally(script=name)
+
+
+def test_the_recipe_for_cifar_on_shapes(cache, tmp_path):
+    """Resident images, Page's schedule, the stopwatch: all but CIFAR-10 and its network."""
+    text = run("train_resnet.py", *DAWNBENCH, cache=cache, cwd=tmp_path)
+    for pattern in (
+        r"800 images to train on, 200 to validate, 10 classes",
+        r"^\d+\.\d s of training: \d+\.\d\d s in the first epoch, \d+\.\d\d s in each later one$",
+        r"^target 0.01: 0\.\d{4} after 1 epochs, \d+\.\d s of training$",
+        r"^accuracy 0\.[1-9]\d{3} ",
+    ):
+        assert re.search(pattern, text, re.MULTILINE), text
