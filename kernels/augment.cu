@@ -13,13 +13,15 @@
 //                    . . . r .
 //
 // COST      each byte of the batch once (a cache serves the corners that neighbours share), y written once: for 3
-//           channels 9 bytes a pixel in float16. Step by step in float32 it is 3 + 24 for the division by 255, 24 for a
-//           move, 24 for light, 24 for the normalisation, 18 to float16. About 80 instructions a pixel for a crop, 200
-//           bilinear, 300 with light: on an H100 the arithmetic takes longer than the 9 bytes.
-// EDGES     any sizes, any strides of x; y lies N H W C. Where d is 0 the place is nowhere, and reads 0, or the border.
-//           light, erased, mean and std may each be missing.
-// MEASURED  not yet on a GPU. Expected: 0.7 of the memory's bandwidth for crops and flips, 0.3 with light. A batch of
-//           512 CIFAR-10 images is 4.7 MB: 2 us, less than its launch.
+//           channels 9 bytes a pixel in float16. Step by step in float32 it is 15 for the division by 255, 24 each for
+//           a move, for light and for the normalisation, and 18 to float16. About 250 instructions a pixel and 80 a
+//           channel, 150 with light (sm_90, counted in the listing): instructions are the limit, not memory.
+//           y has the 3 channels that x has. With 8, the first convolution could copy 16 bytes at a time; for ResNet-9
+//           and 512 images that is 30 instructions a tensor-core product -> 5, for 3 times as many products, 17 us ->
+//           9 by count, while writing its 67 MB takes 20: nothing to gain, and 5 MB more to write here.
+// EDGES     any sizes, fewer than 2^31 pixels an image; any strides of x; y lies N H W C. Where d is 0 the place is
+//           nowhere, and reads 0, or the border. light, erased, mean and std may each be missing.
+// MEASURED  not yet on a GPU. Expected: 0.15 of the memory's bandwidth; 9 us for 512 images of CIFAR-10.
 // SOURCE    fastai, `vision/augment.py`: affine maps composed into one sampling, lighting on logits.
 // SPEC      Images.augment (tinygrad_fast/backend/images.py).
 #include "corners.cuh"
@@ -32,21 +34,17 @@ extern "C" __global__ void augment(
     const PIXEL* __restrict__ x, Layout xs, const A* __restrict__ place, const A* __restrict__ light,
     const A* __restrict__ erased, const A* __restrict__ mean, const A* __restrict__ std, T* __restrict__ y,
     int N, int C, int H, int W, int OH, int OW, Rule rule) {
-  i64 p = blockIdx.x * (i64)blockDim.x + threadIdx.x, P = (i64)OH * OW;
+  int p = blockIdx.x * blockDim.x + threadIdx.x, P = OH * OW;
   if (p >= P) return;
   int i = p / OW, j = p % OW;
   for (int n = blockIdx.y; n < N; n += gridDim.y) {
-    T* to = y + (n * P + p) * C;
-    if (erased) {
-      const A* e = erased + 4 * n;  // top, left, bottom, right
-      if (i >= e[0] && j >= e[1] && i < e[2] && j < e[3]) {
-        for (int c = 0; c < C; c++) narrow(A(0), to[c]);
-        continue;
-      }
-    }
+    const A* e = erased + 4 * n;  // top, left, bottom, right
+    bool hole = erased && i >= e[0] && j >= e[1] && i < e[2] && j < e[3];
     const A* m = place + 9 * n;
     A a = m[0] * A(j) + m[1] * A(i) + m[2], b = m[3] * A(j) + m[4] * A(i) + m[5], d = m[6] * A(j) + m[7] * A(i) + m[8];
     Sides across = sides(a / d, A(1), W, rule), down = sides(b / d, A(1), H, rule);
+    T* to = y + (n * (i64)P + p) * C;
+#pragma unroll 1
     for (int c = 0; c < C; c++) {
       A v = 0;
 #pragma unroll
@@ -61,7 +59,7 @@ extern "C" __global__ void augment(
         v = 1 / (1 + exp(-(log(v / (1 - v)) + light[2 * n]) * light[2 * n + 1]));
       }
       if (mean) v = (v - mean[c]) / std[c];
-      narrow(v, to[c]);
+      narrow(hole ? A(0) : v, to[c]);
     }
   }
 }

@@ -4,20 +4,27 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+import tinygrad_fast as tf
 from tinygrad_fast import backend
 from tinygrad_fast.backend.composed import Composed
-from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.data import Cutout, DataLoader, Flip, IntToFloat, Normalize, RandomCropPad, aug_transforms
+from tinygrad_fast.data import (
+    Cutout,
+    DataLoader,
+    Flip,
+    IntToFloat,
+    Normalize,
+    RandomCropPad,
+    TensorDataset,
+    aug_transforms,
+)
+from tinygrad_fast.testing.backends import Opaque
 
+from . import like_cuda
+from .test_devices import gpus as gpus
 from .test_grid_sample import lying
 from .test_matmul import DTYPES, EPS
 
 PLAIN = backend.CPU()
-
-
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
 
 
 def small(rng, n, c, hw, size, whole):
@@ -118,3 +125,30 @@ def test_one_pixel(machine):
         for padding in ("zeros", "border", "reflection"):
             y = machine.augment(x, eye, None, None, None, None, (1, 1), mode, padding, np.dtype(np.float32))
             assert y.tolist() == [[[[np.float32(0.2)]]]]
+
+
+def test_images_that_stay_on_the_gpu(gpus):
+    """The host waits for nothing while it draws and sends; what it hands over is as CuPy takes it."""
+    x = np.random.default_rng(0).integers(0, 256, (24, 3, 8, 8), dtype=np.uint8)
+    normal = Normalize([0.5] * 3, [0.25] * 3)
+    tfms = [IntToFloat("float16"), Flip(), RandomCropPad(8, 2, "reflection"), normal, Cutout(3)]
+    batches = []
+    for device in ("cpu", "cuda"):
+        data = TensorDataset(tf.from_numpy(x).to(device), tf.arange(24).to(device))
+        loader = DataLoader(data, 4, shuffle=True, seed=3, after_batch=tfms, device=device)
+        before = like_cuda.waits.copy()
+        batches.append(list(loader))
+        assert not like_cuda.waits - before
+    for (a, s), (b, t) in zip(*batches):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=2e-3)  # two roundings to float16
+        assert s.tolist() == t.tolist()
+
+
+def test_the_definition_computes_through_its_machine_alone():
+    """On arrays that show their shape and dtype and nothing else."""
+    rng, xp = np.random.default_rng(0), Opaque(PLAIN)
+    x = rng.integers(0, 256, (2, 3, 4, 5)).astype(np.uint8)
+    arrays = [x, *small(rng, 2, 3, (4, 5), (4, 4), whole=False)]
+    static = dict(size=(4, 4), mode="bilinear", padding_mode="reflection", dtype=np.dtype(np.float16))
+    y = xp.to_numpy(xp.augment(*(xp.asarray(a) for a in arrays), **static))
+    assert np.array_equal(y, PLAIN.augment(*arrays, **static))
