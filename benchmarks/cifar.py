@@ -145,7 +145,7 @@ def dawnbench(folder: Path, seed: int, args: argparse.Namespace) -> None:
         if accuracy >= args.target and reached == "not reached":
             reached = f"{accuracy:.4f} after {epoch + 1} epochs, {sum(seconds):.1f} s of training"
         print(
-            f"seed {seed}  epoch {epoch}  loss {float(loss):.4f}  accuracy {accuracy:.4f}  {seconds[-1]:.2f} s",
+            f"seed {seed}  epoch {epoch}  last_loss {loss.item():.4f}  accuracy {accuracy:.4f}  {seconds[-1]:.2f} s",
             flush=True,
         )
     first, *rest = seconds

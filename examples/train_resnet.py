@@ -79,7 +79,6 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--opt", choices=["adamw", "sgd"], default="adamw")
     p.add_argument("--pad", type=int, default=0, help="pixels of padding to crop from")
     p.add_argument("--size", type=int, default=32, help="images are cropped and resized to size x size")
-    p.add_argument("--smoothing", type=float, default=0.0, help="of labels")
     p.add_argument("--dawnbench", action="store_true", help="Page's recipe: the defaults become his")
     p.add_argument("--target", type=float, help="an accuracy: prints when it was reached")
     p.add_argument("--images", type=int, help="train and validate on so many at most: for a quick look")
@@ -177,7 +176,7 @@ def main() -> None:
     learn = Learner(
         dls,
         model,
-        CrossEntropyLossFlat(label_smoothing=args.smoothing),
+        CrossEntropyLossFlat(),
         opt_func={"adamw": Adam, "sgd": sgd}[args.opt],
         metrics=accuracy,
         path=folder.parent if given else drawn_shapes.cache_folder(),  # models are saved in `models` there
