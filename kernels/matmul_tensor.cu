@@ -1,4 +1,4 @@
-// Matrix products, the last rung of the ladder that begins in matmul.cu.
+// Matrix products on tensor cores: the rung of the ladder that begins in matmul.cu which every GPU since sm_75 can take.
 //
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
 // BACKWARD  as matmul.cu: the same kernel on the same memory, with the strides of w and x swapped.
