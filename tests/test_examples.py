@@ -15,7 +15,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = {
     "train_resnet.py": (
-        ["--epochs", "2"],
+        ["--epochs", "6"],
         [r"800 images to train on, 200 to validate, 10 classes", r"^accuracy 0\.[1-9]\d{3} ", r"^model saved as .+"],
     ),
     "loop.py": (["2", "1000"], [r"^epoch 0   loss \d\.\d{4}", r"^epoch 1   loss \d\.\d{4}   accuracy 0\.[1-9]\d{3}$"]),
