@@ -402,6 +402,19 @@ def test_another_call_where_the_capture_would_be(stand_in, other):
     assert not alike(*seen)
 
 
+def test_a_batch_norm_in_another_mode_is_noticed(stand_in):
+    """A block that leaves both to conv_bn calls neither."""
+    conv, bn = nn.Conv2d(3, 4, 3, bias=False).to(stand_in), nn.BatchNorm2d(4).to(stand_in)
+    x = tf.randn(2, 3, 5, 5).to(stand_in)
+    run = tf.cuda.capture(lambda x: nn.utils.conv_bn(conv, bn, x), device=stand_in)
+    for _ in range(4):
+        run(x)
+    assert run.captured
+    bn.eval()
+    with pytest.warns(UserWarning, match="BatchNorm2d is in evaluation mode"):
+        run(x)
+
+
 @pytest.mark.parametrize("unused", ["frozen", "frozen later", "without a gradient"])
 def test_parameters_that_do_not_take_part(stand_in, unused):
     """The first of a model, as when a head is trained: no gradient, no memory, or a memory that stands still."""

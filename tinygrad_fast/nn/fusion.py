@@ -15,7 +15,7 @@ from collections import Counter
 from copy import deepcopy
 from typing import Any
 
-from ..tape import setting
+from ..tape import mode, setting
 from ..tensor import Tensor
 from . import functional as F
 from .containers import Identity
@@ -33,6 +33,8 @@ def conv_bn(conv: Any, bn: Any, x: Tensor, residual: Tensor | None = None, relu:
     plain = _as_written(conv, Conv2d) and _as_written(bn, BatchNorm2d) and x.ndim == 4
     if not plain or conv.bias is not None or not bn.by_batch:
         return bn(conv(x), residual, relu)
+    if mode.capture is not None:
+        mode.capture.modules += [(conv, conv.training), (bn, bn.training)]  # as a call of them would
     statistics, window = (bn.running_mean, bn.running_var), (conv.stride, conv.padding, conv.dilation, conv.groups)
     given = *statistics, bn.weight, bn.bias, *window, bn.count_batch(), bn.eps
     return F.conv2d_batch_norm(x, conv.weight, *given, residual=residual, relu=relu)
