@@ -24,11 +24,13 @@
 // MEASURED  not yet on a GPU. Expected: 0.15 of the memory's bandwidth; 9 us for 512 images of CIFAR-10.
 // SOURCE    fastai, `vision/augment.py`: affine maps composed into one sampling, lighting on logits.
 // SPEC      Images.augment (tinygrad_fast/backend/images.py).
-#include "corners.cuh"
+#include "common.cuh"
 
 typedef unsigned char uint8;
 
 __device__ __forceinline__ float wide(uint8 x) { return x; }
+
+#include "corners.cuh"  // reads what there is a `wide` for
 
 extern "C" __global__ void augment(
     const PIXEL* __restrict__ x, Layout xs, const A* __restrict__ place, const A* __restrict__ light,
@@ -46,13 +48,7 @@ extern "C" __global__ void augment(
     T* to = y + (n * (i64)P + p) * C;
 #pragma unroll 1
     for (int c = 0; c < C; c++) {
-      A v = 0;
-#pragma unroll
-      for (int k = 0; k < 4; k++) {
-        int row = down.at[k / 2], column = across.at[k % 2];
-        if (row >= 0 && column >= 0)
-          v += wide(x[n * xs.n + c * xs.c + row * xs.h + column * xs.w]) * (across.weight[k % 2] * down.weight[k / 2]);
-      }
+      A v = between(x + n * xs.n + c * xs.c, xs, across, down);
       if (sizeof(PIXEL) == 1) v /= 255;
       if (light) {
         v = v < A(1e-7) ? A(1e-7) : v > A(1 - 1e-7) ? A(1 - 1e-7) : v;

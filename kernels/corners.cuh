@@ -40,3 +40,15 @@ __device__ __forceinline__ Sides sides(A at, A slope, int n, Rule rule) {
   if (left >= -1 && left < n - 1 && !rule.nearest) s.at[1] = (int)left + 1, s.weight[1] = rest;
   return s;
 }
+
+// The value between the pixels: of x, a channel of an image in `at`'s layout, at a row and a column.
+template <class P>
+__device__ __forceinline__ A between(const P* __restrict__ x, Layout at, const Sides& across, const Sides& down) {
+  A sum = 0;
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    int row = down.at[k / 2], column = across.at[k % 2];
+    if (row >= 0 && column >= 0) sum += wide(x[row * at.h + column * at.w]) * (across.weight[k % 2] * down.weight[k / 2]);
+  }
+  return sum;
+}

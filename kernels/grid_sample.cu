@@ -40,14 +40,7 @@ extern "C" __global__ void grid_sample(
     const T* to = at + 2 * (n * P + p);
     Sides across = sides(wide(to[0]), W, rule), down = sides(wide(to[1]), H, rule);
     for (int c = threadIdx.x; c < C; c += blockDim.x) {
-      A sum = 0;
-#pragma unroll
-      for (int k = 0; k < 4; k++) {
-        int row = down.at[k / 2], column = across.at[k % 2];
-        if (row >= 0 && column >= 0)
-          sum += wide(x[n * xs.n + c * xs.c + row * xs.h + column * xs.w]) * (across.weight[k % 2] * down.weight[k / 2]);
-      }
-      narrow(sum, y[n * ys.n + c * ys.c + p * ys.w]);
+      narrow(between(x + n * xs.n + c * xs.c, xs, across, down), y[n * ys.n + c * ys.c + p * ys.w]);
     }
   }
 }
