@@ -56,6 +56,14 @@ def compiled(kernel, flags, dtypes, architectures):
             yield (architecture, dtype), nvrtc.compiled(text, architecture, f"DTYPE={dtype}", *flags)
 
 
+def main_loops(kernel, tile, flags, dtypes, architectures, work):
+    """What the kernel uses, and the instructions of its main loop, which does `work`, by architecture and dtype."""
+    flags = [f"{name}={n}" for name, n in tile.defines().items()] + flags.split()
+    cubins = dict(compiled(kernel, flags, dtypes, architectures))
+    used = {at: c.uses[kernel] for at, c in cubins.items()}
+    return used, {at: sass.main_loop(c.cubin, kernel, work) for at, c in cubins.items()}
+
+
 def within(kernel, used, registers):
     print(*used.items(), sep="\n")
     assert not [at for at, use in used.items() if use.spilled], "registers spilled to memory"
@@ -81,12 +89,8 @@ def test_compiles_within_its_budget(kernel, flags, dtypes, architectures, regist
 def test_main_loops(kernel, tile, flags, dtypes, architectures, registers, shared, loop, tally):
     """Registers as above; and how many instructions the main loop has for each that does the work."""
     tile, (budget, work) = tile_of(tile), loop.split()
-    flags = [f"{name}={n}" for name, n in tile.defines().items()] + flags.split()
-    used, each = {}, {}
-    for at, c in compiled(kernel, flags, dtypes, architectures):
-        used[at] = c.uses[kernel]
-        instructions = sass.main_loop(c.cubin, kernel, work)
-        each[at] = len(instructions) / sass.count(instructions, work)
+    used, loops = main_loops(kernel, tile, flags, dtypes, architectures, work)
+    each = {at: len(instructions) / sass.count(instructions, work) for at, instructions in loops.items()}
     within(kernel, used, int(registers))
     assert ENGINES[work].shared(tile, {"float64": 8, "float32": 4}.get(dtypes, 2)) == int(shared)
     assert not {at: n for at, n in each.items() if not n <= float(budget)}, f"{budget} {work}: {each}"
@@ -99,12 +103,9 @@ def test_main_loops(kernel, tile, flags, dtypes, architectures, registers, share
 @pytest.mark.parametrize("kernel, tile, flags, dtypes, architectures, registers, shared, loop", HOPPER)
 def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, registers, shared, loop, tally):
     tile, (budget, work) = hopper_tile(tile), loop.split()
-    flags = [f"{name}={n}" for name, n in tile.defines().items()] + flags.split()
-    used, each = {}, {}
-    for at, c in compiled(kernel, flags, dtypes, architectures):
-        used[at] = c.uses[kernel]
-        instructions = sass.main_loop(c.cubin, kernel, work)
-        each[at] = len(instructions) / sass.count(instructions, work)
+    used, loops = main_loops(kernel, tile, flags, dtypes, architectures, work)
+    each = {at: len(instructions) / sass.count(instructions, work) for at, instructions in loops.items()}
+    for instructions in loops.values():
         waits = [i for i in instructions if "gsb0" in i]  # one commit, one wait: not product by product
         assert len(waits) == 2, f"the products wait for each other: {waits}"
     within(kernel, used, int(registers))
