@@ -226,7 +226,8 @@ def test_direct_convolution_is_a_convolution(c, o, hw, k, s, p, line):
 
 @pytest.mark.parametrize("t, c", [(21, 48), (63, 16), (255, 16), (64, 64), (1, 1), (7, 112)])
 def test_no_two_planes_compete_for_a_cache(t, c):
-    whole, inner = winograd.planes(t, c, np.float32)
+    whole = winograd.planes(t, c, np.float32)
+    inner = winograd.matrices(whole, t, c)
     assert whole.strides[0] % 512 and inner.shape == (36, t, c) and np.shares_memory(whole, inner)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..windows import NCHW, NHWC, memory_order
+from ..windows import NCHW, NHWC, inverse, memory_order
 from .memory import Memory, half_of_the_machine
 from .threads import parallel
 
@@ -63,4 +63,4 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     if x.flags.c_contiguous:
         return empty(x.shape, x.dtype)
     order = memory_order(x)
-    return empty(tuple(x.shape[i] for i in order), x.dtype).transpose(np.argsort(order).tolist())
+    return empty(tuple(x.shape[i] for i in order), x.dtype).transpose(inverse(order))

@@ -118,15 +118,19 @@ def filters(w: np.ndarray, matrix: np.ndarray = GG) -> np.ndarray:
     return _by(matrix, w.reshape(9, c * o), empty((36, c * o), w.dtype)).reshape(36, c, o)
 
 
-def planes(t: int, c: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Memory for a number a place, tile and channel: as (36, at least t c), and its beginning as (36, t, c).
+def planes(t: int, c: int, dtype: Any) -> np.ndarray:
+    """Memory for a number a place, tile and channel: (36, at least t c).
 
     A tile is written to 36 planes at once. Were they a multiple of 4096 bytes apart, all 36 would compete for the same
     few lines of the cache (measured: ten times as slow); 16 numbers more, or 32, keep them off multiples of 512.
     """
     gap = 16 if (t * c + 16) % 128 else 32
-    whole = empty((36, t * c + gap), dtype)
-    return whole, whole[:, : t * c].reshape(36, t, c)
+    return empty((36, t * c + gap), dtype)
+
+
+def matrices(v: np.ndarray, t: int, c: int) -> np.ndarray:
+    """What planes hold of t tiles, as (36, t, C): a view"""
+    return v[:, : t * c].reshape(36, t, c)
 
 
 class Plan:
@@ -201,7 +205,7 @@ def _shallow(
 
     def some(lo: int, hi: int) -> None:
         tiles, channels = loops.at_once((hi - lo) * tw, plan.c, plan.o)
-        (v, _), (m, _) = planes(tiles, plan.c, x.dtype), planes(tiles, channels, x.dtype)
+        v, m = planes(tiles, plan.c, x.dtype), planes(tiles, channels, x.dtype)
         loops.winograd(x, u, y, v, m, tiles, channels, lo, hi, th, tw, *padding, b, res, relu)
 
     parallel(some, plan.rows, plan.block)
@@ -211,7 +215,7 @@ def _dw_shallow(plan: Plan, g: np.ndarray, x: np.ndarray, start: int, stop: int,
     """The sum of V^T (A g A^T) over the tile rows start..stop, a block after the other: the work of one thread."""
     loops, du = plan.loops, empty((36, plan.c, plan.o), x.dtype)
     tiles, _ = loops.at_once(plan.block * plan.tw, plan.c, plan.o)
-    (v, _), (m, _) = (planes(tiles, n, x.dtype) for n in (plan.c, plan.o))
+    v, m = planes(tiles, plan.c, x.dtype), planes(tiles, plan.o, x.dtype)
     du[...] = 0
     for lo in range(start, stop, plan.block):
         hi = min(lo + plan.block, stop)
@@ -233,8 +237,10 @@ def _by_places(
 
 def _products(plan: Plan, x: np.ndarray, u: np.ndarray, first: int, last: int, padding: Pair) -> np.ndarray:
     """M = V U of the tile rows first..last, the 36 products divided among the threads. V ends with this function."""
-    (v, vs), (m, ms) = (planes((last - first) * plan.tw, n, x.dtype) for n in u.shape[1:])
+    tiles, (_, c, o) = (last - first) * plan.tw, u.shape
+    v, m = planes(tiles, c, x.dtype), planes(tiles, o, x.dtype)
     plan.each(plan.loops.tiles_in, x, v, first, last, *padding)
+    vs, ms = matrices(v, tiles, c), matrices(m, tiles, o)
     parallel(lambda lo, hi: np.matmul(vs[lo:hi], u[lo:hi], out=ms[lo:hi]), 36, PLACES)
     return m
 
@@ -246,13 +252,23 @@ def _dw_by_places(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np
     return du
 
 
+def _transformed(
+    plan: Plan, g: np.ndarray, x: np.ndarray, first: int, last: int, padding: Pair
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """B^T x B and A g A^T of the tile rows first..last, and how many tiles these are."""
+    tiles = (last - first) * plan.tw
+    v, m = planes(tiles, plan.c, x.dtype), planes(tiles, plan.o, x.dtype)
+    plan.each(plan.loops.tiles_in, x, v, first, last, *padding)
+    plan.each(plan.loops.tiles_back, g, m, first, last)
+    return v, m, tiles
+
+
 def _add_products(
     plan: Plan, g: np.ndarray, x: np.ndarray, du: np.ndarray, first: int, last: int, padding: Pair
 ) -> None:
     """du <- V^T (A g A^T) of the tile rows first..last, added to what is there unless they are the first."""
-    (v, vs), (m, ms) = (planes((last - first) * plan.tw, n, x.dtype) for n in du.shape[1:])
-    plan.each(plan.loops.tiles_in, x, v, first, last, *padding)
-    plan.each(plan.loops.tiles_back, g, m, first, last)
+    v, m, tiles = _transformed(plan, g, x, first, last, padding)
+    vs, ms = matrices(v, tiles, plan.c), matrices(m, tiles, plan.o)
 
     def products(lo: int, hi: int) -> None:
         some = vs[lo:hi].transpose(0, 2, 1), ms[lo:hi]
@@ -271,35 +287,42 @@ def _by_columns(
     plan: Plan, x: np.ndarray, w: np.ndarray, turned: bool, y: np.ndarray, padding: Pair,
     b: Any = None, res: Any = None, relu: bool = False,
 ) -> None:  # fmt: skip
+    for chunk in plan.chunks:
+        _chunk_by_columns(plan, x, w, turned, y, *chunk, padding, b, res, relu)
+
+
+def _chunk_by_columns(
+    plan: Plan, x: np.ndarray, w: np.ndarray, turned: bool, y: np.ndarray, first: int, last: int, padding: Pair,
+    b: Any, res: Any, relu: bool,
+) -> None:  # fmt: skip
     loops, tw, c = plan.loops, plan.tw, plan.c
     some, tiles = loops.columns.COLUMNS, loops.columns.TILES
-    for first, last in plan.chunks:
-        v, _ = planes((last - first) * tw, c, x.dtype)
-        plan.each(loops.tiles_in, x, v, first, last, *padding)
+    v = planes((last - first) * tw, c, x.dtype)
+    plan.each(loops.tiles_in, x, v, first, last, *padding)
 
-        def columns(lo: int, hi: int, v: np.ndarray = v, first: int = first, last: int = last) -> None:
-            (u, _), (m, _) = planes(c, some, x.dtype), planes(tiles, some, x.dtype)
-            taps = empty((9 * c * some if turned else 0,), x.dtype)
-            loops.columns.conv(v, w, y, u, m, taps, tiles, some, first, last - first, tw, lo, hi, b, res, relu, turned)
+    def columns(lo: int, hi: int) -> None:
+        u, m = planes(c, some, x.dtype), planes(tiles, some, x.dtype)
+        taps = empty((9 * c * some if turned else 0,), x.dtype)
+        loops.columns.conv(v, w, y, u, m, taps, tiles, some, first, last - first, tw, lo, hi, b, res, relu, turned)
 
-        parallel(columns, plan.o, some)
+    parallel(columns, plan.o, some)
 
 
 def _dw_by_columns(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
-    loops, c, o = plan.loops, plan.c, plan.o
-    some = loops.columns.COLUMNS
-    dw = empty((3, 3, c, o), x.dtype)
+    dw = empty((3, 3, plan.c, plan.o), x.dtype)
     for first, last in plan.chunks:
-        tiles = (last - first) * plan.tw
-        (v, _), (m, _) = planes(tiles, c, x.dtype), planes(tiles, o, x.dtype)
-        plan.each(loops.tiles_in, x, v, first, last, *padding)
-        plan.each(loops.tiles_back, g, m, first, last)
-
-        def columns(
-            lo: int, hi: int, v: np.ndarray = v, m: np.ndarray = m, tiles: int = tiles, fresh: bool = not first
-        ) -> None:
-            du, _ = planes(some, some, x.dtype)
-            loops.columns.filter_gradient(v, m, dw, du, some, tiles, lo, hi, fresh)
-
-        parallel(columns, o, some)
+        _add_columns(plan, g, x, dw, first, last, padding)
     return dw
+
+
+def _add_columns(
+    plan: Plan, g: np.ndarray, x: np.ndarray, dw: np.ndarray, first: int, last: int, padding: Pair
+) -> None:
+    """dw <- G^T (V^T (A g A^T)) G of the tile rows first..last, added to what is there unless they are the first."""
+    some, (v, m, tiles) = plan.loops.columns.COLUMNS, _transformed(plan, g, x, first, last, padding)
+
+    def columns(lo: int, hi: int) -> None:
+        du = planes(some, some, x.dtype)
+        plan.loops.columns.filter_gradient(v, m, dw, du, some, tiles, lo, hi, first == 0)
+
+    parallel(columns, plan.o, some)

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ....rng import uniform
 from ..layout import empty
-from ..winograd import AT, BT
+from ..winograd import AT, BT, matrices
 
 BB, AA = np.kron(BT, BT), np.kron(AT, AT)  # both axes at once: (36, 36) and (16, 36)
 AAT = np.ascontiguousarray(AA.T)
@@ -162,7 +162,7 @@ def winograd(x, u, y, v, m, tiles, some, lo, hi, th, tw, p, q, b, res, relu):
     """y <- relu?(x * w + b + res) of the tile rows lo..hi, u = `filters(w)`; v, m: room for what is taken at once"""
     (_, c, o), t = u.shape, (hi - lo) * tw
     tiles_in(x, v, lo, hi, 0, th, tw, p, q)
-    np.matmul(v[:, : t * c].reshape(36, t, c), u, out=m[:, : t * o].reshape(36, t, o))
+    np.matmul(matrices(v, t, c), u, out=matrices(m, t, o))
     tiles_out(m, y, lo, hi, 0, th, tw, b, res, relu)
 
 
@@ -171,8 +171,8 @@ def winograd_dw(g, x, du, v, m, tiles, lo, hi, th, tw, p, q):
     (_, c, o), t = du.shape, (hi - lo) * tw
     tiles_in(x, v, lo, hi, 0, th, tw, p, q)
     tiles_back(g, m, lo, hi, 0, th, tw)
-    vt, ms = v[:, : t * c].reshape(36, t, c).transpose(0, 2, 1), m[:, : t * o].reshape(36, t, o)
-    np.add(du, np.matmul(vt, ms, out=empty(du.shape, du.dtype)), out=du)
+    part = np.matmul(matrices(v, t, c).transpose(0, 2, 1), matrices(m, t, o), out=empty(du.shape, du.dtype))
+    np.add(du, part, out=du)
 
 
 # --------------------------------------------------------------------------------------------------------- batch norm
