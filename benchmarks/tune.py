@@ -46,11 +46,11 @@ def heard() -> Iterator[list[Asked]]:
     found: list[Asked] = []
     choose = tiles.Engine.choose
 
-    def listening(engine, itemsize, m, n, batches, pieces, hardware, kernel=""):
-        if kernel and hardware.gpu and not pieces:
+    def listening(engine, itemsize, m, n, batches, piece, hardware, kernel=""):
+        if kernel and hardware.gpu and piece == 16:
             shapes = tuned.shape_class(engine.name, itemsize, m, n, batches)
             found.append(Asked(engine, kernel, itemsize, shapes, hardware.gpu))
-        return choose(engine, itemsize, m, n, batches, pieces, hardware, kernel)
+        return choose(engine, itemsize, m, n, batches, piece, hardware, kernel)
 
     tiles.Engine.choose = listening  # type: ignore[method-assign]
     try:

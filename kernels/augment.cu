@@ -16,9 +16,7 @@
 //           channels 9 bytes a pixel in float16. Step by step in float32 it is 15 for the division by 255, 24 each for
 //           a move, for light and for the normalisation, and 18 to float16. About 250 instructions a pixel and 80 a
 //           channel, 150 with light (sm_90, counted in the listing): instructions are the limit, not memory.
-//           y has the 3 channels that x has. With 8, the first convolution could copy 16 bytes at a time; for ResNet-9
-//           and 512 images that is 30 instructions a tensor-core product -> 5, for 3 times as many products, 17 us ->
-//           9 by count, while writing its 67 MB takes 20: nothing to gain, and 5 MB more to write here.
+//           y has the 3 channels that x has: the first convolution copies them beside a fourth (conv2d_tiles.cu).
 // EDGES     any sizes, fewer than 2^31 pixels an image; any strides of x; y lies N H W C. Where d is 0 the place is
 //           nowhere, and reads 0, or the border. light, erased, mean and std may each be missing.
 // MEASURED  not yet on a GPU. Expected: 0.15 of the memory's bandwidth; 9 us for 512 images of CIFAR-10.

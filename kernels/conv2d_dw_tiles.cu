@@ -14,9 +14,10 @@
 //                       patches, transposed                   | part 2           |
 //                                                             +------------------+
 //
-// COST      2 N OH OW O KH KW C / groups flop; parts KH KW C O sums written and read, mostly in L2.
-// EDGES     any sizes, strides, paddings, dilations; x and g N H W C, so many elements a copy as -DXV -DGV say; dw lies
-//           KH KW C O. Images below 2^31 elements, and fewer than 2^31 pixels.
+// COST      2 N OH OW O KH KW C / groups flop; parts KH KW C O sums written and read, mostly in L2. Odd channels of x or
+//           g in float16 are first copied beside zeros, as in conv2d_tiles.cu; those of x leave dw by another copy.
+// EDGES     any sizes, strides, paddings, dilations; x and g N H W C, so many elements a copy as -DXV -DGV say; `columns`
+//           as in conv2d_tiles.cu; dw lies KH KW C O. Images below 2^31 elements, and fewer than 2^31 pixels.
 // MEASURED  not yet on a GPU. Expected: as conv2d_tiles, but 0.25 to 0.4 of peak: L2 brings 600 to 1,000 MB a layer.
 // SOURCE    NVIDIA/cutlass, "Split-K"; S. Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014.
 // SPEC      windows.conv2d_dw (tinygrad_fast/backend/windows.py).
@@ -31,7 +32,7 @@ struct Weights {  // to dw, or to a part of the sums
   __device__ __forceinline__ void put(i64 row, int n, const A (&sums)[E]) const {
     if (row < 0 || n >= N) return;
     if (part) {
-      Neighbours<A> r;
+      Pack<A, E> r;
 #pragma unroll
       for (int e = 0; e < E; e++) r.at[e] = sums[e];
       give(r, part + row, n, N, whole);
@@ -43,12 +44,12 @@ struct Weights {  // to dw, or to a part of the sums
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) conv2d_dw_tiles(
     const T* __restrict__ g, const T* __restrict__ x, T* __restrict__ dw, A* __restrict__ parts, int M, int N, int K,
-    int each, int groups, Walk walk, Division by_image, Division by_row, Division by_channels, Division by_taps,
-    int whole) {
+    int columns, int each, int groups, Walk walk, Division by_image, Division by_row, Division by_channels,
+    Division by_taps, int whole) {
   int z = blockIdx.z / groups, group = blockIdx.z % groups, O = groups * N;
   Place at = place(blockIdx.x, M, N);
   Patches<true, XV> patches = {x + group * by_channels.by, M, walk, by_image, by_row, by_channels, by_taps};
-  Matrix<false, GV> gradients = {g + group * N, 1, O, N};
+  Matrix<false, GV> gradients = {g + group * columns, 1, groups * columns, N};
   Weights weights = {dw + group * N, parts ? parts + (i64)z * M * O + group * N : nullptr, M, N, O, whole != 0};
   int begin = z * each;
   tile_loop<ENGINE>(patches, gradients, weights, at.m, at.n, begin, K - begin < each ? K : begin + each);

@@ -14,7 +14,8 @@
 //           Between them, where gcd(s, d) > 1, lie pixels that no tap meets: zeros are written.
 //           blockIdx.z = (residue of h, residue of w, group). For each, on the tile loop:
 //               dx (N ceil(H/s) ceil(W/s), C) = patches of g (.., taps O) @ w^T (taps O, C)
-// COST      2 N OH OW O KH KW C / groups flop.
+// COST      2 N OH OW O KH KW C / groups flop. Odd outputs in float16: g and w are first copied beside zeros, as in
+//           conv2d_tiles.cu.
 // EDGES     any sizes, strides, paddings, dilations; g N H W C, w KH KW C O: along k, which is what neighbours along o
 //           are here, so many elements a copy as -DGV -DWV say. Images below 2^31 elements, and fewer than 2^31 pixels.
 // MEASURED  not yet on a GPU. Expected: as conv2d_tiles.
@@ -40,12 +41,18 @@ template <int V_> struct Taps {
   const T* p;
   int count, across, tap, first, down, right;  // of c; elements of a channel, of a tap; taps to the first, ...
   const Division &by_channels, &by_taps;
+  struct Step { int k; bool inside; };
+
   __device__ __forceinline__ Found fix(int c) const { return {p + (i64)c * across, c < count}; }
-  __device__ __forceinline__ int step(int k) const {
+  __device__ __forceinline__ Depths look(int k0, int end) const { return {k0, end}; }
+  __device__ __forceinline__ Step step(Depths tile, int r, int more) const {
+    int k = tile.k0 + r + more;
     int t = k / by_channels, o = t * by_channels.minus + k, a = t / by_taps, b = a * by_taps.minus + t;
-    return (first + a * down + b * right) * tap + o;
+    return {(first + a * down + b * right) * tap + o, k < tile.end};
   }
-  __device__ __forceinline__ Found at(const Found& row, int k) const { return {row.p + k, row.inside}; }
+  __device__ __forceinline__ Found at(Found row, Step step) const {
+    return {row.p + step.k, row.inside && step.inside};
+  }
 };
 
 struct Pixels {  // of a residue, in dx

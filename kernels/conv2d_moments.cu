@@ -43,7 +43,7 @@ struct Pixels {
   __device__ __forceinline__ i64 row(int m) const { return m < M ? (i64)m * across : -1; }
   __device__ __forceinline__ void put(i64 row, int n, const A (&sums)[E]) const {
     if (row < 0 || n >= N) return;
-    Neighbours<T> stored = rounded(sums);
+    Chunk stored = rounded(sums);
     give(stored, y + row, n, N, whole);
 #pragma unroll
     for (int e = 0; e < E; e++) {
@@ -79,11 +79,11 @@ __device__ __forceinline__ void leave(const Met& met, Part* parts, int n0, int N
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) conv2d_moments_tiles(
     const T* __restrict__ x, const T* __restrict__ w, T* __restrict__ y, A* __restrict__ parts, int M, int N, int K,
-    Walk walk, Division by_image, Division by_row, Division by_channels, Division by_taps, int whole) {
+    int columns, Walk walk, Division by_image, Division by_row, Division by_channels, Division by_taps, int whole) {
   int group = blockIdx.z, O = gridDim.z * N;
   Place at = place(blockIdx.x, M, N);
   Patches<false, XV> patches = {x + group * by_channels.by, M, walk, by_image, by_row, by_channels, by_taps};
-  Matrix<false, WV> weights = {w + group * N, 1, O, N};
+  Matrix<false, WV> weights = {w + group * columns, 1, int(gridDim.z) * columns, N};
   Met met = {};
   Pixels pixels = {y + group * N, met, M, N, O, whole != 0};
   tile_loop<ENGINE>(patches, weights, pixels, at.m, at.n, 0, K);

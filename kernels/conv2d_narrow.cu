@@ -26,7 +26,7 @@
 
 const int V = WIDTH, R = 4, TAPS = 4, THREADS = 256;
 
-struct __align__(V * sizeof(T)) Vector { T at[V]; };
+typedef Pack<T, V> Vector;
 
 // at / up, if up divides it and it is a row (or a column) of the image; else negative.
 __device__ __forceinline__ int met(int at, int up, int size) {

@@ -8,8 +8,8 @@ __device__ __forceinline__ void product(const T* x, i64 xm, i64 xk, const T* w, 
                                         int M, int N, int K, int batches, const Batch& batch, int relu) {
   Place at = place(blockIdx.x, M, N);
   for (int b = blockIdx.z; b < batches; b += gridDim.z) {
-    Matrix<XK, XV> left = {x + start(batch, batch.x, b), xm, xk, M};
-    Matrix<WK, WV> right = {w + start(batch, batch.w, b), wn, wk, N};
+    Matrix<XK, XV> left = {x + start(batch, batch.x, b), (int)xm, (int)xk, M};
+    Matrix<WK, WV> right = {w + start(batch, batch.w, b), (int)wn, (int)wk, N};
     Rows out = {y + (i64)b * M * N, bias, M, N, relu};
     tile_loop<Engine>(left, right, out, at.m, at.n, 0, K);
     __syncthreads();  // nobody reads shared memory any more

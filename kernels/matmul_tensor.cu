@@ -1,4 +1,4 @@
-// Matrix products on tensor cores: the rung of the ladder that begins in matmul.cu which every GPU since sm_75 can take.
+// Matrix products on tensor cores: the rung of matmul.cu's ladder which every GPU since sm_75 can take.
 //
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
 // BACKWARD  as matmul.cu: the same kernel on the same memory, with the strides of w and x swapped.
@@ -16,14 +16,16 @@
 //                        +---------+---------+
 //
 // COST      2 M N K flop; 2 M N K (BM + BN) / (2 BM BN) elements from L2, for 128 x 128 and float16 a byte for 64 flop;
-//           a warp reads (WM + WN) 32 bytes of shared memory for 32 WM WN flop, for 64 x 64 a byte for 32.
+//           a warp reads (WM + WN) 32 bytes of shared memory for 32 WM WN flop, for 64 x 64 a byte for 32. What allows
+//           no copies of 4 bytes (float16 of odd sizes, or columns apart) is first copied to rows with zeros behind
+//           them: of x 2 M K bytes are read and 4 M K written, zeros among them.
 // EDGES     any M, N, K, strides, batches, as matmul.cu. Where neighbours lie decides the form of the tiles in shared
 //           memory (-DXK=1: along k), and what all of them allow decides the copies (-DXV=8: elements a copy); neither
 //           changes a value. y is written in order C, 16 bytes at a time where that divides its rows.
 // MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: mma.sync reaches some 0.63 of the peak of
 //           989 Tflop/s, which is 220 us; but 128 x 256 tiles come from L2 at 6 TB/s in 268 us: at most 0.52 of peak,
-//           likely 0.45. The main loop has 3 instructions for each mma (kernels/README.md), issued in half the time
-//           that the mma takes. TF32: half the peak, and 4 to 6 instructions, for the rounding.
+//           likely 0.45. The main loop has 2.3 to 2.6 instructions for each mma (kernels/README.md), issued in half
+//           the time that the mma takes. TF32: half the peak, and 5 instructions, for the rounding.
 // SOURCE    NVIDIA/cutlass, "Efficient GEMM in CUDA"; PTX ISA, "Matrix fragments for mma.m16n8k16".
 // SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). float16 and bfloat16 multiply exactly and sum in
 //           float32. float32 is first rounded to TF32, 10 bits of fraction in place of 23: it runs here only where

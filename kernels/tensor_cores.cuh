@@ -10,23 +10,50 @@
   extern __shared__ __align__(1024) unsigned char name##_[];                                                           \
   type* name = (type*)name##_
 
-__device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+// A place in shared memory, in bytes: half as many bits as a pointer, to add to and to keep.
+typedef u32 Shared;
+
+__device__ __forceinline__ Shared shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+__device__ __forceinline__ Shared turned(Shared at, int chunks) { return at ^ 16 * chunks; }  // see engines.cuh
+
+__device__ __forceinline__ u32 shared_word(Shared at) {
+  u32 word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(at) : "memory");
+  return word;
+}
+
+// Keeps it in a register: the compiler forgets what it is made of, which it would work out anew in each turn of a loop.
+__device__ __forceinline__ void keep(Shared& at) { asm volatile("" : "+r"(at)); }
+
+// p + n stride, in 32 bits as far as possible: + would first widen n, and then add in four instructions, not two.
+__device__ __forceinline__ const T* along(const T* p, int n, int stride = 1) {
+  const T* q;
+  asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(q) : "r"(n), "r"(stride * (int)sizeof(T)), "l"(p));
+  return q;
+}
 
 // Copy BYTES = 16, 8 or 4 from global to shared memory, past the registers; zeros where it is not `inside`. The thread
 // may go on at once: the copy has happened only after a copy_wait. Before sm_80 it happens here.
-template <int BYTES> __device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
+template <int BYTES> __device__ __forceinline__ void copy_async(Shared to, const void* from, bool inside) {
 #if __CUDA_ARCH__ >= 800
   int size = inside ? BYTES : 0;  // the rest is filled with zeros
   if constexpr (BYTES == 16)      // .cg: not through L1, which would only be swept out
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;"
-                 ::"r"(shared_address(to)), "l"(from), "r"(size) : "memory");
+                 ::"r"(to), "l"(from), "r"(size) : "memory");
   else
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
-                 ::"r"(shared_address(to)), "l"(from), "n"(BYTES), "r"(size) : "memory");
+                 ::"r"(to), "l"(from), "n"(BYTES), "r"(size) : "memory");
 #else
-  if constexpr (BYTES == 16) *(uint4*)to = inside ? __ldg((const uint4*)from) : make_uint4(0, 0, 0, 0);
-  if constexpr (BYTES == 8) *(uint2*)to = inside ? __ldg((const uint2*)from) : make_uint2(0, 0);
-  if constexpr (BYTES == 4) *(u32*)to = inside ? __ldg((const u32*)from) : 0;
+  if constexpr (BYTES == 16) {
+    uint4 r = inside ? __ldg((const uint4*)from) : make_uint4(0, 0, 0, 0);
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};"
+                 ::"r"(to), "r"(r.x), "r"(r.y), "r"(r.z), "r"(r.w) : "memory");
+  } else if constexpr (BYTES == 8) {
+    uint2 r = inside ? __ldg((const uint2*)from) : make_uint2(0, 0);
+    asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(to), "r"(r.x), "r"(r.y) : "memory");
+  } else {
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(inside ? __ldg((const u32*)from) : 0) : "memory");
+  }
 #endif
 }
 
@@ -47,13 +74,13 @@ template <int N> __device__ __forceinline__ void copy_wait() {
 // Four 8 x 8 matrices of 16-bit elements, by a warp. Lane i says where row i % 8 of matrix i / 8 lies: 16 bytes. It
 // gets, in r[j], two elements of matrix j, with g = i / 4 and t = i % 4: (g, 2t) and (g, 2t+1); TRANS (2t, g) and
 // (2t+1, g).
-template <bool TRANS> __device__ __forceinline__ void ldmatrix(u32 (&r)[4], const void* row) {
+template <bool TRANS> __device__ __forceinline__ void ldmatrix(u32 (&r)[4], Shared row) {
   if constexpr (TRANS)
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
   else
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
 }
 
 // d += a b by a warp: d 16 x 8 floats, a 16 x K, b K x 8. Who holds what, with g = lane / 4 and t = lane % 4:

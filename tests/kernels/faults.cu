@@ -60,7 +60,7 @@ extern "C" __global__ void small_warp(float* y) {
 
 extern "C" __global__ void copy_not_aligned(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<16>(held + 4 * threadIdx.x, x + 1, true);  // FAULT
+  copy_async<16>(shared_address(held + 4 * threadIdx.x), x + 1, true);  // FAULT
   y[threadIdx.x] = 1;
 }
 
@@ -180,7 +180,7 @@ extern "C" __global__ void past_one_of_two(float* y) {
 
 extern "C" __global__ void copy_from_outside(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<4>(held + threadIdx.x, x + threadIdx.x + 1, true);  // FAULT
+  copy_async<4>(shared_address(held + threadIdx.x), x + threadIdx.x + 1, true);  // FAULT
   copy_commit();
   copy_wait<0>();
   y[threadIdx.x] = 1;
@@ -188,7 +188,7 @@ extern "C" __global__ void copy_from_outside(const float* x, float* y) {
 
 extern "C" __global__ void copy_to_outside(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<16>(held + 4 * threadIdx.x, x, true);  // FAULT
+  copy_async<16>(shared_address(held + 4 * threadIdx.x), x, true);  // FAULT
   copy_commit();
   copy_wait<0>();
   y[threadIdx.x] = 1;
@@ -196,7 +196,7 @@ extern "C" __global__ void copy_to_outside(const float* x, float* y) {
 
 extern "C" __global__ void no_wait(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);  // ALSO
+  copy_async<4>(shared_address(held + threadIdx.x), x + threadIdx.x, true);  // ALSO
   copy_commit();
   __syncthreads();
   y[threadIdx.x] = held[threadIdx.x];  // FAULT
@@ -204,7 +204,7 @@ extern "C" __global__ void no_wait(const float* x, float* y) {
 
 extern "C" __global__ void wait_for_too_few(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);  // ALSO
+  copy_async<4>(shared_address(held + threadIdx.x), x + threadIdx.x, true);  // ALSO
   copy_commit();
   copy_wait<1>();
   __syncthreads();
@@ -213,7 +213,7 @@ extern "C" __global__ void wait_for_too_few(const float* x, float* y) {
 
 extern "C" __global__ void wait_without_barrier(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);
+  copy_async<4>(shared_address(held + threadIdx.x), x + threadIdx.x, true);
   copy_commit();
   copy_wait<0>();
   y[threadIdx.x] = held[threadIdx.x / 2];  // FAULT
@@ -224,12 +224,12 @@ extern "C" __global__ void copy_over_readers(const float* x, float* y) {
   held[threadIdx.x] = 1;
   __syncthreads();
   y[threadIdx.x] = held[threadIdx.x / 2];
-  if (threadIdx.x == 5) copy_async<4>(held + 31, x, true);  // FAULT
+  if (threadIdx.x == 5) copy_async<4>(shared_address(held + 31), x, true);  // FAULT
 }
 
 extern "C" __global__ void write_under_a_copy(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<4>(held + threadIdx.x, x + threadIdx.x, true);  // ALSO
+  copy_async<4>(shared_address(held + threadIdx.x), x + threadIdx.x, true);  // ALSO
   __syncthreads();
   held[threadIdx.x] = 1;  // FAULT
   y[threadIdx.x] = 1;
@@ -237,13 +237,13 @@ extern "C" __global__ void write_under_a_copy(const float* x, float* y) {
 
 extern "C" __global__ void two_copies(const float* x, float* y) {
   DYNAMIC_SHARED(float, held);
-  copy_async<4>(held + threadIdx.x / 2, x + threadIdx.x, true);  // FAULT
+  copy_async<4>(shared_address(held + threadIdx.x / 2), x + threadIdx.x, true);  // FAULT
   y[threadIdx.x] = 1;
 }
 
 extern "C" __global__ void unwritten_fragment(float* y) {
   DYNAMIC_SHARED(u16, held);
   u32 r[4];
-  ldmatrix<false>(r, held);  // FAULT
+  ldmatrix<false>(r, shared_address(held));  // FAULT
   y[threadIdx.x] = r[0];
 }

@@ -77,7 +77,7 @@ def test_forward_and_both_gradients(machine, monkeypatch, rung, dtype, tally):
 
 # The tile loop is compiled anew for each width of a copy: channels and outputs of a group that have one for both, the
 # half or a part of it for one, and the smallest for another.
-WIDTHS = {"float16": [(3, 16), (5, 8), (12, 20), (8, 70), (16, 16)], "float32": [(3, 16), (16, 70), (20, 12)]}
+WIDTHS = {"float16": [(3, 16), (5, 19), (12, 20), (8, 70), (16, 16)], "float32": [(3, 16), (16, 70), (20, 12)]}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -122,6 +122,32 @@ def test_large_tiles(monkeypatch, dtype):
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
         check(machine, *given_, ((2, 2), (1, 1), (1, 1), 1))
         assert machine.launch.counts.keys() == {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
+
+
+def test_odd_channels_are_copied_beside_zeros(machine, monkeypatch):
+    """float16: what the kernel is given, where copies of 4 bytes would not do. Other dtypes stay as they are."""
+    monkeypatch.setattr(machine, "convolves", "tiles")
+    for dtype, (c, o), (pixel, columns) in (
+        (np.float16, (3, 33), (4, 40)),
+        (np.float16, (6, 16), (6, 16)),
+        (np.float32, (3, 33), (3, 33)),
+    ):
+        x, w, g = arrays(dtype, 1, c, o, (6, 5), (3, 3), SQUARE)
+        seen = []
+        with monkeypatch.context() as here:
+            run = machine.launch
+            noted = lambda kernel, run=run, seen=seen, **given: seen.append(given) or run(kernel, **given)  # noqa: E731
+            here.setattr(machine, "launch", noted)
+            machine.conv2d(x, w, *SQUARE)
+            dw = machine.conv2d_dw(g, x, *SQUARE, (3, 3))
+        assert [(given["walk"]["pixel"], given["columns"], given["N"]) for given in seen] == [(pixel, columns, o)] * 2
+        assert dw.shape == w.shape and dw.transpose(2, 3, 1, 0).flags.c_contiguous
+
+
+def test_odd_channels_that_would_grow_too_large_stay_as_they_are():
+    half, single = (np.broadcast_to(np.zeros(1, t), 1 << 29) for t in (np.float16, np.float32))
+    rung = lambda c, a: Emulated()._conv_rung(64, c, 49, 1, 1, a)  # noqa: E731
+    assert [rung(3, half), rung(4, half), rung(3, single)] == ["naive", "tiles", "tiles"]
 
 
 def test_tf32_is_asked_for(machine):
@@ -244,15 +270,17 @@ def test_division():
 # Faults
 
 FAULTS = [  # rung, file, what stands there, what is put in its place
-    ("tiles", "conv2d_loop.cuh", "m < count ? part.h : FAR", "part.h"),
-    ("tiles", "conv2d_loop.cuh", "((u32)(fix.h + step.h) < (u32)walk.H) & ", ""),
-    ("tiles", "conv2d_loop.cuh", " & ((u32)(fix.w + step.w) < (u32)walk.W)", ""),
+    ("tiles", "conv2d_loop.cuh", "walk.pixel, inside ? h : FAR", "walk.pixel, h"),
+    ("tiles", "conv2d_loop.cuh", "+ c), inside ? h : FAR", "+ c), h"),
+    ("tiles", "conv2d_loop.cuh", "((u32)(corner.h + tap.h) < (u32)walk.H) & ", ""),
+    ("tiles", "conv2d_loop.cuh", " & ((u32)(corner.w + tap.w) < (u32)walk.W)", ""),
+    ("tiles", "conv2d_loop.cuh", "lane = r + more", "lane = r"),
     ("tiles", "conv2d_loop.cuh", "if (n + e < N) row[n + e] = ", "row[n + e] = "),
     ("tiles", "conv2d_loop.cuh", "if (n + e < N) r.at[e] = ", "r.at[e] = "),
     ("tiles", "conv2d_loop.cuh", "a * walk.dilation_h, w", "a, w"),
     ("tiles", "conv2d_tiles.cu", "m < M ?", "m <= M ?"),
     ("tiles", "conv2d_tiles.cu", "bias && n + e < N", "bias"),
-    ("tiles", "conv2d_tiles.cu", "{w + group * N", "{w"),
+    ("tiles", "conv2d_tiles.cu", "{w + group * columns", "{w"),
     ("tiles", "conv2d_dx_tiles.cu", "between || tap >= size", "tap >= size"),
     ("tiles", "conv2d_dx_tiles.cu", "between || tap >= size", "between"),
     ("tiles", "conv2d_dx_tiles.cu", "(size - 1 - tap) / apart + 1", "(size - 1 - tap) / apart"),
@@ -301,6 +329,9 @@ def two_convolutions(machine):
         bias = np.random.default_rng(0).standard_normal(10).astype(np.float32)
         y = machine.conv2d_epilogue(x, w, bias, g, False, *geometry)
         np.testing.assert_allclose(y, windows.conv2d(x, w, *geometry) + bias[:, None, None] + g, 1e-4, 1e-4)
+        x[:, :, 6] = np.inf  # a row that no tap meets; one behind the last tap would
+        assert np.isfinite(windows.conv2d(x, w, *geometry)).all()
+        assert np.isfinite(machine.conv2d(x, w, *geometry)).all()
 
 
 @pytest.mark.parametrize("rung", ["narrow", "tiles"])

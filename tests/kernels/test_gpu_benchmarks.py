@@ -317,13 +317,13 @@ def empty(monkeypatch):
 
 def test_the_table_comes_before_the_rule(empty):
     choose = tiles.TENSOR_CORES.choose
-    rule = choose(2, 4096, 4096, 1, False, GPU, "matmul_tensor")
-    empty["a GPU"] = {"matmul_tensor": {"TensorCores, 2 bytes, 4096 x 4096": [64, 64, 32, 32, 32, 2]}}
-    assert choose(2, 4000, 2049, 1, False, GPU, "matmul_tensor") == tiles.Tile(64, 64, 32, 32, 32, 2)
-    assert choose(2, 4096, 4096, 1, False, tiles.Hardware(90, 132, "another"), "matmul_tensor") == rule
-    assert choose(2, 4096, 4096, 1, False, GPU, "conv2d_tiles") == rule
-    assert choose(2, 4096, 4096, 8, False, GPU, "matmul_tensor") == rule  # a class of its own
-    assert choose(2, 4096, 4096, 1, True, GPU, "matmul_tensor").BM == 64  # in pieces: the rule's, whatever was measured
+    rule = choose(2, 4096, 4096, 1, 16, GPU, "matmul_tensor")
+    empty["a GPU"] = {"matmul_tensor": {"TensorCores, 2 bytes, 4096 x 4096": [64, 64, 64, 32, 32, 2]}}
+    assert choose(2, 4000, 2049, 1, 16, GPU, "matmul_tensor") == tiles.Tile(64, 64, 64, 32, 32, 2)
+    assert choose(2, 4096, 4096, 1, 16, tiles.Hardware(90, 132, "another"), "matmul_tensor") == rule
+    assert choose(2, 4096, 4096, 1, 16, GPU, "conv2d_tiles") == rule
+    assert choose(2, 4096, 4096, 8, 16, GPU, "matmul_tensor") == rule  # a class of its own
+    assert choose(2, 4096, 4096, 1, 4, GPU, "matmul_tensor").BM == 64  # in pieces: the rule's, whatever was measured
     assert tuned.shape_class("TensorCores", 2, 33, 1, 5) == "TensorCores, 2 bytes, 64 x 1 x 8"
 
 
@@ -331,7 +331,7 @@ def test_the_table_comes_before_the_rule(empty):
 def test_a_planted_time_makes_a_tile_win(empty, fastest):
     xp, case = Emulated(), TABLE["matmul 64, float16"]
     xp.hardware = GPU
-    wanted = [t for t in tiles.TENSOR_CORES.candidates(2, 227 << 10) if (t.BM, t.STAGES) == (64, fastest)]
+    wanted = [t for t in tiles.TENSOR_CORES.candidates(2, 227 << 10) if (t.BM, t.WM, t.STAGES) == (64, 32, fastest)]
 
     class Planted(Scripted):
         def turn(self, runs, times, hold):
@@ -341,12 +341,12 @@ def test_a_planted_time_makes_a_tile_win(empty, fastest):
             return timing.Turn(1e-4 if found in planted else 1e-3 if found is None else 2e-3, 1e-5)
 
     ahead = xp.launch.machine = measure.Ahead(xp.launch.machine, lambda: None)
-    with mock.patch.object(tiles.Engine, "candidates", lambda *_: [tiles.Tile(64, 64, 32, 32, 32, s) for s in (2, 4)]):
+    with mock.patch.object(tiles.Engine, "candidates", lambda *_: [tiles.Tile(64, 64, 64, 32, 32, s) for s in (2, 4)]):
         [said] = tune.tune(xp, Planted(), case, 0, ahead)
-    kept = {"TensorCores, 2 bytes, 64 x 64": [64, 64, 32, 32, 32, 2]} if fastest else {}
+    kept = {"TensorCores, 2 bytes, 64 x 64": [64, 64, 64, 32, 32, 2]} if fastest else {}
     assert empty == {"a GPU": {"matmul_tensor": kept}}
     assert said.startswith(
-        f"matmul_tensor TensorCores, 2 bytes, 64 x 64: {'64 x 64 x 32, 2 stages' if fastest else 'the rule'}"
+        f"matmul_tensor TensorCores, 2 bytes, 64 x 64: {'64 x 64 x 64, 2 stages' if fastest else 'the rule'}"
     )
     assert not list(tune.tune(xp, Planted(), case, 0, ahead)) or not fastest  # what is known is not tried again
     text = tuned.written(empty)
@@ -365,7 +365,7 @@ def test_a_tile_that_multiplies_wrongly_never_wins(empty):
 
     with (
         mock.patch.object(Emulated, "_product", wrong),
-        mock.patch.object(tiles.Engine, "candidates", lambda *_: [tiles.Tile(64, 64, 32, 32, 32, 4)]),
+        mock.patch.object(tiles.Engine, "candidates", lambda *_: [tiles.Tile(64, 64, 64, 32, 32, 4)]),
     ):
         refused, said = tune.tune(xp, Scripted(*[1e-3] * 5), TABLE["matmul 64, float16"], 0, ahead)
     assert "Wrong: result 0" in refused and "the rule's" in said

@@ -170,16 +170,15 @@ def test_faults_planted_in_the_ladder_are_found(tmp_path, rung, old, new, tally)
 LOOP_MUTANTS = [  # file, what stands there, what is put in its place
     ("matmul.cuh", "m < M ? y", "m <= M ? y"),
     ("matmul.cuh", "!row || n >= N", "!row"),
-    ("tile_loop.cuh", "i), found.p, found.inside & (k < k_end)", "i), found.p, found.inside"),
-    ("tile_loop.cuh", "e, found.p, found.inside & (k < k_end)", "e, found.p, found.inside"),
+    ("tile_loop.cuh", "k < tile.end};", "true};"),
     ("tile_loop.cuh", "i < count};", "true};"),
     ("tile_loop.cuh", "copy_wait<STAGES - 2>", "copy_wait<STAGES - 1>"),
     ("tile_loop.cuh", "    __syncthreads();          //", "    //"),
     ("tile_loop.cuh", "    __syncthreads();          //", "    if (threadIdx.x < 64) __syncthreads();  //"),
-    ("tile_loop.cuh", "    copy_commit();  //", "    if (t < tiles) copy_commit();  //"),
-    ("tile_loop.cuh", "ahead = STAGES - 1;", "ahead = STAGES - 2;"),
-    ("tile_loop.cuh", "ldmatrix<false>(r, ", "if (lane < 16) ldmatrix<false>(r, "),
-    ("tile_loop.cuh", "  __syncthreads();  // nobody reads the last", "  // nobody reads the last"),
+    ("tile_loop.cuh", "    copy_commit();", "    if (k0 < k_end) copy_commit();"),
+    ("tile_loop.cuh", "free = LAST;", "free = LAST - SIZE;"),
+    ("engines.cuh", "ldmatrix<false>(r, ", "if (threadIdx.x % 32 < 16) ldmatrix<false>(r, "),
+    ("tile_loop.cuh", "  __syncthreads();  // and nobody reads the last", "  // and nobody reads the last"),
     ("tile_loop.cuh", "    engine.lay_down(i, staged);\n    __syncwarp();", "    engine.lay_down(i, staged);"),
     ("tile_loop.cuh", "    }\n    __syncwarp();", "    }"),
     ("tile_order.cuh", "in % group) * BM", "0) * BM"),
@@ -191,7 +190,8 @@ def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tal
     machine = planted(tmp_path, file, old, new)
     rng = np.random.default_rng(0)
     with pytest.raises(
-        launch.KernelError, match=r"(?s)matmul_tensor .*thread \(.*(_loop\.cuh|_tensor\.cu|matmul\.cuh):\d+"
+        launch.KernelError,
+        match=r"(?s)matmul_tensor .*thread \(.*(_loop\.cuh|engines\.cuh|_tensor\.cu|matmul\.cuh):\d+",
     ):
         for m, n, k in (72, 136, 136), (71, 137, 134):  # whole chunks, and pieces
             machine.matmul(*(rng.standard_normal(shape).astype(np.float16) for shape in ((m, k), (k, n))))
@@ -200,7 +200,7 @@ def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tal
 
 def planted(folder, file, old, new):
     """A machine whose kernels are read from a copy with one fault."""
-    for name in ("matmul_tensor.cu", "matmul_loop.cuh", "matmul.cuh", "tile_loop.cuh", "tile_order.cuh"):
+    for name in ("matmul_tensor.cu", "matmul_loop.cuh", "matmul.cuh", "tile_loop.cuh", "tile_order.cuh", "engines.cuh"):
         text = (launch.folder() / name).read_text()
         assert name != file or text.count(old) == 1, old
         (folder / name).write_text(text.replace(old, new) if name == file else text)
@@ -210,7 +210,7 @@ def planted(folder, file, old, new):
 
 
 def test_registers_in_another_order_show_in_the_values(tmp_path):
-    machine = planted(tmp_path, "tile_loop.cuh", "half = IS_B ? j % 2 : j / 2;", "half = j / 2;")
+    machine = planted(tmp_path, "engines.cuh", "j % 2), half = IS_B ? j % 2 : j / 2;", "j % 2), half = j / 2;")
     x = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float16)
     with pytest.raises(AssertionError):
         check(machine, x, x)
@@ -270,7 +270,7 @@ def test_hopper_with_its_large_tile(monkeypatch):
         ((64, 65), (65, 64), np.float16, "matmul_tensor"),  # rows of x begin unaligned
         ((64, 64), (64, 64), np.float64, "matmul_registers"),
         ((2, 3, 64, 64), (3, 64, 64), np.float16, "matmul_tensor"),  # two axes of a batch
-        ((64, 0), (0, 64), np.float16, "matmul_tensor"),
+        ((64, 0), (0, 64), np.float16, "matmul_naive"),
     ],
 )
 def test_what_hopper_leaves_to_the_rung_below(x, w, dtype, takes):
@@ -374,7 +374,7 @@ def test_older_gpus_take_what_they_have(monkeypatch):
     turing.hardware = tiles.Hardware(75, 40)
     assert ran(turing, np.float16, 132, 16) == {"matmul_tensor": 1}
     assert ran(turing, ml_dtypes.bfloat16, 72, 16) == {"matmul_registers": 1}
-    assert tiles.TENSOR_CORES.choose(2, 4096, 4096, 1, False, turing.hardware).STAGES == 2
+    assert tiles.TENSOR_CORES.choose(2, 4096, 4096, 1, 16, turing.hardware).STAGES == 2
 
 
 H100 = tiles.Hardware(90, 132)
@@ -383,14 +383,14 @@ H100 = tiles.Hardware(90, 132)
 @pytest.mark.parametrize(
     "sizes, chosen",
     [
-        ((4096, 4096, 1, False), (128, 256)),
-        ((4096, 4096, 1, True), (64, 64)),  # in pieces
-        ((1024, 1024, 1, False), (64, 64)),  # 64 larger tiles: half of the processors would idle
-        ((1536, 1536, 1, False), (128, 128)),
-        ((50000, 64, 1, False), (256, 64)),
-        ((50000, 130, 1, False), (64, 64)),  # 128 x 256 would be half outside
-        ((128, 128, 200, False), (128, 128)),
-        ((128, 10, 1, False), (64, 64)),
+        ((4096, 4096, 1, 16), (128, 256)),
+        ((4096, 4096, 1, 4), (64, 64)),  # in pieces
+        ((1024, 1024, 1, 16), (64, 64)),  # 64 larger tiles: half of the processors would idle
+        ((1536, 1536, 1, 16), (128, 128)),
+        ((50000, 64, 1, 16), (256, 64)),
+        ((50000, 130, 1, 16), (64, 64)),  # 128 x 256 would be half outside
+        ((128, 128, 200, 16), (128, 128)),
+        ((128, 10, 1, 16), (64, 64)),
     ],
 )
 def test_tiles_are_chosen(sizes, chosen):
@@ -436,6 +436,15 @@ def test_more_batches_than_a_grid_has():
     fast = Emulated()
     x = np.random.default_rng(0).standard_normal((70000, 1, 2)).astype(np.float32)
     check(fast, x, x.swapaxes(1, 2))
+
+
+def test_rows_that_lie_far_apart(machine, monkeypatch):
+    """2^31 bytes from row to row: the tile loop is given a copy."""
+    monkeypatch.setattr(machine, "rung", "matmul_tensor")
+    memory = np.zeros((1 << 30) + 8, np.float16)  # few pages of which are touched
+    x = np.lib.stride_tricks.as_strided(memory, (2, 8), (1 << 31, 2))
+    x[:] = np.arange(16).reshape(2, 8)
+    check(machine, x, np.eye(8, dtype=np.float16))
 
 
 def test_nan_passes_relu(machine):

@@ -76,7 +76,7 @@ extern "C" __global__ void counts(const int* x, int* y_, int* most_, int n) {  /
 
 struct Line { int n; float slope[2]; long long big; };
 
-extern "C" __global__ void line(Line at, float* y, float add, double twice, i64 far) {  // structures and numbers by value
+extern "C" __global__ void line(Line at, float* y, float add, double twice, i64 far) {  // all but y by value
   if (threadIdx.x < at.n) y[threadIdx.x] = at.slope[0] * threadIdx.x + at.slope[1] + add + (float)twice;
   if (threadIdx.x == 0) y[at.n] = at.big == far;
 }
@@ -102,10 +102,10 @@ extern "C" __global__ void conversions(const float* x, T* y, float* back, int n)
 extern "C" __global__ void copies(const float* x, float* y, int n) {  // of 16, 8 and 4 bytes; from n on: outside
   DYNAMIC_SHARED(float, held);
   int lane = threadIdx.x;
-  copy_async<16>(held + 4 * lane, x + 4 * lane, lane < n);
+  copy_async<16>(shared_address(held + 4 * lane), x + 4 * lane, lane < n);
   copy_commit();
-  copy_async<8>(held + 128 + 2 * lane, x + 2 * lane, lane < n);
-  copy_async<4>(held + 192 + lane, x + lane, lane < n);
+  copy_async<8>(shared_address(held + 128 + 2 * lane), x + 2 * lane, lane < n);
+  copy_async<4>(shared_address(held + 192 + lane), x + lane, lane < n);
   copy_commit();
   copy_wait<1>();  // the first group is there
   __syncthreads();
@@ -120,9 +120,9 @@ extern "C" __global__ void fragments(const u16* x, u32* y) {  // four 8 x 8 matr
   for (int i = threadIdx.x; i < 256; i += 32) held[i] = x[i];
   __syncthreads();
   u32 r[4];
-  ldmatrix<false>(r, held + 8 * threadIdx.x);
+  ldmatrix<false>(r, shared_address(held + 8 * threadIdx.x));
   for (int j = 0; j < 4; j++) y[32 * j + threadIdx.x] = r[j];
-  ldmatrix<true>(r, held + 8 * threadIdx.x);
+  ldmatrix<true>(r, shared_address(held + 8 * threadIdx.x));
   for (int j = 0; j < 4; j++) y[128 + 32 * j + threadIdx.x] = r[j];
 }
 

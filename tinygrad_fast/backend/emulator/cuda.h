@@ -117,13 +117,22 @@ struct __align__(16) float4 { float x, y, z, w; };
 struct __align__(16) uint4 { unsigned x, y, z, w; };
 
 // The words of tensor_cores.cuh: see there
-template <int BYTES> __forceinline__ void copy_async(void* to, const void* from, bool inside, FROM) {
+typedef char* Shared;
+inline Shared shared_address(void* p) { return (Shared)p; }
+inline Shared turned(Shared at, int chunks) { return (Shared)((uintptr_t)at ^ 16 * chunks); }
+inline void keep(Shared) {}
+__forceinline__ unsigned shared_word(Shared at) { return *(unsigned*)at; }
+template <class T> const T* along(const T* p, int n, int stride = 1) {
+  return (const T*)((uintptr_t)p + (int64_t)n * stride * sizeof(T));
+}
+
+template <int BYTES> __forceinline__ void copy_async(Shared to, const void* from, bool inside, FROM) {
   emulator_copy(to, from, BYTES, inside, HERE);
 }
 inline void copy_commit() { emulator_commit(); }
 template <int N> inline void copy_wait() { emulator_wait(N); }
 
-template <bool TRANS> __forceinline__ void ldmatrix(unsigned (&r)[4], const void* row, FROM) {
+template <bool TRANS> __forceinline__ void ldmatrix(unsigned (&r)[4], Shared row, FROM) {
   emulator_read(row, 16);
   emulator_meet(TRANS ? LDMATRIX_TRANS : LDMATRIX, ~0u, row, r, 0, 0, HERE);
 }

@@ -17,7 +17,7 @@ class ConvMoments(Convolutions, Norms):
         c, n, k = w.shape[1], len(w) // groups, w.shape[2:]
         out = windows.fits(x.shape[2:], k, stride, padding, dilation)
         y = self.empty((len(x), *out, len(w)), x.dtype)
-        if self._conv_rung(n, prod(k) * c, groups, groups, x, w, y) != "tiles":
+        if self._conv_rung(n, c, prod(k), groups, groups, x, w, y) != "tiles":
             return (self.conv2d(x, w, stride, padding, dilation, groups),)
         x, w = self._lying(x, windows.NHWC), self._lying(w, KKCO)
         tile, given = self._conv_tiles(x, w, out, stride, padding, dilation, groups)

@@ -6,7 +6,7 @@
 
 On the tile loop: tensor cores or multiply-adds by dtype and GPU (`tiles.engine`), the tile by sizes (`Engine.choose`),
 the width of a copy by channels and addresses (`tiles.width`), the parts of a long sum by `split`. The upper rungs read
-images N H W C and weights KH KW C O; what lies otherwise is copied.
+images N H W C and weights KH KW C O; what lies otherwise is copied, and so are odd channels of float16 (`_copyable`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Convolutions(Machine):
         out = windows.fits(x.shape[2:], k, stride, padding, dilation)
         y = self.empty((len(x), *out, len(w)), x.dtype)
         n = len(w) // groups
-        rung = self._conv_rung(n, prod(k) * c, groups, groups, x, w, y)
+        rung = self._conv_rung(n, c, prod(k), groups, groups, x, w, y)
         if rung == "naive":
             given = dict(x=x, w=w, bias=b, res=res, y=y, OH=out[0], OW=out[1], relu=relu)
             self._window("conv2d", -(-y.size // 128), stride, padding, dilation, groups, **given)
@@ -56,9 +56,14 @@ class Convolutions(Machine):
 
     def _conv_tiles(self, x, w, out, stride, padding, dilation, groups):
         """The tile of a forward convolution, x N H W C and w KH KW C O, and what its launch says of all but results."""
-        m, k, c, n = len(x) * prod(out), w.shape[:2], w.shape[2], w.shape[3] // groups
-        loop = self._conv_loop("conv2d_tiles", x.dtype, m, n, groups, XV=(x, c), WV=(w, n))
-        operands = dict(x=x, w=w, M=m, N=n, K=prod(k) * c, walk=_walk(x, stride, [-p for p in padding], dilation))
+        m, k, n = len(x) * prod(out), w.shape[:2], w.shape[3] // groups
+        c, x = self._copyable(groups, x)
+        if c > w.shape[2]:  # x has channels of zeros: rows of zeros for them
+            w = self.longer(w.reshape(*k, -1), c * w.shape[3]).reshape(*k, c, -1)
+        columns, w = self._copyable(groups, w)
+        loop = self._conv_loop("conv2d_tiles", x.dtype, m, n, groups, XV=(x, c), WV=(w, columns))
+        walk = _walk(x, stride, [-p for p in padding], dilation)
+        operands = dict(x=x, w=w, M=m, N=n, K=prod(k) * c, columns=columns, walk=walk)
         return loop.tile, loop.over(m, n, groups) | operands | _divisions(out, c, k)
 
     def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
@@ -66,7 +71,7 @@ class Convolutions(Machine):
         dx = self.empty((len(g), *hw, n * groups), g.dtype)
         each = [-(-size // s) for size, s in zip(hw, stride)]  # pixels of a residue
         m, batches = len(g) * prod(each), prod(stride) * groups
-        rung = self._conv_rung(n, prod(k) * o, groups, batches, g, w, dx)
+        rung = self._conv_rung(n, o, prod(k), groups, batches, g, w, dx)
         if rung == "naive":
             given = dict(g=g, w=w, dx=dx, C=dx.shape[3], H=hw[0], W=hw[1])
             self._window("conv2d_dx", -(-dx.size // 128), stride, padding, dilation, groups, **given)
@@ -77,6 +82,7 @@ class Convolutions(Machine):
             self._conv_narrow(g, w, None, None, False, dx, o, groups, walk, stride)
         else:
             g, w = self._lying(g, windows.NHWC), self._lying(w, KKCO)
+            o, g, w = self._copyable(groups, g, w)
             loop = self._conv_loop("conv2d_dx_tiles", g.dtype, m, n, batches, GV=(g, o), WV=(w, o))
             common = [gcd(s, d) for s, d in zip(stride, dilation)]
             less = k[1] // (stride[1] // common[1])  # taps of a row that meet the same residue: so many, or one more
@@ -92,42 +98,45 @@ class Convolutions(Machine):
 
     def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
         c, n, out = x.shape[1] // groups, g.shape[1] // groups, g.shape[2:]
-        dw = self.empty((*k, c, n * groups), g.dtype)
-        m, depth = prod(k) * c, len(g) * prod(out)
-        rung = self._conv_rung(n, m, groups, groups, g, x, dw)
+        dw, depth = self.empty((*k, c, n * groups), g.dtype), len(g) * prod(out)
+        rung = self._conv_rung(n, c, prod(k), groups, groups, g, x, dw)
         if rung == "naive":
             threads = 32 if g.size <= 512 * g.shape[1] else 128
             given = dict(g=g, x=x, dw=dw, C=dw.shape[2], KW=k[1])
             self._window("conv2d_dw", dw.size, stride, padding, dilation, groups, threads, **given)
             return dw.transpose(3, 2, 0, 1)
-        g, x = self._lying(g, windows.NHWC), self._lying(x, windows.NHWC)
-        walk, by = _walk(x, stride, [-p for p in padding], dilation), _divisions(out, c, k)
+        g, x, first = self._lying(g, windows.NHWC), self._lying(x, windows.NHWC), [-p for p in padding]
         if rung == "narrow":
+            walk, by = _walk(x, stride, first, dilation), _divisions(out, c, k)
             sums = self._dw_narrow(g, x, dw, groups, depth, walk, by)
         else:
-            loop = self._conv_loop("conv2d_dw_tiles", g.dtype, m, n, None, GV=(g, n), XV=(x, c))
+            (channels, x), (columns, g) = self._copyable(groups, x), self._copyable(groups, g)
+            if channels > c:
+                dw = self.empty((*k, channels, n * groups), g.dtype)
+            m = prod(k) * channels
+            loop = self._conv_loop("conv2d_dw_tiles", g.dtype, m, n, None, GV=(g, columns), XV=(x, channels))
             each, parts = split(loop.tile, RATES[loop.engine.name][g.dtype.itemsize], m, n, depth, groups)
-            sums = self._dw_sums(parts, dw)
+            sums = self._dw_sums(parts, dw) if parts > 1 else None
             self.launch(
                 "conv2d_dw_tiles",
                 **loop.over(m, n, parts * groups),
-                **dict(g=g, x=x, dw=dw if parts == 1 else None, parts=sums if parts > 1 else None),
-                **dict(M=m, N=n, K=depth, each=each, groups=groups, whole=self._whole_chunks(n, dw, sums)),
-                **dict(by, walk=walk),
+                **dict(g=g, x=x, dw=dw if parts == 1 else None, parts=sums, M=m, N=n, K=depth, columns=columns),
+                **dict(each=each, groups=groups, whole=self._whole_chunks(n, dw, sums)),
+                **dict(_divisions(out, channels, k), walk=_walk(x, stride, first, dilation)),
             )
-            if parts == 1:
-                return dw.transpose(3, 2, 0, 1)
-        self.launch(
-            "conv2d_dw_sum",
-            **dict(grid=(min(-(-dw.size // 256), 1024),), block=(256,), defines={"DTYPE": dw.dtype.name}),
-            **dict(parts=sums, dw=dw, count=dw.size, n=len(sums)),
-        )
-        return dw.transpose(3, 2, 0, 1)
+        if sums is not None:
+            self.launch(
+                "conv2d_dw_sum",
+                **dict(grid=(min(-(-dw.size // 256), 1024),), block=(256,), defines={"DTYPE": dw.dtype.name}),
+                **dict(parts=sums, dw=dw, count=dw.size, n=len(sums)),
+            )
+        return self.contiguous(dw[:, :, :c]).transpose(3, 2, 0, 1)
 
-    def _conv_rung(self, columns, deep, groups, batches, *arrays):
-        """The highest rung that pays; deep: summands (of dw: rows). Guesses, not yet measured."""
-        sizes = [a.size for a in arrays]
-        if not min(sizes) or max(sizes) >= 1 << 31 or batches >= 1 << 16:
+    def _conv_rung(self, columns, channels, taps, groups, batches, *arrays):
+        """The highest rung that pays; taps of so many channels are summed (of dw: rows). Guesses, not yet measured."""
+        sizes, deep = [a.size for a in arrays], channels * taps
+        grows = (columns | channels) % 2 and arrays[0].dtype.itemsize < 4  # `_copyable` may make four channels of one
+        if not min(sizes) or max(sizes) >= 1 << (29 if grows else 31) or batches >= 1 << 16:
             return "naive"  # the others divide by sizes, and have offsets of 32 bits
         fills = min(columns, deep) >= LEAST or (groups == 1 and deep >= DEEP)
         return self.convolves or ("tiles" if fills else "narrow")
@@ -177,15 +186,26 @@ class Convolutions(Machine):
         """a with its axes in `order`, and so in memory: a copy where it lies otherwise."""
         return self.contiguous(a.transpose(order))
 
+    def _copyable(self, groups, *arrays):
+        """(c, *arrays): channels of a group, and what the tile loop reads along them, at least 4 bytes at once. An odd
+        number of float16 is copied beside channels of zeros; what begins at an odd address, as it is.
+        """
+        size, c = arrays[0].dtype.itemsize, arrays[0].shape[-1] // groups
+        if all(tiles.width(size, c, self.address(a) // size) * size >= 4 for a in arrays):
+            return c, *arrays
+        more = c if c * size % 4 == 0 else tiles.room(size, c)
+        apart = [a.reshape(*a.shape[:-1], groups, c) for a in arrays]
+        return more, *(self.longer(a, more).reshape(*a.shape[:-2], groups * more) for a in apart)
+
     def _conv_loop(self, kernel, dtype, m, n, batches, **operands):
         """operands: what is read, with its channels in a group; batches: None where the sum may be split."""
         engine, size = tiles.engine(dtype.name, self.hardware), dtype.itemsize
         widths = {flag: tiles.width(size, c, self.address(a) // size) for flag, (a, c) in operands.items()}
-        pieces = min(widths.values()) * size < 16
+        piece = min(widths.values()) * size
         hardware = self.hardware
         if batches is None:  # never too few blocks; and on every GPU the same tiles
             hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
-        return Loop(engine, engine.choose(size, m, n, batches, pieces, hardware, kernel), dtype, widths)
+        return Loop(engine, engine.choose(size, m, n, batches, piece, hardware, kernel), dtype, widths)
 
     def _whole_chunks(self, n, *results):
         """True if n elements of each, a row of a group, are whole chunks of 16 bytes that lie aligned."""

@@ -65,6 +65,12 @@ class Machine(CPU):
         y = self.empty([shape[i] for i in order], x.dtype)
         return y.transpose(windows.inverse(order))
 
+    def longer(self, a, n):
+        """The array with n elements along its last axis: zeros after those that are there."""
+        wide = self.np.zeros((*a.shape[:-1], n), a.dtype)
+        wide[..., : a.shape[-1]] = a
+        return wide
+
     def contiguous(self, a, dtype=None):
         """The array (or None) in order C, as a kernel wants what it is told no strides of; cast to `dtype`, if any."""
         return None if a is None else self.np.ascontiguousarray(a, dtype)

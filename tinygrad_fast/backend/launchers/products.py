@@ -62,36 +62,52 @@ class Products(Machine):
         """relu?(x w + bias), x (..., M, K), w (..., K, N), bias (N)"""
         (m, k), n = x.shape[-2:], w.shape[-1]
         shape = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
-        y = self.empty((*shape, m, n), x.dtype)
-        batches = prod(shape)
-        axes = _batch(shape, self.expand(x, (*shape, m, k)), self.expand(w, (*shape, k, n)))
-        if len(axes) > AXES:
-            x, w = (self.expand(a, (*shape, *a.shape[-2:])).reshape(batches, *a.shape[-2:]) for a in (x, w))
-            axes = _batch((batches,), x, w)
-        size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes)
-        xs, ws = Strided(x), Strided(w)
-        (xm, xk), (wk, wn) = xs.strides[-2:], ws.strides[-2:]
-        left, right = self._operand(x, (m, xm), (k, xk), xb), self._operand(w, (n, wn), (k, wk), wb)
+        y, batches = self.empty((*shape, m, n), x.dtype), prod(shape)
         known = dict(bias=self.contiguous(bias), y=y, M=m, N=n, K=k, batches=batches, relu=relu)
-        if self.rung in ("", HOPPER) and len(axes) < 2:
+        size, left, right = self._operands(x, w)
+        if self.rung in ("", HOPPER) and size[:-1] == (1,) * (AXES - 1):
             if found := _hopper(left, right, batches, self.hardware, asked=bool(self.rung)):
                 self.launch(HOPPER, **found, **known)
                 return y
         kernel = self.rung if self.rung not in ("", HOPPER) else self._rung(m, n, x.dtype.name)
+        kernel = kernel if k else "matmul_naive"  # sums of nothing: what is empty has no strides to copy by
         if kernel in ENGINES:
-            shape = _tiled(kernel, left, right, batches, self.hardware)
+            if not (_copyable(left) and _copyable(right)):
+                both = (a.array if _copyable(a) else self._widened(a.array) for a in (left, right))
+                size, left, right = self._operands(*both)
+            how = _tiled(kernel, left, right, m, n, batches, self.hardware)
         else:
             rung = RUNGS[kernel]
-            shape = dict(grid=(-(-m // rung.rows), -(-n // rung.columns)), block=rung.block, defines={"TILE": TILE})
-        shape["grid"] += (min(batches, 65535),)
-        shape["defines"] |= {"DTYPE": x.dtype.name}
-        strides = dict(xm=xm, xk=xk, wk=wk, wn=wn, batch=dict(size=size, x=xb, w=wb))
-        self.launch(kernel, **shape, x=xs, w=ws, **strides, **known)
+            how = dict(grid=(-(-m // rung.rows), -(-n // rung.columns)), block=rung.block, defines={"TILE": TILE})
+        how["grid"] += (min(batches, 65535),)
+        how["defines"] |= {"DTYPE": x.dtype.name}
+        strides = dict(xm=left.side[1], xk=left.depth[1], wk=right.depth[1], wn=right.side[1])
+        batch = dict(size=size, x=left.batch, w=right.batch)
+        self.launch(kernel, **how, x=Strided(left.array), w=Strided(right.array), **strides, batch=batch, **known)
         return y
+
+    def _operands(self, x, w):
+        """The sizes of AXES axes of the batch, and the operands: copies where a batch has more axes."""
+        shape = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
+        batched = [self.expand(a, (*shape, *a.shape[-2:])) for a in (x, w)]
+        axes = merged(zip(shape, *(Strided(a).strides for a in batched)))
+        if len(axes) > AXES:
+            return self._operands(*(a.reshape(prod(shape), *a.shape[-2:]) for a in batched))
+        size, xb, wb = zip(*[(1, 0, 0)] * (AXES - len(axes)), *axes)
+        (xm, xk), (wk, wn) = (Strided(a).strides[-2:] for a in (x, w))
+        left = self._operand(x, (x.shape[-2], xm), (x.shape[-1], xk), xb)
+        return size, left, self._operand(w, (w.shape[-1], wn), (w.shape[-2], wk), wb)
 
     def _operand(self, a, side, depth, batch):
         place = self.address(a) // a.dtype.itemsize if isinstance(a, self.np.ndarray) else 0  # `launch` says no
         return Operand(a, side, depth, batch, *tiles.order(a.dtype.itemsize, side, depth, (*batch, place)))
+
+    def _widened(self, a):
+        """A copy, with zeros behind each row, or behind each column where columns lie in order."""
+        down, right = Strided(a).strides[-2:]
+        if down == 1 and right != 1:
+            return self.swap(self._widened(self.swap(a)))
+        return self.longer(a, tiles.room(a.dtype.itemsize, a.shape[-1]))
 
     def _rung(self, m, n, dtype):
         """The highest that pays. Guesses, not yet measured."""
@@ -100,11 +116,17 @@ class Products(Machine):
         return "matmul_registers" if min(m, n) >= 64 else "matmul_tiles"
 
 
-def _tiled(kernel, x, w, batches, hardware):
+def _copyable(a):
+    """Whether the tile loop can copy from an operand: 4 bytes at once (float16 of odd sizes: 2), strides below 2^31."""
+    size = a.array.dtype.itemsize
+    return a.width * size >= 4 and max(abs(a.side[1]), abs(a.depth[1])) * size < 1 << 31
+
+
+def _tiled(kernel, x, w, m, n, batches, hardware):
     """How the tile loop is launched: its shape by the sizes, its loaders by where neighbours lie."""
-    itemsize, m, n = x.array.dtype.itemsize, x.side[0], w.side[0]
-    engine, pieces = ENGINES[kernel], min(x.width, w.width) * itemsize < 16
-    tile = engine.choose(itemsize, m, n, batches, pieces, hardware, kernel)
+    itemsize = x.array.dtype.itemsize
+    engine, piece = ENGINES[kernel], min(x.width, w.width) * itemsize
+    tile = engine.choose(itemsize, m, n, batches, piece, hardware, kernel)
     return dict(
         grid=(tile.blocks(m, n), 1),
         block=(tile.threads,),
@@ -144,8 +166,3 @@ def _boxed(a, batches):
     if a.width * itemsize < 16 or stride < near or step < 0:
         return None
     return Boxed(a.array, (near, rows, batches if step else 1), (stride * itemsize, step * itemsize or 16), (64, 64, 1))
-
-
-def _batch(shape: tuple[int, ...], x: Any, w: Any) -> list[tuple[int, ...]]:
-    """Batch axes as (size, stride in x, stride in w)"""
-    return merged(zip(shape, Strided(x).strides, Strided(w).strides))

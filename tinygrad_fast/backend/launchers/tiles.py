@@ -45,7 +45,7 @@ class Tile:
 class Engine:
     """An engine of the tile loop.
 
-    name: in kernels/tile_loop.cuh. tiles: its shapes by bytes of an element, the largest first. band: bytes of a column
+    name: in kernels/engines.cuh. tiles: its shapes by bytes of an element, the largest first. band: bytes of a column
     of sums that a warp hands out at once: 16 rows of float32, or 32 (16 of float64).
     """
 
@@ -54,17 +54,18 @@ class Engine:
     band: int
 
     def choose(
-        self, itemsize: int, m: int, n: int, batches: int, pieces: bool, hardware: Hardware, kernel: str = ""
+        self, itemsize: int, m: int, n: int, batches: int, piece: int, hardware: Hardware, kernel: str = ""
     ) -> Tile:
         """The tile measured to be the fastest for this kernel (`tuned.py`). Where none was: the largest tile that
         leaves no processor idle, and a quarter of its work at most outside y; else the last.
 
-        pieces: an operand is copied in less than 16 bytes at once, for which large tiles have no registers left.
+        piece: bytes that are copied at once, of the operand with the smaller copies. For 4 of them large tiles have no
+        registers left.
         """
-        if not pieces and (found := tuned.measured(hardware.gpu, kernel, self.name, itemsize, m, n, batches)):
+        if piece == 16 and (found := tuned.measured(hardware.gpu, kernel, self.name, itemsize, m, n, batches)):
             return Tile(*found)
         *larger, tile = self.tiles[itemsize]
-        for large in () if pieces else larger:
+        for large in larger if piece >= 8 else ():
             blocks = large.blocks(m, n)
             if blocks * batches >= hardware.processors and 3 * blocks * large.BM * large.BN <= 4 * m * n:
                 tile = large
@@ -83,7 +84,8 @@ class Engine:
 
 
 # A warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a byte
-# (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block.
+# (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block. 64 x 64 twice: two
+# warps need fewer instructions for each that multiplies; four are sooner done, where processors have one block or none.
 TENSOR_CORES = Engine(
     "TensorCores",
     {
@@ -91,9 +93,10 @@ TENSOR_CORES = Engine(
             Tile(128, 256, 32, 64, 64, 4),
             Tile(128, 128, 32, 64, 64, 4),
             Tile(256, 64, 32, 64, 64, 4),
-            Tile(64, 64, 32, 32, 32, 4),
+            Tile(64, 64, 64, 64, 32, 3),
+            Tile(64, 64, 64, 32, 32, 3),
         ),
-        4: (Tile(128, 128, 32, 64, 64, 3), Tile(64, 64, 32, 32, 32, 3)),
+        4: (Tile(128, 128, 16, 64, 64, 4), Tile(64, 64, 32, 32, 32, 3)),
     },
     band=16 * 4,
 )
@@ -158,6 +161,12 @@ def engine(dtype: str, hardware: Hardware) -> Engine:
 def width(itemsize: int, *multiples: int) -> int:
     """Elements that may be copied at once: 16 bytes or a half, a quarter, ... of it, dividing all of `multiples`."""
     return gcd(16 // itemsize, *multiples)
+
+
+def room(itemsize: int, n: int) -> int:
+    """The length of a row that n elements share with zeros, so that 8 bytes are copied at once; 16 where it is long."""
+    each = (16 if n >= 32 else 8) // itemsize
+    return -(-n // each) * each
 
 
 def order(itemsize: int, side: tuple[int, int], depth: tuple[int, int], others: Iterable[int]) -> tuple[int, int]:
