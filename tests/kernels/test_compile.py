@@ -92,6 +92,7 @@ def test_main_loops(kernel, tile, flags, dtypes, architectures, registers, share
     used, loops = main_loops(kernel, tile, flags, dtypes, architectures, work)
     each = {at: len(instructions) / sass.count(instructions, work) for at, instructions in loops.items()}
     within(kernel, used, int(registers))
+    assert all(any(sass.word(i).startswith(("LDGSTS", "LDG.")) for i in loop) for loop in loops.values()), "no copies"
     assert ENGINES[work].shared(tile, {"float64": 8, "float32": 4}.get(dtypes, 2)) == int(shared)
     assert not {at: n for at, n in each.items() if not n <= float(budget)}, f"{budget} {work}: {each}"
     assert max(each.values()) > 0.95 * float(budget), f"the budget is too wide to notice anything: {each}"
