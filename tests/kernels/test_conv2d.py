@@ -229,6 +229,12 @@ def test_rungs_are_chosen(machine):
     assert ran(machine, np.float16, 16, 16, 3, groups=4) == alone
 
 
+def test_a_rung_that_there_is_not(machine, monkeypatch):
+    monkeypatch.setattr(machine, "convolves", "tile")
+    with pytest.raises(ValueError, match="machine.convolves: must be one of naive, narrow, tiles, or \"\"; got 'tile'"):
+        ran(machine, np.float32, 16, 16, 3)
+
+
 def test_a_transposed_convolution_is_the_input_gradient():
     xp = backend.get("emulated")
     before = xp.launch.counts.copy()

@@ -22,13 +22,14 @@ from . import tiles
 from .machine import Machine
 
 KKCO = (2, 3, 1, 0)  # a weight (O, C, KH, KW) as it lies in memory
+RUNGS = "naive", "narrow", "tiles"
 LEAST, DEEP = 16, 64  # columns and summands that fill a tile; summands that pay without columns. Not yet measured
 
 
 class Convolutions(Machine):
     """Convolution and its two gradients; results lie channels-last, gradients of weights KH KW C O."""
 
-    convolves = ""  # the rung: "naive", "narrow" or "tiles"; "": chosen by sizes
+    convolves = ""  # one of RUNGS; "": chosen by sizes
 
     def conv2d(self, x, w, stride, padding, dilation, groups):
         return self.conv2d_epilogue(x, w, None, None, False, stride, padding, dilation, groups)
@@ -134,6 +135,8 @@ class Convolutions(Machine):
 
     def _conv_rung(self, columns, channels, taps, groups, batches, *arrays):
         """The highest rung that pays; taps of so many channels are summed (of dw: rows). Guesses, not yet measured."""
+        if self.convolves not in ("", *RUNGS):
+            raise ValueError(f'machine.convolves: must be one of {", ".join(RUNGS)}, or ""; got {self.convolves!r}')
         sizes, deep = [a.size for a in arrays], channels * taps
         grows = (columns | channels) % 2 and arrays[0].dtype.itemsize < 4  # `_copyable` may make four channels of one
         if not min(sizes) or max(sizes) >= 1 << (29 if grows else 31) or batches >= 1 << 16:
