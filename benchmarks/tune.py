@@ -73,7 +73,7 @@ def chosen(asked: Asked, tile: tiles.Tile) -> Iterator[None]:
 def tune(xp: Any, timer: Timer, case: Case, l2: int, ahead: measure.Ahead) -> Iterator[str]:
     """Try what a case asks for; the fastest stays in `tuned.table()`. Yields what there is to say."""
     arrays = ours.placed(xp, case, inputs(case))
-    with measure.precision(case), heard() as questions:
+    with measure.multiplied(case), heard() as questions:
         want = ours.ready(xp, case, arrays)()
     for asked in dict.fromkeys(questions):
         classes = tuned.table().setdefault(asked.gpu, {}).setdefault(asked.kernel, {})
@@ -83,13 +83,13 @@ def tune(xp: Any, timer: Timer, case: Case, l2: int, ahead: measure.Ahead) -> It
         runs = [ours.ready(xp, case, ours.copies(xp, arrays)) for _ in range(sets)]
         found: dict[tiles.Tile | None, float] = {None: timed(timer, case, runs)}
         candidates = asked.engine.candidates(asked.itemsize, SHARED.get(xp.hardware.capability, 99) << 10)
-        with ahead.recorded(), measure.precision(case):
+        with ahead.recorded(), measure.multiplied(case):
             for tile in candidates:
                 with chosen(asked, tile):
                     runs[0]()
         for tile in candidates:
             try:
-                with measure.precision(case), chosen(asked, tile):
+                with measure.multiplied(case), chosen(asked, tile):
                     got = runs[0]()
                     check.close(case, 0, xp.cast(got, dtype=float32), xp.cast(want, dtype=float32))
                     found[tile] = timed(timer, case, runs)
@@ -103,7 +103,7 @@ def tune(xp: Any, timer: Timer, case: Case, l2: int, ahead: measure.Ahead) -> It
 
 
 def timed(timer: Timer, case: Case, runs: list[Any]) -> float:
-    with measure.precision(case):
+    with measure.multiplied(case):
         plan = prepared(timer, runs, SECONDS, True)
         return min(timer.turn(runs, *plan).seconds for _ in range(TURNS))
 

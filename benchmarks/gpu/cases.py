@@ -8,7 +8,7 @@ reads its input twice), `flop` multiplications and additions. `share` of the har
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
 from typing import Any
@@ -34,6 +34,7 @@ class Array:
 class Case:
     """aims: at least so much of PyTorch's speed, and of the hardware's limit. depth: products in a sum.
 
+    rung: the kernel that multiplies our matrices; "": the one that we choose.
     kinks: where rounding may put a number on the other side of a jump, so that some results differ, and rightly.
     """
 
@@ -48,6 +49,7 @@ class Case:
     depth: int = 1
     kinks: bool = False
     aims: tuple[float, float] | None = None
+    rung: str = ""
 
     @property
     def storage(self) -> str:
@@ -56,9 +58,13 @@ class Case:
     @property
     def group(self) -> str:
         """Whose geometric mean is taken."""
-        return f"{self.family} {self.static.get('pass', '')} {self.dtype}".replace("  ", " ")
+        return f"{self.family} {self.rung or self.static.get('pass', '')} {self.dtype}".replace("  ", " ")
 
 
+LADDER = {  # dtype: the rungs of kernels/matmul.cu that take it, from below
+    "float16": ("matmul_naive", "matmul_tiles", "matmul_registers", "matmul_tensor", "matmul_hopper"),
+    "float32": ("matmul_naive", "matmul_tiles", "matmul_registers"),
+}
 FUSED = (1.0, 0.80)  # the floor of what only moves bytes
 STEPS = {"ResNet-9": "resnet9", "ResNet-18": "resnet18"}
 FLOP = {"ResNet-9": 0.379e9, "ResNet-18": 0.556e9}  # multiply-adds of an image forward; backward has twice as many
@@ -100,6 +106,9 @@ def products(small: bool) -> Iterator[Case]:
     yield product(f"matmul {m} x {k} @ {k} x {k // 4}, float16", (m, k), (k, k // 4), "float16", (0.70, 0.0))
     b, m = (2, 32) if small else (256, 512)
     yield product(f"matmul {b} x ({m} x 64 @ 64 x {m}), float16", (b, m, 64), (b, 64, m), "float16", None)
+    for dtype, rungs in LADDER.items():
+        for rung in rungs:
+            yield replace(product(f"matmul {n} by {rung}, {dtype}", (n, n), (n, n), dtype, None), rung=rung)
 
 
 def product(name: str, x: Shape, w: Shape, dtype: str, aims: tuple[float, float] | None) -> Case:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tinygrad_fast as tf
+from tinygrad_fast.backend import launch
+from tinygrad_fast.backend.launchers import Products
 
 from . import check, limits, ours, report
 from .cases import Case, inputs, table
@@ -79,25 +81,29 @@ def build(xp: Any, chosen: Iterable[Case], enter: Callable[[], Any] = lambda: No
     ahead = xp.launch.machine = Ahead(xp.launch.machine, enter)
     with ahead.recorded():
         for case in chosen:
-            with precision(case), suppress(Exception):  # what fails here fails again, and is a row
+            with multiplied(case), suppress(Exception):  # what fails here fails again, and is a row
                 run = ours.step(xp, case) if case.family == "step" else ours.ready(xp, case, ours.blank(xp, case))
                 run()
     failed = sum(f.exception() is not None for f in ahead.asked)
     return len(ahead.asked), failed, time.perf_counter() - began
 
 
-class precision:
-    """float32 products as the case wants them."""
+class multiplied:
+    """Products as the case wants them: float32 as TF32 or not, and by which kernel of ours."""
 
     def __init__(self, case: Case):
-        self.wanted = "high" if case.dtype == "TF32" else "highest"
+        self.wanted = "high" if case.dtype == "TF32" else "highest", case.rung
 
     def __enter__(self) -> None:
-        self.before = tf.get_float32_matmul_precision()
-        tf.set_float32_matmul_precision(self.wanted)
+        self.before = tf.get_float32_matmul_precision(), Products.rung
+        self._set(*self.wanted)
 
     def __exit__(self, *raised: Any) -> None:
-        tf.set_float32_matmul_precision(self.before)
+        self._set(*self.before)
+
+    def _set(self, precision: str, rung: str) -> None:
+        tf.set_float32_matmul_precision(precision)
+        Products.rung = rung
 
 
 class Budget:
@@ -125,14 +131,17 @@ def rows(names: list[str], place: Place, deadline: float) -> Iterator[dict[str, 
     budget = Budget(deadline, len(names))
     for name in names:
         case = table(place.small)[name]
+        if reason := cannot(place.xp, case):
+            yield {"note": f"left out: {name}. {reason}"}
+            continue
         rounds, began, timed = budget.rounds(), time.perf_counter(), 0.0
         try:
             yield {"begins": name}
-            with precision(case):
+            with multiplied(case):
                 contestants, checked, notes = opened(case, place)
                 for what, hold in (("", False), (", GPU alone", True)) if case.family == "step" else (("", True),):
                     start = time.perf_counter()
-                    with place.peer.exactly(case.dtype == "TF32") if place.peer else precision(case):
+                    with place.peer.exactly(case.dtype == "TF32") if place.peer else multiplied(case):
                         times = compare(place.timer, contestants, rounds, SECONDS, hold)
                     timed += time.perf_counter() - start
                     yield report.row(case, what, times, place.limits, checked, rounds, notes)
@@ -143,6 +152,13 @@ def rows(names: list[str], place: Place, deadline: float) -> Iterator[dict[str, 
         contestants = times = None  # type: ignore[assignment]  # the memory of this case goes before that of the next
         place.free()
         budget.spent(time.perf_counter() - began - timed, rounds, timed)
+
+
+def cannot(xp: Any, case: Case) -> str:
+    """Why a case's rung is not for this GPU; "" where it is."""
+    needs = launch.sources(launch.folder())[case.rung].needs if case.rung else ""
+    here = f"sm_{xp.hardware.capability}"
+    return f"{case.rung} is for {needs} alone, and this GPU is {here}" if needs and needs != here + "a" else ""
 
 
 def opened(case: Case, place: Place) -> tuple[dict[str, list[Run]], str, list[str]]:

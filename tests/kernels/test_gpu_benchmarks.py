@@ -16,9 +16,10 @@ import pytest
 
 from benchmarks import tune
 from benchmarks.gpu import __main__ as command, cases, check, limits, measure, ours, report, timing
-from tinygrad_fast.backend import cuda
+from tinygrad_fast.backend import cuda, launch
 from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.backend.launchers import tiles, tuned
+from tinygrad_fast.backend.launchers import Products, tiles, tuned
+from tinygrad_fast.backend.launchers.products import ENGINES, HOPPER, RUNGS
 
 from . import like_cupy
 
@@ -92,6 +93,35 @@ def test_each_is_right_beside_pytorch(case):
         checked,
         notes,
     )
+
+
+BY_RUNG = [c for c in TABLE.values() if c.rung]
+
+
+@pytest.mark.parametrize("case", BY_RUNG, ids=lambda c: c.name)
+def test_the_ladder_runs_by_the_rung_that_it_names(case):
+    here = place()
+    [row] = measured([case.name], here)
+    assert "bound" in row["checked"] and row["group"] == f"matmul {case.rung} {case.dtype}"
+    assert set(here.xp.launch.counts) == {case.rung} and not Products.rung
+
+
+def test_the_ladder_has_every_rung_and_one_call_shows_it():
+    known = [name for name in launch.sources(launch.folder()) if name.startswith("matmul_")]
+    assert {c.rung for c in BY_RUNG} == set(known)
+    full = cases.table()
+    ladder = [c.rung for c in command.selected(full, ["matmul"]) if c.rung and c.dtype == "float16"]
+    assert ladder == [*RUNGS, *ENGINES, HOPPER]  # from below, at the size of the case that we choose a rung for
+    assert full["matmul 4096 by matmul_hopper, float16"].arrays == full["matmul 4096, float16"].arrays
+
+
+def test_a_rung_that_is_not_for_this_gpu_is_left_out():
+    here = place()
+    here.xp.hardware = tiles.Hardware(80, 108)
+    said = list(measure.rows(["matmul 64 by matmul_hopper, float16", "matmul 64 by matmul_tiles, float16"], here, 0.0))
+    why = "matmul_hopper is for sm_90a alone, and this GPU is sm_80"
+    assert said[0] == {"note": f"left out: matmul 64 by matmul_hopper, float16. {why}"}
+    assert [r["case"] for r in said[1:] if "case" in r] == ["matmul 64 by matmul_tiles, float16"]
 
 
 def test_a_step_beside_pytorch():
@@ -300,6 +330,7 @@ def test_the_whole_of_it_in_a_rehearsal(tmp_path):
 def test_only_and_list():
     assert {c.family for c in command.selected(TABLE, ["conv"])} == {"conv"}
     assert len(command.selected(TABLE, ["MATMUL 64, float16", "optim"])) == 4
+    assert {c.rung for c in command.selected(TABLE, ["matmul_tensor"])} == {"matmul_tensor"}
     assert "no case matches 'nothing'; families are step, matmul, conv" in command.selected(TABLE, ["nothing"])
 
 
