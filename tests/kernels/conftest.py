@@ -54,5 +54,5 @@ class Near:
 
 @pytest.fixture(scope="module", params=["watched", pytest.param("cuda", marks=pytest.mark.gpu)])
 def machine(request):
-    """Where a kernel runs: the emulator, every access to memory watched; by -m gpu, a GPU."""
-    return Emulated(check=True) if request.param == "watched" else Near(request.getfixturevalue("cuda"))
+    """Where a kernel runs: the emulator, every access to memory watched (or not: "plain"); by -m gpu, a GPU."""
+    return Near(request.getfixturevalue("cuda")) if request.param == "cuda" else Emulated(request.param == "watched")

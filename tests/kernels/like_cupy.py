@@ -4,21 +4,25 @@ An array here is no NumPy array, and becomes none by accident: as with CuPy, `np
 any function that meets one array of either kind. What it can do is what CuPy does: the methods listed below, operators,
 and NumPy's functions by way of `__array_ufunc__` and `__array_function__`. Where the real CuPy is installed (its
 import needs no GPU), every function that is called must be one of its own, and take the same keywords. Devices, streams
-and memory stand in like_cuda.py.
+and memory stand in like_cuda.py, NVRTC and the driver's library in like_driver.py.
 """
 
 import functools
 import inspect
 import operator
 import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 
-from tinygrad_fast.backend import launch, special
+from tinygrad_fast.backend import cuda as backend_cuda, launch, special
 from tinygrad_fast.backend.emulator import Emulator
 
-from . import like_cuda, like_graph
+from . import like_cuda, like_driver, like_graph
 
 try:
     import cupy as real
@@ -214,12 +218,19 @@ class CompileException(Exception):
 class RawModule:
     """A module that the emulator compiles, with the arguments that CuPy would hand to the driver."""
 
-    def __init__(self, *, code, options=()):
-        self.defines = dict(o[2:].split("=") for o in options if o.startswith("-D"))
-        self.source = next((s for s in launch.sources(launch.folder()).values() if s.text == code), None)
-        self.machine = Emulator()
+    def __init__(self, code=None, *, path=None, options=()):
+        assert (code is None) != (path is None)
+        self.path, self.machine, self.source = path, Emulator(), like_driver.known(code)
+        self.options = options
 
     def compile(self):
+        if self.path:
+            if not (found := like_driver.opened(Path(self.path).read_bytes())):
+                raise CUDADriverError("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available for execution")
+            self.source, self.options = found
+        elif self.source and self.source.needs:
+            raise CompileException(f"error: not supported on .target '{like_driver.GPU}'")  # which CuPy appends
+        self.defines = dict(o[2:].split("=") for o in self.options if o.startswith("-D"))
         if self.source:
             self.compiled = self.machine.compile(self.source, self.defines)
 
@@ -248,6 +259,7 @@ class RawKernel:
         self.module.machine.run(*work)
 
 
+NVRTC = ("NVRTCError", "createProgram", "compileProgram", "getCUBIN", "getProgramLog", "destroyProgram")
 lib = SimpleNamespace(
     stride_tricks=SimpleNamespace(
         as_strided=lambda x, shape, strides: ndarray(np.lib.stride_tricks.as_strided(x.held, shape, strides))
@@ -259,7 +271,11 @@ cuda = SimpleNamespace(
     using_allocator=like_cuda.using_allocator,
     compiler=SimpleNamespace(CompileException=CompileException),
     driver=SimpleNamespace(CUDADriverError=CUDADriverError),
-    nvrtc=SimpleNamespace(getVersion=lambda: (13, 0), getSupportedArchs=lambda: (75, 80, 90, 100, 120)),
+    nvrtc=SimpleNamespace(
+        getVersion=lambda: (13, 0),
+        getSupportedArchs=lambda: (75, 80, 90, 100, 120),
+        **{name: getattr(like_driver, name) for name in NVRTC},
+    ),
     runtime=like_cuda.runtime,
     **{
         name: getattr(like_cuda, name)
@@ -274,3 +290,18 @@ __version__ = "14.2"
 def erf(x):  # of cupyx.scipy.special
     recorded = like_cuda.recorded()
     return ndarray(recorded.call(special.erf, [x.held], {}) if recorded else special.erf(x.held))
+
+
+NAMES = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
+
+
+@contextmanager
+def installed():
+    """As long as this is open, `import cupy` gives the stand-in, and the driver's library is like_driver.py."""
+    instead = dict.fromkeys(NAMES, sys.modules[__name__])
+    backend_cuda.why_not.cache_clear()
+    try:
+        with mock.patch.dict(sys.modules, instead), mock.patch.object(launch, "driver", lambda: like_driver):
+            yield
+    finally:
+        backend_cuda.why_not.cache_clear()

@@ -26,13 +26,10 @@ from . import like_cuda, like_cupy
 @pytest.fixture(scope="module")
 def stand_in():
     """The device "like cupy": CUDA, made where `import cupy` gives the stand-in."""
-    cuda.why_not.cache_clear()
-    names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
-    with mock.patch.dict(sys.modules, dict.fromkeys(names, like_cupy)):
+    with like_cupy.installed():
         backend.register("like cupy", cuda.CUDA)
         HELPERS.add("like cupy")
         yield backend.get("like cupy")
-    cuda.why_not.cache_clear()
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -190,8 +187,7 @@ def one_cupy(monkeypatch):
 
 
 def test_doctor_finds_all_well(forgotten, one_cupy):
-    names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
-    well, said = examined(**dict.fromkeys(names, like_cupy))
+    well, said = examined(**dict.fromkeys(like_cupy.NAMES, like_cupy))
     assert well and said.count("ok  ") == 9 and "matmul compiled and run; a float32 product is right to" in said
     assert "cuda:0 H100 (sm_90, 80 GiB)" in said
 

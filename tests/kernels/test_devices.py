@@ -16,20 +16,16 @@ from tinygrad_fast.learner import Learner
 
 from . import like_cuda, like_cupy
 
-NAMES = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
-
 
 @pytest.fixture
 def gpus(monkeypatch, request):
     """As many GPUs as the test's parameter says; by default two."""
     monkeypatch.setattr(like_cuda, "COUNT", getattr(request, "param", 2))
-    cuda.why_not.cache_clear()
     before = dict(backend._made)
-    with mock.patch.dict(sys.modules, dict.fromkeys(NAMES, like_cupy)):
+    with like_cupy.installed():
         yield
     backend._made.clear()
     backend._made.update(before)
-    cuda.why_not.cache_clear()
     like_cuda.Device(0).use()
     tf.cuda._most_reserved.clear(), tf.cuda._peaks.clear()
     for hook in tf.cuda._watching:

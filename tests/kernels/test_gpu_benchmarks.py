@@ -72,14 +72,9 @@ def test_the_work_of_the_large_cases():
 @pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda c: c.function)
 def test_each_is_right_on_the_arrays_of_cupy(case):
     """On the stand-in, which has no functions but CuPy's. Held to the plain definitions, without PyTorch."""
-    names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
-    cuda.why_not.cache_clear()
-    try:
-        with mock.patch.dict(sys.modules, dict.fromkeys(names, like_cupy)):
-            here = measure.Place(cuda.CUDA(), Scripted(), None, 0, small=True)
-            runs, checked, _ = measure.opened(case, here)
-    finally:
-        cuda.why_not.cache_clear()
+    with like_cupy.installed():
+        here = measure.Place(cuda.CUDA(), Scripted(), None, 0, small=True)
+        runs, checked, _ = measure.opened(case, here)
     assert list(runs) == ["ours"] and len(runs["ours"]) == 2 and ("bound" in checked or "kept" in checked), checked
 
 
@@ -99,9 +94,11 @@ BY_RUNG = [c for c in TABLE.values() if c.rung]
 
 
 @pytest.mark.parametrize("case", BY_RUNG, ids=lambda c: c.name)
-def test_the_ladder_runs_by_the_rung_that_it_names(case):
-    here = place()
-    [row] = measured([case.name], here)
+@pytest.mark.parametrize("machine", [Emulated, cuda.CUDA])
+def test_the_ladder_runs_by_the_rung_that_it_names(machine, case):
+    with like_cupy.installed():
+        here = measure.Place(machine(), Scripted(), None, 0, small=True)
+        [row] = measured([case.name], here)
     assert "bound" in row["checked"] and row["group"] == f"matmul {case.rung} {case.dtype}"
     assert set(here.xp.launch.counts) == {case.rung} and not Products.rung
 

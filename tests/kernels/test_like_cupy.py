@@ -53,7 +53,7 @@ NAMES = {  # of both, unless the stand-in keeps it elsewhere
     **dict.fromkeys(("cuda.Stream", "cuda.Stream.record", "cuda.Stream.wait_event", "cuda.Stream.synchronize")),
     **dict.fromkeys(("cuda.Event", "cuda.Event.record", "cuda.Event.synchronize")),
     **dict.fromkeys(f"cuda.runtime.{name}" for name in vars(like_cuda.runtime)),
-    **dict.fromkeys(("cuda.nvrtc.getVersion", "cuda.nvrtc.getSupportedArchs")),
+    **dict.fromkeys(f"cuda.nvrtc.{name}" for name in ("getVersion", "getSupportedArchs", *like_cupy.NVRTC[1:])),
     "cuda.MemoryPool.used_bytes": like_cuda.MemoryPool.used_bytes,
     "cuda.MemoryPool.total_bytes": like_cuda.MemoryPool.total_bytes,
     "cuda.MemoryPool.free_bytes": like_cuda.MemoryPool.free_bytes,
@@ -90,7 +90,7 @@ def test_what_a_memory_hook_is_told(event):
 
 
 def test_errors_are_of_their_kinds():
-    exceptions = ("cuda.compiler.CompileException", "cuda.driver.CUDADriverError")
+    exceptions = ("cuda.compiler.CompileException", "cuda.driver.CUDADriverError", "cuda.nvrtc.NVRTCError")
     for name in exceptions:
         assert at(like_cupy, name).__mro__[1:] == at(real, name).__mro__[1:]
     assert str(at(real, exceptions[0])("what the compiler says", "source", "name", ())) == "what the compiler says"

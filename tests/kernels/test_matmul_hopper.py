@@ -1,0 +1,265 @@
+"""Hopper's rung of the matrix products against NumPy in float64 (the bound: test_matmul.py); and its way to a GPU."""
+
+import ctypes
+import dataclasses
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tinygrad_fast.backend import cuda, launch
+from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.backend.launchers import tiles
+
+from . import like_cupy, like_driver
+from .test_matmul import check, laid_out
+
+TWO = tiles.Hardware(90, 2)  # an H100 with two processors, so that a block takes several tiles
+
+
+def needs_hopper(hardware):
+    if hardware.capability != 90:
+        pytest.skip(f"matmul_hopper is for sm_90a alone, and this GPU is sm_{hardware.capability}")
+
+
+@pytest.fixture
+def hopper(machine, monkeypatch):
+    """The emulator, or by -m gpu a GPU that is Hopper's."""
+    needs_hopper(its := machine.hardware)
+    machine.hardware = TWO
+    monkeypatch.setattr(machine, "rung", "matmul_hopper")
+    machine.launch.counts.clear()
+    yield machine
+    machine.hardware = its
+
+
+def on_hopper(folder=None, check=True):
+    machine = Emulated(check)
+    machine.rung, machine.hardware, machine.launch.place = "matmul_hopper", TWO, folder
+    return machine
+
+
+def test_on_another_gpu_they_are_skipped_and_say_why():
+    with pytest.raises(pytest.skip.Exception, match="matmul_hopper is for sm_90a alone, and this GPU is sm_120"):
+        needs_hopper(tiles.Hardware(120, 170))
+
+
+FORMS = {  # layouts of x and of w, and what m, n and k are multiples of
+    "along k, along n": ("in order", "in order", (1, 8, 8)),
+    "along m, along n": ("transposed", "in order", (8, 8, 1)),
+    "along k, along k": ("in order", "transposed", (1, 1, 8)),
+}
+
+
+@pytest.mark.parametrize("dtype, form", [*((np.float16, f) for f in FORMS), (ml_dtypes.bfloat16, "along k, along n")])
+def test_hopper_multiplies(hopper, dtype, form, tally):
+    x_layout, w_layout, multiples = FORMS[form]
+
+    @settings(max_examples=12)
+    @given(st.data())
+    def any_product(data):
+        m, n, k = (of * data.draw(st.sampled_from([1, 3, 9, 17, 33])) for of in multiples)
+        a, b = data.draw(st.sampled_from([((), ()), ((2,), (2,)), ((3,), ()), ((), (2,))]))
+        rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+        x, w = (rng.standard_normal(s).astype(dtype) for s in ((*a, m, k), (*b, k, n)))
+        bias = rng.standard_normal(n).astype(dtype) if data.draw(st.booleans()) else None
+        check(hopper, laid_out(x, x_layout), laid_out(w, w_layout), bias, data.draw(st.booleans()))
+
+    any_product()
+    assert set(hopper.launch.counts) == {"matmul_hopper"} and hopper.launch.counts.total() > 8
+    tally(kernel="matmul_hopper", launches=hopper.launch.counts["matmul_hopper"])
+
+
+@pytest.mark.parametrize("machine", ["plain", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
+def test_hopper_with_its_large_tile(hopper, monkeypatch):
+    monkeypatch.setattr(tiles, "hopper_tile", lambda *_: tiles.HOPPER[0])
+    x, w = (np.random.default_rng(0).standard_normal((270, 272)).astype(np.float16) for _ in "xw")
+    check(hopper, x[:, :200], w[:200], w[0], True)
+    assert dict(hopper.launch.counts) == {"matmul_hopper": 1}
+
+
+@pytest.mark.parametrize(
+    "x, w, dtype, takes",
+    [
+        ((64, 64), (64, 64), np.float16, "matmul_hopper"),
+        ((64, 65), (65, 64), np.float16, "matmul_tensor"),  # rows of x begin unaligned
+        ((64, 64), (64, 64), np.float64, "matmul_registers"),
+        ((2, 3, 64, 64), (3, 64, 64), np.float16, "matmul_tensor"),  # two axes of a batch
+        ((64, 0), (0, 64), np.float16, "matmul_naive"),
+    ],
+)
+def test_what_hopper_leaves_to_the_rung_below(hopper, x, w, dtype, takes):
+    check(hopper, np.ones(x, dtype), np.ones(w, dtype))
+    assert dict(hopper.launch.counts) == {takes: 1}
+
+
+def test_hopper_is_chosen_where_it_pays():
+    H100 = tiles.Hardware(90, 132)
+    assert tiles.hopper_tile(4096, 4096, 1, H100) == tiles.HOPPER[0]
+    assert tiles.hopper_tile(1536, 1536, 1, H100) == tiles.HOPPER[1]
+    assert tiles.hopper_tile(1024, 1024, 1, H100) is None
+    machine, x = Emulated(), np.ones((64, 64), np.float16)
+    for capability, processors in ((90, 132), (120, 1), (80, 1)):
+        machine.hardware = tiles.Hardware(capability, processors)
+        machine.matmul(x, x)
+    assert dict(machine.launch.counts) == {"matmul_tensor": 3}
+    machine.hardware = tiles.Hardware(90, 1)
+    big = np.ones((128, 128), np.float16)
+    assert (machine.matmul(big, big) == 128).all() and machine.launch.counts["matmul_hopper"] == 1
+
+
+MUTANTS = [  # what stands there, what is put in its place, what the checking mode says
+    ("      barrier_wait(full + turn.stage, turn.parity);\n", "", "multiplies what"),
+    (
+        "barrier_wait(full + turn.stage, turn.parity)",
+        "barrier_wait(full + turn.stage, turn.parity ^ 1)",
+        "multiplies|never ends",
+    ),
+    ("        barrier_wait(empty + turn.stage, turn.parity ^ 1);\n", "", "copies|multiplies|more often"),
+    (
+        "barrier_wait(empty + turn.stage, turn.parity ^ 1)",
+        "barrier_wait(empty + turn.stage, turn.parity)",
+        "never ends",
+    ),
+    ("barrier_expect(here, STAGE)", "barrier_expect(here, STAGE + 16)", "never ends"),
+    ("      wgmma_fence();\n", "", "without a wgmma_fence"),
+    ("    barrier_fence();\n", "", "no barrier_fence"),
+    ("  __syncthreads();\n", "", "barrier_init has not|nobody has written|at the same time"),
+    (
+        "if (t && lane == 0) barrier_arrive(empty + before.stage)",
+        "if (lane == 0) barrier_arrive(empty + turn.stage)",
+        "multipl|more often",
+    ),
+    ("barrier_init(empty + s, 4 * GROUPS)", "barrier_init(empty + s, 1)", "multipl|copies|more often|never ends"),
+    ("warp / 4 * BOX", "warp / 2 * BOX", "different operands"),
+    ("      __syncwarp();\n#pragma", "#pragma", "at the same time|nobody has written"),
+]
+
+
+@pytest.mark.parametrize("old, new, says", MUTANTS)
+def test_planted_faults_are_found(tmp_path, old, new, says, tally):
+    text = (launch.folder() / "matmul_hopper.cu").read_text()
+    assert old in text, old
+    (tmp_path / "matmul_hopper.cu").write_text(text.replace(old, new, 1))
+    x = np.random.default_rng(0).standard_normal((200, 1032)).astype(np.float16)
+    with pytest.raises(launch.KernelError, match=rf"(?s)matmul_hopper .*thread \(.*({says}).*\.cuh?:\d+"):
+        on_hopper(tmp_path).matmul(x, x.T[:, :136].copy())
+    tally(faults=1)
+
+
+@pytest.mark.parametrize(
+    "file, old, new",
+    [
+        ("matmul_hopper.cu", "    wgmma_wait<0>();\n", ""),  # sums that are not there yet
+        ("matmul_hopper.cu", "xs + k * X_NEXT", "xs + k"),
+        ("hopper.cuh", "(u64)1 << 62", "(u64)2 << 62"),  # a swizzle of 64 bytes
+        ("hopper.cuh", "(u64)(8 * 128 >> 4) << 32", "(u64)(8 * 64 >> 4) << 32"),
+        ("matmul_hopper.cu", "lane / 4 + 8 * (i / 2 % 2)", "lane / 4 + 8 * (i % 2)"),
+    ],
+)
+def test_wrong_numbers_show(tmp_path, file, old, new, tally):
+    for name in ("matmul_hopper.cu", "hopper.cuh"):
+        text = (launch.folder() / name).read_text()
+        assert name != file or old in text
+        (tmp_path / name).write_text(text.replace(old, new, 1) if name == file else text)
+    x = np.random.default_rng(0).standard_normal((136, 136)).astype(np.float16)
+    with pytest.raises(AssertionError):
+        check(on_hopper(tmp_path, check=False), x, x)
+    tally(faults=1)
+
+
+# On CuPy: compiled by NVRTC for sm_90a, its operands described by the driver
+
+
+@pytest.fixture
+def on_cupy():
+    """CUDA on the stand-in, and what it is asked for from now on."""
+    launch.tensor_map.cache_clear()
+    with like_cupy.installed():
+        machine = cuda.CUDA()
+        machine.rung, machine.hardware = "matmul_hopper", TWO
+        like_driver.compiled.clear(), like_driver.maps.clear()
+        yield machine
+    assert not like_driver.programs, "a program of NVRTC's was not destroyed"
+
+
+def operands(machine, m=24, n=40, k=72):
+    rng = np.random.default_rng(0)
+    return [machine.asarray(rng.standard_normal(s).astype(np.float16)) for s in ((m, k), (k, n))]
+
+
+def test_what_it_is_compiled_with_and_how_its_operands_are_described(on_cupy):
+    x, w = operands(on_cupy)
+    y = on_cupy.matmul(x, w)
+    np.testing.assert_allclose(
+        *(a.astype("f") for a in (y.held, x.held.astype("f") @ w.held.astype("f"))), rtol=2e-3, atol=2e-3
+    )
+    [options] = like_driver.compiled
+    flags = {"-DBM=128", "-DBN=128", "-DSTAGES=6", "-DDTYPE=float16", "-DXK=1", "-DWK=0"}
+    assert set(options) == {"-arch=sm_90a", "-std=c++17"} | flags
+    of_x, of_w = like_driver.maps
+    assert of_x == dict(sizes=(72, 24, 1), strides=(144, 16), box=(64, 64, 1), dtype=6)
+    assert of_w == dict(sizes=(40, 72, 1), strides=(80, 16), box=(64, 64, 1), dtype=6)
+    on_cupy.matmul(x, w)
+    assert len(like_driver.compiled) == 1 and len(like_driver.maps) == 2  # kept, while they lie where they lay
+
+
+def test_the_parts_of_a_batch(on_cupy):
+    x, w = (on_cupy.asarray(np.ones(s, np.float16)) for s in ((3, 8, 16), (16, 8)))
+    assert (on_cupy.matmul(x, w).held == 16).all()
+    assert [m["sizes"] for m in like_driver.maps] == [(16, 8, 3), (8, 16, 1)]
+    assert like_driver.maps[0]["strides"] == (32, 256)
+
+
+def test_a_description_begins_at_a_multiple_of_64():
+    """By luck one in four does."""
+    like_driver.maps.clear()
+    with like_cupy.installed():
+        for rows in range(1, 33):
+            map = launch.tensor_map(1 << 20, "bfloat16", (64, rows, 1), (128, 16), (64, 64, 1))
+            assert map.shape == () and map.nbytes == 128
+    assert len(like_driver.maps) == 32
+
+
+@pytest.mark.parametrize(
+    "address, sizes, strides",
+    [
+        (8, (64, 64, 1), (128, 16)),
+        (1 << 20, (64, 64, 1), (136, 16)),
+        (1 << 20, (64, 64, 2), (128, 1 << 40)),
+        (1 << 20, (0, 64, 1), (128, 16)),
+    ],
+)
+def test_a_map_that_the_driver_refuses(on_cupy, address, sizes, strides):
+    with pytest.raises(
+        launch.KernelError, match=r"makes no tensor map \(CUDA error 1\) of float16 \(.*multiples of 16"
+    ):
+        launch.tensor_map(address, "float16", sizes, strides, (64, 64, 1))
+
+
+def test_a_refusal_names_the_kernel(on_cupy, monkeypatch):
+    monkeypatch.setattr(like_driver, "cuTensorMapEncodeTiled", lambda *given: 999)
+    with pytest.raises(
+        launch.KernelError, match=r"(?s)^matmul_hopper \(.*x \(24, 72\).*no tensor map \(CUDA error 999\)"
+    ):
+        on_cupy.matmul(*operands(on_cupy))
+    assert not on_cupy.launch.counts
+
+
+def test_a_driver_that_is_too_old(monkeypatch):
+    def no_library(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    launch.driver.cache_clear()
+    with pytest.raises(launch.KernelError, match=r"tensor maps need .* of CUDA 12 or later: .*Update the GPU's driver"):
+        launch.driver()
+
+
+def test_a_source_that_nvrtc_refuses(on_cupy):
+    source = launch.sources(launch.folder())["matmul_hopper"]
+    with pytest.raises(launch.KernelError, match="not supported on .target 'sm_90'"):
+        on_cupy.launch.machine.compile(dataclasses.replace(source, needs="sm_90"), {"DTYPE": "float16"})
+    with pytest.raises(launch.KernelError, match="not supported on .target 'sm_90'"):  # as CuPy compiles by itself
+        on_cupy.launch.machine.compile(dataclasses.replace(source, needs=""), {"DTYPE": "float16"})
