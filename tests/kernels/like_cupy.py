@@ -10,8 +10,10 @@ and memory stand in like_cuda.py, NVRTC and the driver's library in like_driver.
 import functools
 import inspect
 import operator
+import os
 import re
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -297,11 +299,17 @@ NAMES = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
 
 @contextmanager
 def installed():
-    """As long as this is open, `import cupy` gives the stand-in, and the driver's library is like_driver.py."""
+    """As long as this is open, `import cupy` gives the stand-in, and like_driver.py is the driver's library. What is
+    kept on disk lies apart: no GPU must ever load it."""
     instead = dict.fromkeys(NAMES, sys.modules[__name__])
     backend_cuda.why_not.cache_clear()
     try:
-        with mock.patch.dict(sys.modules, instead), mock.patch.object(launch, "driver", lambda: like_driver):
+        with (
+            tempfile.TemporaryDirectory() as kept,
+            mock.patch.dict(os.environ, CUPY_CACHE_DIR=kept),
+            mock.patch.dict(sys.modules, instead),
+            mock.patch.object(launch, "driver", lambda: like_driver),
+        ):
             yield
     finally:
         backend_cuda.why_not.cache_clear()

@@ -5,6 +5,7 @@ is for, and a tensor map that the manual forbids is refused.
 """
 
 import ctypes as C
+import itertools
 import json
 
 import numpy as np
@@ -27,13 +28,14 @@ class NVRTCError(RuntimeError):
     pass
 
 
+numbers = itertools.count(1)
 programs = {}  # by number: text, cubin, log; those that nobody has destroyed
 compiled = []  # the options of each compilation
 
 
 def createProgram(src, name, headers, include_names):
     assert type(src) is type(name) is str and len(headers) == len(include_names)
-    programs[number := len(compiled) + 1] = [src, None, ""]
+    programs[number := next(numbers)] = [src, None, ""]
     return number
 
 

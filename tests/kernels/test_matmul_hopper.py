@@ -2,6 +2,8 @@
 
 import ctypes
 import dataclasses
+import os
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -205,6 +207,31 @@ def test_what_it_is_compiled_with_and_how_its_operands_are_described(on_cupy):
     assert len(like_driver.compiled) == 1 and len(like_driver.maps) == 2  # kept, while they lie where they lay
 
 
+def test_what_is_compiled_is_kept_on_disk(on_cupy, monkeypatch):
+    """Another machine is another process here. What NVRTC would make another cubin of is made again."""
+    x, w = operands(on_cupy)
+    y = on_cupy.matmul(x, w)
+    again = cuda.CUDA()
+    again.rung, again.hardware = on_cupy.rung, on_cupy.hardware
+    assert (again.matmul(x, w).held == y.held).all() and len(like_driver.compiled) == 1
+    [file] = Path(os.environ["CUPY_CACHE_DIR"]).iterdir()
+    assert file.name.startswith("tinygrad_fast-") and file.suffix == ".cubin"  # and nothing half-made
+
+    source, flags = launch.sources(launch.folder())["matmul_hopper"], {"DTYPE": "float16", "BM": 128, "BN": 128}
+    flags |= {"STAGES": 6, "XK": 1, "WK": 0}
+    compile = again.launch.machine.compile
+    compile(source, flags)
+    assert len(like_driver.compiled) == 2  # another order of -D
+    compile(source, flags | {"DTYPE": "bfloat16"})
+    monkeypatch.setattr(like_cupy.cuda.nvrtc, "getVersion", lambda: (13, 1))
+    compile(source, flags)
+    assert len(like_driver.compiled) == 4
+    monkeypatch.setattr(like_driver, "known", lambda text: source)
+    compile(dataclasses.replace(source, text=source.text + "\n"), flags)
+    compile(source, flags)
+    assert len(like_driver.compiled) == 5 == len(list(file.parent.iterdir()))
+
+
 def test_the_parts_of_a_batch(on_cupy):
     x, w = (on_cupy.asarray(np.ones(s, np.float16)) for s in ((3, 8, 16), (16, 8)))
     assert (on_cupy.matmul(x, w).held == 16).all()
@@ -261,5 +288,6 @@ def test_a_source_that_nvrtc_refuses(on_cupy):
     source = launch.sources(launch.folder())["matmul_hopper"]
     with pytest.raises(launch.KernelError, match="not supported on .target 'sm_90'"):
         on_cupy.launch.machine.compile(dataclasses.replace(source, needs="sm_90"), {"DTYPE": "float16"})
+    assert not list(Path(os.environ["CUPY_CACHE_DIR"]).iterdir())
     with pytest.raises(launch.KernelError, match="not supported on .target 'sm_90'"):  # as CuPy compiles by itself
         on_cupy.launch.machine.compile(dataclasses.replace(source, needs=""), {"DTYPE": "float16"})

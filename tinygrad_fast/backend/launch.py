@@ -12,6 +12,8 @@ compiles and runs is a parameter: `CuPy` here, or the `emulator/`. Next on the w
 from __future__ import annotations
 
 import ctypes as C
+import hashlib
+import os
 import re
 import sys
 import tempfile
@@ -192,22 +194,32 @@ class CuPy:
         return cache(module.get_function)
 
     def _compiled_for(self, architecture: str, text: str, options: tuple[str, ...]) -> Any:
-        """By NVRTC itself: `RawModule` appends the GPU's own architecture to the options, sm_90, which has none of the
-        instructions that sm_90a has."""
+        """By NVRTC itself, and kept beside what CuPy keeps: `RawModule` appends the GPU's own architecture to the
+        options, sm_90, which has none of the instructions that sm_90a has."""
+        options = (f"-arch={architecture}", *options)
+        made_of = repr((self.cupy.cuda.nvrtc.getVersion(), options, text)).encode()
+        kept = Path(os.environ.get("CUPY_CACHE_DIR", Path.home() / ".cupy" / "kernel_cache"))
+        path = kept / f"tinygrad_fast-{hashlib.sha256(made_of).hexdigest()[:32]}.cubin"
+        if not path.exists():
+            cubin = self._cubin(text, options)
+            kept.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=kept, delete=False) as part:
+                part.write(cubin)
+            os.replace(part.name, path)  # whole, or not there
+        module = self.cupy.RawModule(path=str(path))
+        module.compile()  # loads it
+        return self._functions(module)
+
+    def _cubin(self, text: str, options: tuple[str, ...]) -> bytes:
         nvrtc = self.cupy.cuda.nvrtc
         program = nvrtc.createProgram(text, "kernel.cu", (), ())
         try:
-            nvrtc.compileProgram(program, (f"-arch={architecture}", *options))
-            cubin = nvrtc.getCUBIN(program)
+            nvrtc.compileProgram(program, options)
+            return nvrtc.getCUBIN(program)
         except nvrtc.NVRTCError as e:
             raise KernelError(nvrtc.getProgramLog(program) or str(e)) from None
         finally:
             nvrtc.destroyProgram(program)
-        with tempfile.TemporaryDirectory() as folder:
-            (path := Path(folder) / "kernel.cubin").write_bytes(cubin)
-            module = self.cupy.RawModule(path=str(path))
-            module.compile()  # loads it
-        return self._functions(module)
 
     def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
         function = compiled(kernel)
