@@ -2,7 +2,7 @@
 // four neighbouring warps, straight from shared memory; and what brings that memory its contents.
 //
 // Each is one PTX instruction behind a function. The emulator has a second definition of those marked PTX, under the
-// same name (backend/emulator/cuda.h).
+// same name (backend/emulator/cuda.h); tests/kernels/hopper_words.cu holds both to NVIDIA's manual.
 //
 // THE COPY. One thread asks for a box: 64 rows of 128 bytes out of an array that a tensor map describes. Nobody's
 //     registers are touched and nobody waits. What lies outside the array arrives as zeros.

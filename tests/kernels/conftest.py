@@ -52,6 +52,11 @@ class Near:
         return self.machine.to_numpy(a.transpose(order)).transpose([order.index(i) for i in range(a.ndim)])
 
 
+def needs_hopper(hardware):
+    if hardware.capability != 90:
+        pytest.skip(f"these words are sm_90a's alone, and this GPU is sm_{hardware.capability}")
+
+
 @pytest.fixture(scope="module", params=["watched", pytest.param("cuda", marks=pytest.mark.gpu)])
 def machine(request):
     """Where a kernel runs: the emulator, every access to memory watched (or not: "plain"); by -m gpu, a GPU."""

@@ -7,6 +7,7 @@ is for, and a tensor map that the manual forbids is refused.
 import ctypes as C
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +18,9 @@ GPU = "sm_90"  # and what is of it alone, sm_90a
 
 
 def known(text):
-    """The source of a kernel of ours, by its text."""
-    return next((s for s in launch.sources(launch.folder()).values() if s.text == text), None)
+    """The source of a kernel of ours, or of a test's, by its text."""
+    every = [*launch.sources(launch.folder()).values(), *launch.sources(Path(__file__).parent).values()]
+    return next((s for s in every if s.text == text), None)
 
 
 # NVRTC

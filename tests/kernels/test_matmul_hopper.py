@@ -15,14 +15,10 @@ from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import tiles
 
 from . import like_cupy, like_driver
+from .conftest import needs_hopper
 from .test_matmul import check, laid_out
 
 TWO = tiles.Hardware(90, 2)  # an H100 with two processors, so that a block takes several tiles
-
-
-def needs_hopper(hardware):
-    if hardware.capability != 90:
-        pytest.skip(f"matmul_hopper is for sm_90a alone, and this GPU is sm_{hardware.capability}")
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def on_hopper(folder=None, check=True):
 
 
 def test_on_another_gpu_they_are_skipped_and_say_why():
-    with pytest.raises(pytest.skip.Exception, match="matmul_hopper is for sm_90a alone, and this GPU is sm_120"):
+    with pytest.raises(pytest.skip.Exception, match="these words are sm_90a's alone, and this GPU is sm_120"):
         needs_hopper(tiles.Hardware(120, 170))
 
 
