@@ -1,8 +1,9 @@
 """`python -m benchmarks.tune`: every tile of the tile loop in turn, the fastest kept in launchers/tuned.toml.
 
-For each product and convolution of benchmarks/gpu/cases.py: which kernel asks for a tile, of which class of shapes
-(`tuned.shape_class`), is heard while it runs once; then each candidate (`Engine.candidates`) takes the place of the
-rule's choice, is compared with its result, and timed. Classes that this GPU has in the table are left as they are.
+For each product and convolution of benchmarks/gpu/cases.py: which kernel asks the table for a tile, of which class of
+shapes (`tuned.measured`), is heard while it runs once; then each candidate takes the place of the rule's choice, is
+compared with its result, and timed. Classes that this GPU has in the table are left as they are. Where Hopper's rung
+may be taken, the rung below is tuned first, and is then one of the candidates.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from tinygrad_fast import backend
@@ -29,41 +30,50 @@ SHARED = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}  # KB a b
 SECONDS, TURNS = 4e-3, 3
 
 
+Numbers = tuple[int, ...]  # of a tile, as it stands in the table
+
+
 @dataclass(frozen=True)
 class Asked:
-    """What a launcher asked `Engine.choose` for."""
+    """What a launcher asked the table for."""
 
-    engine: tiles.Engine = field(compare=False)
+    gpu: str
     kernel: str
+    engine: str
     itemsize: int
     shapes: str
-    gpu: str
+
+    def candidates(self, most: int) -> list[Numbers]:
+        """What may stand in the table, of at most so many bytes of shared memory."""
+        if self.engine == "Hopper":
+            return [(), *map(astuple, tiles.hopper_candidates(most))]
+        [engine] = [e for e in (tiles.TENSOR_CORES, tiles.MULTIPLY_ADDS) if e.name == self.engine]
+        return list(map(astuple, engine.candidates(self.itemsize, most)))
 
 
 @contextmanager
 def heard() -> Iterator[list[Asked]]:
-    """Questions to `Engine.choose`, as long as this is open."""
+    """Questions to the table, as long as this is open."""
     found: list[Asked] = []
-    choose = tiles.Engine.choose
+    measured = tuned.measured
 
-    def listening(engine, itemsize, m, n, batches, piece, hardware, kernel=""):
-        if kernel and hardware.gpu and piece == 16:
-            shapes = tuned.shape_class(engine.name, itemsize, m, n, batches)
-            found.append(Asked(engine, kernel, itemsize, shapes, hardware.gpu))
-        return choose(engine, itemsize, m, n, batches, piece, hardware, kernel)
+    def listening(gpu, kernel, engine, itemsize, m, n, batches):
+        if gpu and kernel:
+            found.append(Asked(gpu, kernel, engine, itemsize, tuned.shape_class(engine, itemsize, m, n, batches)))
+        return measured(gpu, kernel, engine, itemsize, m, n, batches)
 
-    tiles.Engine.choose = listening  # type: ignore[method-assign]
+    tuned.measured = listening
     try:
         yield found
     finally:
-        tiles.Engine.choose = choose  # type: ignore[method-assign]
+        tuned.measured = measured
 
 
 @contextmanager
-def chosen(asked: Asked, tile: tiles.Tile) -> Iterator[None]:
+def chosen(asked: Asked, tile: Numbers) -> Iterator[None]:
     """This tile for what was asked, as long as this is open."""
     classes = tuned.table().setdefault(asked.gpu, {}).setdefault(asked.kernel, {})
-    classes[asked.shapes] = list(astuple(tile))
+    classes[asked.shapes] = list(tile)
     try:
         yield
     finally:
@@ -81,8 +91,8 @@ def tune(xp: Any, timer: Timer, case: Case, l2: int, ahead: measure.Ahead) -> It
             continue
         sets = min(measure.SETS, max(2, -(-2 * l2 // sum(a.nbytes for a in arrays))))
         runs = [ours.ready(xp, case, ours.copies(xp, arrays)) for _ in range(sets)]
-        found: dict[tiles.Tile | None, float] = {None: timed(timer, case, runs)}
-        candidates = asked.engine.candidates(asked.itemsize, SHARED.get(xp.hardware.capability, 99) << 10)
+        found: dict[Numbers | None, float] = {None: timed(timer, case, runs)}
+        candidates = asked.candidates(SHARED.get(xp.hardware.capability, 99) << 10)
         with ahead.recorded(), measure.multiplied(case):
             for tile in candidates:
                 with chosen(asked, tile):
@@ -97,7 +107,7 @@ def tune(xp: Any, timer: Timer, case: Case, l2: int, ahead: measure.Ahead) -> It
                 yield f"    {shown(tile)}: {said(error)}"
         best = min(found, key=found.__getitem__)
         if best is not None:
-            classes[asked.shapes] = list(astuple(best))
+            classes[asked.shapes] = list(best)
         rule, least = found[None], found[best]
         yield f"{asked.kernel} {asked.shapes}: {shown(best)} {1e3 * least:.4g} ms; by the rule {1e3 * rule:.4g} ms"
 
@@ -108,8 +118,18 @@ def timed(timer: Timer, case: Case, runs: list[Any]) -> float:
         return min(timer.turn(runs, *plan).seconds for _ in range(TURNS))
 
 
-def shown(tile: tiles.Tile | None) -> str:
-    return f"{tile.BM} x {tile.BN} x {tile.BK}, {tile.STAGES} stages" if tile else "the rule's"
+def shown(tile: Numbers | None) -> str:
+    if not tile:
+        return "the rule's" if tile is None else "the rung below"
+    return f"{' x '.join(map(str, tile[:-1][:3]))}, {tile[-1]} stages"
+
+
+def ways(cases: Iterable[Case], hardware: tiles.Hardware) -> Iterator[Case]:
+    """What is tuned, in this order: before what may take Hopper's rung, the same by the rung below."""
+    for case in cases:
+        if case.family == "matmul" and tiles.on_hopper(case.dtype, hardware):
+            yield replace(case, rung="matmul_tensor")
+        yield case
 
 
 def main() -> int:
@@ -125,8 +145,8 @@ def main() -> int:
         cupy, xp = cuda.need(), backend.get("cuda")
         timer, enter = Events(cupy), cupy.cuda.Device().use
         l2 = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id).get("l2CacheSize", 64 << 20)
-    every = [c for c in table(args.rehearse).values() if c.family in ("matmul", "conv")]
-    wanted = [c for c in every if any(text in c.name for text in args.only or [""])]
+    every = [c for c in table(args.rehearse).values() if c.family in ("matmul", "conv") and not c.rung]
+    wanted = list(ways([c for c in every if any(text in c.name for text in args.only or [""])], xp.hardware))
     began, ahead = time.time(), measure.Ahead(xp.launch.machine, enter)
     xp.launch.machine = ahead
     for i, case in enumerate(wanted):

@@ -357,7 +357,7 @@ def test_the_table_comes_before_the_rule(empty):
 
 @pytest.mark.parametrize("fastest", [None, 2])
 def test_a_planted_time_makes_a_tile_win(empty, fastest):
-    xp, case = Emulated(), TABLE["matmul 64, float16"]
+    xp, case = Emulated(), TABLE["matmul 64 by matmul_tensor, float16"]
     xp.hardware = GPU
     wanted = [t for t in tiles.TENSOR_CORES.candidates(2, 227 << 10) if (t.BM, t.WM, t.STAGES) == (64, 32, fastest)]
 
@@ -381,6 +381,40 @@ def test_a_planted_time_makes_a_tile_win(empty, fastest):
     assert tomllib.loads(text) == (empty if fastest else {}) and text.startswith("# The fastest tile")
 
 
+@pytest.mark.parametrize("fastest", [(), (128, 256, 3)])
+def test_hoppers_rung_is_tuned_beside_the_one_below(empty, fastest):
+    xp, case, shapes = Emulated(), TABLE["matmul 64, float16"], "Hopper, 2 bytes, 64 x 64"
+    xp.hardware = GPU
+
+    class Planted(Scripted):
+        def turn(self, runs, times, hold):
+            runs[0]()
+            kept = empty["a GPU"].get("matmul_hopper", {}).get(shapes)
+            return timing.Turn(1e-4 if kept == list(fastest) else 1e-3, 1e-5)
+
+    ahead = xp.launch.machine = measure.Ahead(xp.launch.machine, lambda: None)
+    with mock.patch.object(tiles, "hopper_candidates", lambda _: [tiles.HopperTile(128, 256, s) for s in (3, 4)]):
+        by_tensor, by_hopper = tune.ways([case], GPU)
+        assert (by_tensor.rung, by_hopper) == ("matmul_tensor", case)
+        [said, _] = tune.tune(xp, Planted(), case, 0, ahead)  # the rule takes the rung below, which is heard as well
+    assert said.startswith(f"matmul_hopper {shapes}: {'128 x 256, 3 stages' if fastest else 'the rung below'} 0.1 ms")
+    assert empty["a GPU"]["matmul_hopper"] == {shapes: list(fastest)}
+    assert tomllib.loads(tuned.written(empty))["a GPU"]["matmul_hopper"] == {shapes: list(fastest)}
+    before = xp.launch.counts.copy()
+    ours.ready(xp, case, ours.placed(xp, case, cases.inputs(case)))()
+    assert set(xp.launch.counts - before) == {"matmul_hopper" if fastest else "matmul_tensor"}
+    assert list(tune.ways([case], tiles.Hardware(80, 108))) == [case]
+
+
+def test_what_is_tried_of_hoppers_rung_fits():
+    asked = tune.Asked("a GPU", "matmul_hopper", "Hopper", 2, "")
+    none, *some = asked.candidates(227 << 10)
+    assert none == () and {t[:2] for t in some} == {(128, 256), (128, 128)}
+    assert set(map(tuple, (vars(t).values() for t in tiles.HOPPER))) <= set(some)
+    assert all(tiles.HopperTile(*t).shared() <= 227 << 10 for t in some)
+    assert (128, 256, 5) not in some and not asked.candidates(50 << 10)[1:]
+
+
 def test_a_tile_that_multiplies_wrongly_never_wins(empty):
     xp = Emulated()
     xp.hardware = GPU
@@ -395,10 +429,12 @@ def test_a_tile_that_multiplies_wrongly_never_wins(empty):
         mock.patch.object(Emulated, "_product", wrong),
         mock.patch.object(tiles.Engine, "candidates", lambda *_: [tiles.Tile(64, 64, 64, 32, 32, 4)]),
     ):
-        refused, said = tune.tune(xp, Scripted(*[1e-3] * 5), TABLE["matmul 64, float16"], 0, ahead)
+        refused, said = tune.tune(xp, Scripted(*[1e-3] * 5), TABLE["matmul 64 by matmul_tensor, float16"], 0, ahead)
     assert "Wrong: result 0" in refused and "the rule's" in said
 
 
 def test_the_table_in_the_repository_is_read():
-    assert all(len(t) == 6 for kernels in tuned.table().values() for c in kernels.values() for t in c.values())
+    for kernels in tuned.table().values():
+        for kernel, classes in kernels.items():
+            assert {len(tile) for tile in classes.values()} <= ({0, 3} if kernel == HOPPER else {6})
     assert tuned.written({}).rstrip() == "\n".join(x for x in tuned.PLACE.read_text().splitlines() if x.startswith("#"))

@@ -33,6 +33,15 @@ RUNGS = {
 ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR_CORES}  # of kernels/tile_loop.cuh
 HOPPER = "matmul_hopper"
 
+# Which rung, from above: the first that takes the dtype on this GPU, where M and N are at least so many. Guesses, not
+# yet measured. Hopper's asks for more: operands that a tensor map can describe, and a tile (`tiles.hopper_tile`).
+CHOICE = {
+    HOPPER: (tiles.on_hopper, 1),
+    "matmul_tensor": (tiles.on_tensor_cores, 16),
+    "matmul_registers": (tiles.anywhere, 64),
+    "matmul_tiles": (tiles.anywhere, 0),
+}
+
 
 class Operand(NamedTuple):
     """x or w, as the rungs from the third on see it: extent and stride of m (or n), and of k; the strides of the batch;
@@ -110,10 +119,13 @@ class Products(Machine):
         return self.longer(a, tiles.room(a.dtype.itemsize, a.shape[-1]))
 
     def _rung(self, m, n, dtype):
-        """The highest that pays. Guesses, not yet measured."""
-        if min(m, n) >= 16 and tiles.engine(dtype, self.hardware) is tiles.TENSOR_CORES:
-            return "matmul_tensor"
-        return "matmul_registers" if min(m, n) >= 64 else "matmul_tiles"
+        """The highest that pays, below Hopper's."""
+        return next(rung for rung in CHOICE if rung != HOPPER and _pays(rung, m, n, dtype, self.hardware))
+
+
+def _pays(rung, m, n, dtype, hardware):
+    takes, least = CHOICE[rung]
+    return min(m, n) >= least and takes(dtype, hardware)
 
 
 def _copyable(a):
@@ -141,12 +153,12 @@ def _hopper(x, w, batches, hardware, asked):
     asked: whether somebody wants to see it, and does not mind that most of the GPU would be idle.
     """
     dtype, m, n = x.array.dtype.name, x.side[0], w.side[0]
-    if hardware.capability != 90 or dtype not in ("float16", "bfloat16"):
-        return None  # no other GPU has its instructions; of other dtypes, they read less than there is
-    if not (tile := tiles.hopper_tile(m, n, batches, hardware) or (asked and tiles.HOPPER[-1])):
-        return None  # too small
+    if not _pays(HOPPER, m, n, dtype, hardware):
+        return None
     if not (x.depth[0] and (xs := _boxed(x, batches)) and (ws := _boxed(w, batches))):
         return None  # lies where no tensor map can say
+    if not (tile := tiles.hopper_tile(m, n, batches, hardware) or (asked and tiles.HOPPER[-1])):
+        return None  # too small, or measured to be slower than the rung below
     return dict(
         grid=(min(tile.blocks(m, n) * batches, hardware.processors),),
         block=(tile.threads,),

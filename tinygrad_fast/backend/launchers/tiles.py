@@ -139,8 +139,17 @@ class HopperTile:
 HOPPER = (HopperTile(128, 256, 4), HopperTile(128, 128, 6))
 
 
+def hopper_candidates(most: int) -> list[HopperTile]:
+    """As `Engine.candidates`."""
+    tiles = [replace(t, STAGES=stages) for t in HOPPER for stages in (2, 3, 4, 5, 6)]
+    return [t for t in tiles if t.shared() <= most]
+
+
 def hopper_tile(m: int, n: int, batches: int, hardware: Hardware) -> HopperTile | None:
-    """The largest that leaves no processor idle, and a quarter of its work at most outside y; None where none does."""
+    """The tile measured to be the fastest (`tuned.py`), None where the rung below was. Where nothing was measured: the
+    largest that leaves no processor idle, and a quarter of its work at most outside y; None where none does."""
+    if (found := tuned.measured(hardware.gpu, "matmul_hopper", "Hopper", 2, m, n, batches)) is not None:
+        return HopperTile(*found) if found else None
     for tile in HOPPER:
         blocks = tile.blocks(m, n)
         if blocks * batches >= hardware.processors and 3 * blocks * tile.BM * tile.BN <= 4 * m * n:
@@ -156,6 +165,19 @@ def engine(dtype: str, hardware: Hardware) -> Engine:
     exact = dtype == "float32" and get_float32_matmul_precision() == "highest"
     takes = not exact and hardware.capability >= ON_TENSOR_CORES.get(dtype, 1000)
     return TENSOR_CORES if takes else MULTIPLY_ADDS
+
+
+def on_tensor_cores(dtype: str, hardware: Hardware) -> bool:
+    return engine(dtype, hardware) is TENSOR_CORES
+
+
+def on_hopper(dtype: str, hardware: Hardware) -> bool:
+    """No other GPU has its instructions; of other dtypes they read less than there is."""
+    return hardware.capability == 90 and dtype in ("float16", "bfloat16")
+
+
+def anywhere(dtype: str, hardware: Hardware) -> bool:
+    return True
 
 
 def width(itemsize: int, *multiples: int) -> int:

@@ -25,7 +25,8 @@ def shape_class(engine: str, itemsize: int, m: int, n: int, batches: int) -> str
 
 
 def measured(gpu: str, kernel: str, engine: str, itemsize: int, m: int, n: int, batches: int) -> list[int] | None:
-    """BM, BN, BK, WM, WN, STAGES; None where nothing was measured."""
+    """The numbers of the tile, in the order of its fields; none where the rung below was faster. None where nothing was
+    measured."""
     kernels = table().get(gpu, {}).get(kernel)
     return kernels.get(shape_class(engine, itemsize, m, n, batches)) if kernels else None
 
