@@ -154,6 +154,19 @@ def test_empty_grid_launches_nothing(fresh):
     assert not launcher.counts
 
 
+def test_a_kernel_may_use_every_name_of_the_machines(fresh):
+    text = re.sub(r"//.*", "", (build.HERE / "machine.h").read_text())
+    types = set(re.findall(r"(?:struct|enum) (\w+) \{", text)) - {"dim3"}  # which is CUDA's
+    functions = set(re.findall(r"^(?:\[\[noreturn\]\] )?[a-zA-Z]+(?: long)? (?!emulator_)(\w+)\(", text, re.M))
+    words = {w for body in re.findall(r"enum \w+ \{([^}]*)\}", text) for w in re.findall(r"\w+", body)}
+    assert {"Thread", "Copy"} <= types and {"stop", "land"} <= functions and {"READY", "SYNC"} <= words
+    own = [f"struct {name} {{ int x; }};" for name in types]
+    own += [f"__device__ int {name}(int x) {{ return x; }}" for name in functions]
+    own += [f"const int {name} = 0;" for name in words | {"MOST_SHARED"}]
+    (fresh / "twice.cu").write_text(KERNEL.replace("extern", "\n".join([*own, "extern"]), 1))
+    np.testing.assert_array_equal(twice(fresh, Emulator(check=True)), [0, 2, 4, 6, 8])
+
+
 def test_structures_lie_as_the_compiler_lays_them():
     line = launch.read(Path(__file__).parent / "words.cu").structures["Line"]
     assert line.names == ("n", "slope", "big") and line.itemsize == 24 and line.fields["big"][1] == 16

@@ -17,6 +17,8 @@
 
 #include <algorithm>
 
+using namespace emulator;
+
 typedef unsigned u32;
 
 // who: block * 1024 + thread + 1; when: interval; 0 never. clock: a warp's, or COPIES; time: what it showed
@@ -43,7 +45,7 @@ static bool multiplies;                   // in this block
 
 // ---- Time ----------------------------------------------------------------------------------------------------------
 
-void check_launch(int shared) {
+void emulator::check_launch(int shared) {
   dynamic.start = (uintptr_t)emulator_shared;
   dynamic.size = (size_t)shared;
   dynamic.room = MOST_SHARED;
@@ -58,7 +60,7 @@ void check_launch(int shared) {
   dynamic.cells = (Cell*)calloc(dynamic.size, sizeof(Cell));
 }
 
-void check_block() {  // nothing in shared memory outlives a block: NaN in every float format, so that use shows
+void emulator::check_block() {  // nothing in shared memory outlives a block: NaN in every float format, so that use shows
   trace_settle();
   for (int i = 0; i < fixed_count; i++) memset((void*)fixed[i].start, 0xff, fixed[i].size);
   memset((void*)dynamic.start, 0xff, dynamic.size);
@@ -73,22 +75,22 @@ static void learn(Times& mine, const Times& theirs) {
   for (int c = 0; c < CLOCKS; c++) mine.of[c] = std::max(mine.of[c], theirs.of[c]);
 }
 
-void check_barrier() {
+void emulator::check_barrier() {
   interval++;
   Times all = {};
   for (int c = 0; c < COPIES; c++) learn(all, known[c]), all.of[c] = now[c]++;
   for (int c = 0; c < COPIES; c++) known[c] = all;
 }
-void check_warp(int warp) { warp_interval[warp]++; }
+void emulator::check_warp(int warp) { warp_interval[warp]++; }
 
-void check_barrier_init(int barrier) { phases[barrier] = {}; }
-void check_release(int barrier) {
+void emulator::check_barrier_init(int barrier) { phases[barrier] = {}; }
+void emulator::check_release(int barrier) {
   int warp = thread_number() / 32;
   learn(phases[barrier].gathered, known[warp]);
   phases[barrier].gathered.of[warp] = now[warp]++;
 }
-void check_phase(int barrier) { phases[barrier].released = phases[barrier].gathered; }
-void check_acquire(int barrier) { learn(known[thread_number() / 32], phases[barrier].released); }
+void emulator::check_phase(int barrier) { phases[barrier].released = phases[barrier].gathered; }
+void emulator::check_acquire(int barrier) { learn(known[thread_number() / 32], phases[barrier].released); }
 
 // ---- Accesses ------------------------------------------------------------------------------------------------------
 
@@ -218,7 +220,7 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
 
 // From here until it lands, the hardware may write these bytes at any moment: nobody may touch them, and who touched
 // them before must be in order.
-void check_departure(const Copy& copy) {
+void emulator::check_departure(const Copy& copy) {
   uintptr_t at = (uintptr_t)copy.to;
   const Space* space = asks(at);
   if (!space) return;
@@ -237,7 +239,7 @@ void check_departure(const Copy& copy) {
   }
 }
 
-void check_landing(const Copy& copy) {
+void emulator::check_landing(const Copy& copy) {
   if (copy.inside) check(copy.from, copy.size, false, false, copy.code);
   uintptr_t at = (uintptr_t)copy.to;
   const Space* space = asks(at);
@@ -257,7 +259,7 @@ static u32 multiplying(const Space* space, size_t offset) {
   return 0;
 }
 
-void check_box_departure(const void* to, int bytes, Where where) {
+void emulator::check_box_departure(const void* to, int bytes, Where where) {
   uintptr_t at = (uintptr_t)to;
   const Space* space = asks(at);
   if (!space) return;
@@ -280,13 +282,13 @@ void check_box_departure(const void* to, int bytes, Where where) {
   asked = nullptr;
 }
 
-void check_box_source(const void* from, int bytes, Where where) {
+void emulator::check_box_source(const void* from, int bytes, Where where) {
   asked = &where;
   check(from, bytes, false, false, nullptr);
   asked = nullptr;
 }
 
-void check_box_landing(const void* to, int bytes, int barrier, Where) {
+void emulator::check_box_landing(const void* to, int bytes, int barrier, Where) {
   phases[barrier].gathered.of[COPIES] = ++now[COPIES];
   uintptr_t at = (uintptr_t)to;
   const Space* space = asks(at);
@@ -298,7 +300,7 @@ void check_box_landing(const void* to, int bytes, int barrier, Where) {
   }
 }
 
-void check_multiplied(const void* p, Where where) {
+void emulator::check_multiplied(const void* p, Where where) {
   uintptr_t at = (uintptr_t)p;
   const Space* space = asks(at);
   if (!space) return;

@@ -43,11 +43,11 @@ inline int emulator_lane() {
   dim3 i = threadIdx, n = blockDim;
   return (i.x + n.x * (i.y + n.y * i.z)) % 32;
 }
-inline void __syncwarp(unsigned mask = ~0u, FROM) { emulator_meet(SYNC, mask, nullptr, nullptr, 0, 0, HERE); }
+inline void __syncwarp(unsigned mask = ~0u, FROM) { emulator_meet(emulator::SYNC, mask, nullptr, nullptr, 0, 0, HERE); }
 
-template <class V> V emulator_shuffle(unsigned mask, V mine, int from, Where where) {
+template <class V> V emulator_shuffle(unsigned mask, V mine, int from, emulator::Where where) {
   V theirs;
-  emulator_meet(SHUFFLE, mask, &mine, &theirs, from, sizeof(V), where);
+  emulator_meet(emulator::SHUFFLE, mask, &mine, &theirs, from, sizeof(V), where);
   return theirs;
 }
 // Lanes form groups of `width`; one that would look past its group reads itself.
@@ -69,7 +69,7 @@ template <class V> V __shfl_up_sync(unsigned mask, V v, unsigned by, int width =
 }
 inline unsigned __ballot_sync(unsigned mask, int yes, FROM) {
   unsigned votes;
-  emulator_meet(VOTE, mask, &yes, &votes, 0, 0, HERE);
+  emulator_meet(emulator::VOTE, mask, &yes, &votes, 0, 0, HERE);
   return votes;
 }
 inline int __any_sync(unsigned mask, int yes, FROM) { return __ballot_sync(mask, yes, file, line) != 0; }
@@ -85,23 +85,25 @@ template <class V, class F> __forceinline__ V emulator_change(V* p, F f) {
   emulator_move(p, &now, sizeof(V));
   return old;
 }
+namespace emulator {
 template <class V> using Same = typename std::common_type<V>::type;
-template <class V> __forceinline__ V atomicAdd(V* p, Same<V> v) {
+}
+template <class V> __forceinline__ V atomicAdd(V* p, emulator::Same<V> v) {
   return emulator_change(p, [=](V old) { return V(old + v); });
 }
-template <class V> __forceinline__ V atomicMax(V* p, Same<V> v) {
+template <class V> __forceinline__ V atomicMax(V* p, emulator::Same<V> v) {
   return emulator_change(p, [=](V old) { return old < v ? v : old; });
 }
-template <class V> __forceinline__ V atomicMin(V* p, Same<V> v) {
+template <class V> __forceinline__ V atomicMin(V* p, emulator::Same<V> v) {
   return emulator_change(p, [=](V old) { return v < old ? v : old; });
 }
-template <class V> __forceinline__ V atomicOr(V* p, Same<V> v) {
+template <class V> __forceinline__ V atomicOr(V* p, emulator::Same<V> v) {
   return emulator_change(p, [=](V old) { return V(old | v); });
 }
-template <class V> __forceinline__ V atomicExch(V* p, Same<V> v) {
+template <class V> __forceinline__ V atomicExch(V* p, emulator::Same<V> v) {
   return emulator_change(p, [=](V) { return v; });
 }
-template <class V> __forceinline__ V atomicCAS(V* p, Same<V> is, Same<V> v) {
+template <class V> __forceinline__ V atomicCAS(V* p, emulator::Same<V> is, emulator::Same<V> v) {
   return emulator_change(p, [=](V old) { return old == is ? v : old; });
 }
 
@@ -134,7 +136,7 @@ template <int N> inline void copy_wait() { emulator_wait(N); }
 
 template <bool TRANS> __forceinline__ void ldmatrix(unsigned (&r)[4], Shared row, FROM) {
   emulator_read(row, 16);
-  emulator_meet(TRANS ? LDMATRIX_TRANS : LDMATRIX, ~0u, row, r, 0, 0, HERE);
+  emulator_meet(TRANS ? emulator::LDMATRIX_TRANS : emulator::LDMATRIX, ~0u, row, r, 0, 0, HERE);
 }
 
 #define MMA(name, meeting)                                                                       \
@@ -142,12 +144,12 @@ template <bool TRANS> __forceinline__ void ldmatrix(unsigned (&r)[4], Shared row
     unsigned given[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};                                    \
     emulator_meet(meeting, ~0u, given, d, 0, 0, HERE);                                           \
   }
-MMA(mma_f16, MMA_F16)
-MMA(mma_bf16, MMA_BF16)
-MMA(mma_tf32, MMA_TF32)
+MMA(mma_f16, emulator::MMA_F16)
+MMA(mma_bf16, emulator::MMA_BF16)
+MMA(mma_tf32, emulator::MMA_TF32)
 inline void mma_f16_k8(float (&d)[4], unsigned a0, unsigned a1, unsigned b, FROM) {
   unsigned given[6] = {a0, a1, 0, 0, b, 0};
-  emulator_meet(MMA_F16, ~0u, given, d, 0, 0, HERE);
+  emulator_meet(emulator::MMA_F16, ~0u, given, d, 0, 0, HERE);
 }
 #undef MMA
 
@@ -180,15 +182,15 @@ inline void copy_box(void* to, const void* map, void* barrier, int i, int j, int
 #define WGMMA(name, meeting)                                                                                \
   template <bool X_K, bool W_K, int S>                                                                      \
   inline void name(float (&d)[S], unsigned long long a, unsigned long long b, int more, FROM) {             \
-    Operands product = {a, b, 2 * S, X_K, W_K, more != 0};                                                   \
+    emulator::Operands product = {a, b, 2 * S, X_K, W_K, more != 0};                                        \
     emulator_meet(meeting, ~0u, &product, d, 0, 0, HERE);                                                   \
   }
-WGMMA(wgmma_f16, WGMMA_F16)
-WGMMA(wgmma_bf16, WGMMA_BF16)
+WGMMA(wgmma_f16, emulator::WGMMA_F16)
+WGMMA(wgmma_bf16, emulator::WGMMA_BF16)
 #undef WGMMA
-inline void wgmma_fence(FROM) { emulator_meet(WGMMA_FENCE, ~0u, nullptr, nullptr, 0, 0, HERE); }
-inline void wgmma_commit(FROM) { emulator_meet(WGMMA_COMMIT, ~0u, nullptr, nullptr, 0, 0, HERE); }
-template <int N> inline void wgmma_wait(FROM) { emulator_meet(WGMMA_WAIT, ~0u, nullptr, nullptr, N, 0, HERE); }
+inline void wgmma_fence(FROM) { emulator_meet(emulator::WGMMA_FENCE, ~0u, nullptr, nullptr, 0, 0, HERE); }
+inline void wgmma_commit(FROM) { emulator_meet(emulator::WGMMA_COMMIT, ~0u, nullptr, nullptr, 0, 0, HERE); }
+template <int N> inline void wgmma_wait(FROM) { emulator_meet(emulator::WGMMA_WAIT, ~0u, nullptr, nullptr, N, 0, HERE); }
 
 // EMULATE(name) exports a kernel with the arguments of cuLaunchKernel; its own signature says how to unpack them.
 template <class... P, size_t... I>

@@ -7,6 +7,8 @@
 #include "machine.h"
 #include "numbers.h"
 
+using namespace emulator;
+
 // ---- Barriers: what eight bytes of shared memory stand for -----------------------------------------------------------
 
 struct Barrier { const void* at; int arrivals, missing; long long bytes; unsigned phase; bool fenced; int maker; };
@@ -89,7 +91,7 @@ void emulator_box(void* to, const void* map, void* at, int i, int j, int k, Wher
   boxes[boxes_asked++ % MOST_BOXES] = box;
 }
 
-bool land() {
+bool emulator::land() {
   if (boxes_landed == boxes_asked) return false;
   Box& box = boxes[boxes_landed++ % MOST_BOXES];
   const Boxes& map = box.map;
@@ -118,7 +120,7 @@ bool land() {
   return true;
 }
 
-Where where_boxed(uintptr_t at) {
+Where emulator::where_boxed(uintptr_t at) {
   for (unsigned i = boxes_landed; i != boxes_asked; i++) {
     const Box& box = boxes[i % MOST_BOXES];
     if (at - (uintptr_t)box.to < (size_t)bytes_of(box.map)) return box.where;
@@ -126,7 +128,7 @@ Where where_boxed(uintptr_t at) {
   return {};
 }
 
-void check_landed() {
+void emulator::check_landed() {
   if (boxes_landed == boxes_asked) return;
   const Box& box = boxes[boxes_landed % MOST_BOXES];
   emulator_thread = box.thread;
@@ -148,7 +150,7 @@ static struct {
 } warps[WARPS];
 static struct { Operands product; unsigned number; } last_of_group[WARPS / 4][MOST_ASKED];  // the same for its four warps
 
-void forget_phases() {
+void emulator::forget_phases() {
   barrier_count = 0;
   boxes_landed = boxes_asked = 0;
   for (auto& w : warps) {
@@ -247,7 +249,7 @@ static void finish(int warp, unsigned groups) {
   }
 }
 
-void warpgroup(Meeting meeting, Thread* lanes) {
+void emulator::warpgroup(Meeting meeting, Thread* lanes) {
   int warp = thread_number() / 32;
   if (meeting == WGMMA_FENCE) warps[warp].fenced = true;
   else if (meeting == WGMMA_COMMIT) warps[warp].commits++;

@@ -12,6 +12,8 @@
 
 #include <initializer_list>
 
+using namespace emulator;
+
 static const int MOST_THREADS = 1024, WARP = 32;
 static const size_t STACK = 256 << 10;  // reserved, not used: pages come when they are touched
 
@@ -107,10 +109,10 @@ static void run(Thread* next) {
 
 static void leave() { change_stacks(&emulator_thread->stack, home); }
 
-int thread_number() { return (int)(emulator_thread - threads); }
-int thread_count() { return count; }
+int emulator::thread_number() { return (int)(emulator_thread - threads); }
+int emulator::thread_count() { return count; }
 
-void stop(Fault fault) {
+void emulator::stop(Fault fault) {
   fault.block = emulator_block;
   fault.thread = emulator_thread->index;
   emulator_fault = fault;
@@ -148,14 +150,14 @@ static void give_way() {
   leave();
 }
 
-void wait_for_phase(const void* barrier, Where where) {
+void emulator::wait_for_phase(const void* barrier, Where where) {
   emulator_thread->where = where;
   emulator_thread->phase = barrier;
   emulator_thread->state = AT_PHASE;
   give_way();
 }
 
-void wake(const void* barrier) {
+void emulator::wake(const void* barrier) {
   for (Thread* t = threads; t < threads + count; t++)
     if (t->state == AT_PHASE && t->phase == barrier) t->state = READY;
 }
@@ -264,7 +266,7 @@ void emulator_wait(int groups) {
   if (q.first == q.end) q.first = q.end = 0;
 }
 
-Where where_copied(int thread, uintptr_t at) {
+Where emulator::where_copied(int thread, uintptr_t at) {
   const Queue& q = queues[thread];
   for (int i = q.end; i-- > q.first;)
     if (at - (uintptr_t)q.copies[i].to < (size_t)q.copies[i].size) return q.copies[i].where;

@@ -5,11 +5,15 @@
 //     hopper.cpp     barriers in shared memory, copies of boxes, products of a warpgroup
 //     checker.cpp    the checking mode: which thread touched which byte, and when
 //     tracer.cpp     what some threads did, for people to read
+//
+// A kernel may call its own things as it likes: all of this stands in a namespace, or begins with `emulator_`.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
 struct dim3 { unsigned x, y, z; };
+
+namespace emulator {
 
 struct Where { const char* file; int line; const char* word; };  // the word of CUDA's that stands there
 
@@ -48,28 +52,34 @@ struct Fault {
   Where also;          // where that waits, or its copy on its way
 };
 
+}  // namespace emulator
+
 extern "C" {
-extern Thread* emulator_thread;  // the one that runs
+extern emulator::Thread* emulator_thread;  // the one that runs
 extern dim3 emulator_block, emulator_block_dim, emulator_grid_dim;
 extern unsigned char* emulator_shared;  // dynamic shared memory
-extern Fault emulator_fault;
+extern emulator::Fault emulator_fault;
 
-void emulator_barrier(Where);
-void emulator_meet(Meeting, unsigned mask, const void* give, void* take, int from, int size, Where);
+void emulator_barrier(emulator::Where);
+void emulator_meet(emulator::Meeting, unsigned mask, const void* give, void* take, int from, int size, emulator::Where);
 void emulator_atomic(void* p, int size);  // before an atomic operation
 void emulator_read(const void* p, int size);  // before a read that the compiler does not see
 void emulator_write(void* p, int size);
-void emulator_copy(void* to, const void* from, int size, bool inside, Where);  // cp.async, its groups, and their end
+// cp.async, its groups, and their end
+void emulator_copy(void* to, const void* from, int size, bool inside, emulator::Where);
 void emulator_commit();
 void emulator_wait(int groups);
-void emulator_barrier_init(void* barrier, int arrivals, Where);  // mbarrier, and bulk copies to one
+// mbarrier, and bulk copies to one
+void emulator_barrier_init(void* barrier, int arrivals, emulator::Where);
 void emulator_barrier_fence();
-void emulator_barrier_arrive(void* barrier, int bytes, Where);
-void emulator_barrier_wait(void* barrier, int parity, Where);
-void emulator_box(void* to, const void* map, void* barrier, int i, int j, int b, Where);
+void emulator_barrier_arrive(void* barrier, int bytes, emulator::Where);
+void emulator_barrier_wait(void* barrier, int parity, emulator::Where);
+void emulator_box(void* to, const void* map, void* barrier, int i, int j, int b, emulator::Where);
 void emulator_move(void* to, const void* from, int size);  // the memory of one: in no unit that is watched
 void emulator_launch(void (*kernel)(void*), void* arguments, dim3 grid, dim3 block, int shared);
 }
+
+namespace emulator {
 
 // A copy on its way: asked for, not yet done.
 struct Copy {
@@ -128,3 +138,5 @@ void trace_access(Traced, const void* p, int bytes, int space, long long offset,
 long long trace_arrival(const void* give, int bytes, Where);  // at a barrier, or to meet a warp
 void trace_departure(long long arrival, const void* take, int bytes);
 void trace_settle();              // memory is about to change behind the kernel's back
+
+}  // namespace emulator

@@ -6,6 +6,8 @@
 #include "machine.h"
 #include "numbers.h"
 
+using namespace emulator;
+
 static void ldmatrix(bool trans, Thread* lanes) {
   uint16_t element[4][8][8];  // matrix, row, column
   for (int lane = 0; lane < 32; lane++) memcpy(element[lane / 8][lane % 8], lanes[lane].give, 16);
@@ -49,7 +51,7 @@ static void mma(Meeting kind, Thread* lanes) {
   }
 }
 
-void matrices(Meeting meeting, Thread* lanes) {
+void emulator::matrices(Meeting meeting, Thread* lanes) {
   if (meeting == LDMATRIX || meeting == LDMATRIX_TRANS) ldmatrix(meeting == LDMATRIX_TRANS, lanes);
   else mma(meeting, lanes);
 }

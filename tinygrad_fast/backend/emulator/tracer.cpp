@@ -8,6 +8,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
+using namespace emulator;
+
 static const int KEPT = 16;  // bytes of a value
 
 struct Event {  // read from Python: see trace.py
@@ -47,12 +49,12 @@ static Event* next(Traced kind) {
 
 static void keep(unsigned char* value, const void* from, int bytes) { memcpy(value, from, bytes < KEPT ? bytes : KEPT); }
 
-void trace_settle() {
+void emulator::trace_settle() {
   if (unsettled.event) keep(unsettled.event->value, unsettled.from, unsettled.event->bytes);
   unsettled.event = nullptr;
 }
 
-void trace_access(Traced kind, const void* p, int bytes, int space, long long offset, const void* code) {
+void emulator::trace_access(Traced kind, const void* p, int bytes, int space, long long offset, const void* code) {
   if (!events) return;
   trace_settle();
   Event* event = next(kind);
@@ -62,7 +64,7 @@ void trace_access(Traced kind, const void* p, int bytes, int space, long long of
   else unsettled = {event, p};
 }
 
-long long trace_arrival(const void* give, int bytes, Where where) {
+long long emulator::trace_arrival(const void* give, int bytes, Where where) {
   Event* event = events ? next(TRACED_MEETING) : nullptr;
   if (!event) return -1;
   event->bytes = bytes, event->where = where;
@@ -70,6 +72,6 @@ long long trace_arrival(const void* give, int bytes, Where where) {
   return event - events;
 }
 
-void trace_departure(long long arrival, const void* take, int bytes) {
+void emulator::trace_departure(long long arrival, const void* take, int bytes) {
   if (arrival >= 0 && take) keep(events[arrival].taken, take, bytes);
 }
