@@ -16,6 +16,7 @@ from tinygrad_fast.data import (
     IntToFloat,
     Normalize,
     RandomCropPad,
+    RandomResizedCropGPU,
     Rotate,
     Warp,
     Zoom,
@@ -279,6 +280,80 @@ def test_aug_transforms_golden():
     assert [type(t).__name__ for t in tfms] == ["Dihedral", "Rotate", "Brightness", "Contrast", "Cutout"]
     assert tfms[1].max_deg == 20 and tfms[2].max_lighting == 0.4
     assert [type(t).__name__ for t in aug_transforms(mult=0)] == ["Flip", "Zoom"]
+
+
+def test_aug_transforms_with_a_crop():
+    tfms = aug_transforms(size=8, min_scale=0.75, xtra_tfms=Cutout(2))
+    assert [type(t).__name__ for t in tfms[3:]] == ["Zoom", "RandomResizedCropGPU", "Brightness", "Contrast", "Cutout"]
+    assert (tfms[4].size, tfms[4].min_scale, tfms[4].ratio, tfms[4].valid_scale) == ((8, 8), 0.75, (1, 1), 1)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_crop_is_cut_out_and_resized(device):
+    """The same part of every image, as slicing and interpolating between the centres of the outer pixels."""
+    x, seen = batch(3, 20, 14, device=device).float() / 255, set()
+    tfm = RandomResizedCropGPU((6, 9), 0.3)
+    for seed in range(8):
+        top, left, h, w = tfm.box(20, 14, rng(seed))
+        seen.add((top, left, h, w))
+        part = x[:, :, top : top + h, left : left + w]
+        want = F.interpolate(part, size=(6, 9), mode="bilinear", align_corners=True)
+        np.testing.assert_allclose(tfm.encode(x, rng(seed)).numpy(), want.numpy(), atol=1e-5)
+    assert len(seen) > 4
+    y = RandomResizedCropGPU(None, 0.3, (1, 1)).encode(x, rng(1)).numpy()  # as large as it is: whole pixels
+    top, left, h, w = RandomResizedCropGPU(None, 0.3, (1, 1)).box(20, 14, rng(1))
+    np.testing.assert_allclose(y, x.numpy()[:, :, top : top + h, left : left + w], atol=1e-5)
+
+
+def test_boxes_of_crops():
+    boxes = np.array([RandomResizedCropGPU(8, 0.25).box(40, 40, rng(seed)) for seed in range(500)])
+    (top, left, h, w), areas = boxes.T, boxes[:, 2] * boxes[:, 3] / 1600
+    assert (boxes[:, :2] >= 0).all() and (top + h).max() == (left + w).max() == 40
+    assert 0.23 < areas.min() < 0.28 and 0.95 < areas.max() <= 1  # sides are rounded to pixels
+    assert 0.72 < (w / h).min() < 0.8 and 1.25 < (w / h).max() < 1.38
+    middle = RandomResizedCropGPU(8, ratio=(1, 1), valid_scale=0.5)
+    assert middle.box(40, 30, None) == (12, 7, 15, 15) and RandomResizedCropGPU(8).box(40, 30, None) == (0, 0, 40, 30)
+    assert RandomResizedCropGPU(8).box(40, 20, None) == (7, 0, 26, 20)
+    assert RandomResizedCropGPU(8, 0.99, (1, 1)).box(40, 20, rng()) == (10, 0, 20, 20)  # no draw fits
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_crop_joins(training):
+    """One pass, and one interpolation where one by one there are two: the same for maps of whole pixels."""
+    tfms = [IntToFloat(), *aug_transforms(size=(5, 7), min_scale=0.4, max_rotate=0, max_zoom=1, max_warp=0)]
+    joined, one_by_one, passes = both([*tfms, Normalize(*STATS)], batch(h=12, w=14), 1, training)
+    np.testing.assert_allclose(joined, one_by_one, atol=1e-4)
+    assert passes == 1 and joined.shape == (5, 3, 5, 7)
+    everything = [IntToFloat(), *aug_transforms(size=8, min_scale=0.4), Normalize(*STATS)]
+    assert both(everything, batch(h=12, w=14), 1, training)[2] == 1
+
+
+def test_a_crop_is_averaged_by_its_own_size():
+    """16 of 64 pixels at 4, each the average of two: single squares are grey, stripes of four are still there."""
+    i, j = np.indices((64, 64))
+    tfm = RandomResizedCropGPU(4, 1 / 16, (1, 1))
+    tfm.box = lambda h, w, rng: (24, 16, 16, 16)
+    squares, stripes = (tfm.encode(tf.tensor((a % 2.0)[None, None]), rng()).numpy() for a in (i + j, j // 4))
+    np.testing.assert_allclose(squares, 0.5, atol=1e-9)
+    np.testing.assert_allclose(stripes, np.tile([0, 1, 0, 1], (1, 1, 4, 1)), atol=0.3)
+
+
+@pytest.mark.parametrize("tfm", [*aug_transforms(mult=3, batch=True), Dihedral(batch=True)], ids=repr)
+def test_one_draw_for_the_whole_batch(tfm):
+    """Equal images stay equal, and those of another batch are others; without `batch` they differ."""
+    x = tf.tensor(np.tile(rng().random((1, 3, 7, 7)), (16, 1, 1, 1)))
+    found = [tfm.encode(x, rng(seed)).numpy() for seed in range(8)]
+    assert all((y == y[:1]).all() for y in found) and len({y.tobytes() for y in found}) > 1
+    tfm.batch = False
+    assert not (tfm.encode(x, rng()).numpy() == tfm.encode(x, rng()).numpy()[:1]).all()
+
+
+def test_one_draw_for_the_whole_batch_in_one_pass():
+    x = tf.tensor(np.tile(batch(1).numpy(), (6, 1, 1, 1)))
+    tfms = [IntToFloat(), *aug_transforms(size=6, batch=True, min_scale=0.5), Normalize(*STATS)]
+    for seed in range(3):
+        joined, _, passes = both(tfms, x, seed)
+        assert passes == 1 and (joined == joined[:1]).all()
 
 
 @pytest.mark.parametrize("device", DEVICES)

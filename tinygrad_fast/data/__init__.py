@@ -3,7 +3,7 @@ loader -> augment, affine, which plan.py makes one pass; block.py plans it all, 
 summary.py prints it.
 """
 
-from .affine import Brightness, Contrast, Dihedral, Rotate, Warp, Zoom, aug_transforms
+from .affine import Brightness, Contrast, Dihedral, RandomResizedCropGPU, Rotate, Warp, Zoom, aug_transforms
 from .archive import extract
 from .augment import Cutout, Flip, IntToFloat, Normalize, RandomCropPad, cifar_stats, imagenet_stats, mnist_stats
 from .block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
@@ -75,6 +75,7 @@ __all__ = [
     "Pipeline",
     "RandTransform",
     "RandomCropPad",
+    "RandomResizedCropGPU",
     "RandomSplitter",
     "RegexLabeller",
     "RegressionBlock",

@@ -48,18 +48,23 @@ def matrices(rows: list[list[Any]], n: int) -> np.ndarray:
 
 
 class Coordinates(Planned):
-    """An image read at `matrix(n, rng)` (N, 3, 3) times each place. Outside of it lies what pad_mode says."""
+    """An image read at `matrix(n, rng)` (N, 3, 3) times each place. Outside of it lies what pad_mode says.
+
+    `batch`: one draw for all images of a batch.
+    """
 
     order = 30
 
-    def __init__(self, p: float, mode: str = "bilinear", pad_mode: str = PadMode.Reflection):
-        self.p, self.mode, self.pad_mode = p, mode, PadMode(pad_mode)
+    def __init__(self, p: float, mode: str = "bilinear", pad_mode: str = PadMode.Reflection, batch: bool = False):
+        self.p, self.mode, self.pad_mode, self.batch = p, mode, PadMode(pad_mode), batch
 
     def matrix(self, n: int, rng: np.random.Generator) -> np.ndarray:
         raise NotImplementedError
 
     def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
-        return rng is None or plan.warp(self.matrix(plan.n, rng), plan.size, self.pad_mode, self.mode)
+        if rng is None:
+            return True
+        return plan.warp(self.matrix(1 if self.batch else plan.n, rng), plan.size, self.pad_mode, self.mode)
 
 
 class Rotate(Coordinates):
@@ -148,45 +153,88 @@ class Sized(Coordinates):
 
     split_idx = None
 
-    def __init__(self, size: int | tuple[int, int], **options: Any):
+    def __init__(self, size: int | tuple[int, int] | None, **options: Any):
         super().__init__(1.0, **options)
         self.size = (size, size) if isinstance(size, int) else size
 
     def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
-        if plan.size == self.size:
-            return True
-        return plan.warp(np.tile(np.eye(3), (plan.n, 1, 1)), self.size, self.pad_mode, self.mode)
+        size = self.size or plan.size
+        return size == plan.size or plan.warp(np.eye(3)[None], size, self.pad_mode, self.mode)
+
+
+class RandomResizedCropGPU(Sized):
+    """A part of the images, the same for the whole batch, at `size`; without `size` as large as it is.
+
+    Its area is from [min_scale, 1] of theirs, its width / height from `ratio`, evenly on a logarithmic scale. In
+    validation, and where ten draws do not fit, it is the largest part in the middle whose ratio is allowed, in
+    validation times valid_scale.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] | None,
+        min_scale: float = 0.08,
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        valid_scale: float = 1.0,
+        **options: Any,
+    ):
+        super().__init__(size, **options)
+        self.min_scale, self.ratio, self.valid_scale = min_scale, ratio, valid_scale
+
+    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+        box = self.box(*plan.size, rng)
+        return plan.warp(np.eye(3)[None], self.size or box[2:], self.pad_mode, self.mode, box)
+
+    def box(self, h: int, w: int, rng: np.random.Generator | None) -> tuple[int, int, int, int]:
+        """top, left, height, width"""
+        low, high = self.ratio
+        for _ in range(10):
+            if rng is None:
+                break
+            area, ratio = rng.uniform(self.min_scale, 1) * h * w, math.exp(rng.uniform(math.log(low), math.log(high)))
+            part_h, part_w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if part_h <= h and part_w <= w:
+                top, left = (int(rng.integers(0, k + 1)) for k in (h - part_h, w - part_w))
+                return top, left, part_h, part_w
+        by = self.valid_scale if rng is None else 1
+        part_h, part_w = int(int(min(h, w / low)) * by), int(int(min(w, h * high)) * by)
+        return (h - part_h) // 2, (w - part_w) // 2, part_h, part_w
 
 
 class Lighting(Planned):
-    """logit(y) = contrast (logit(x) + brightness) with probability p; max_lighting says how far both go."""
+    """logit(y) = contrast (logit(x) + brightness) with probability p; max_lighting says how far both go.
+
+    `batch`: one draw for all images of a batch.
+    """
 
     order = 40
 
-    def __init__(self, max_lighting: float = 0.2, p: float = 0.75):
-        self.max_lighting, self.p = max_lighting, p
+    def __init__(self, max_lighting: float = 0.2, p: float = 0.75, batch: bool = False):
+        self.max_lighting, self.p, self.batch = max_lighting, p, batch
+
+    def light(self, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+        """brightness (N,), contrast (N,); a number where it is one for all"""
+        raise NotImplementedError
+
+    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+        return rng is None or plan.lit(*self.light(1 if self.batch else plan.n, rng))
 
 
 class Brightness(Lighting):
     """The logit of b is added to that of each pixel, b from (1 +- max_lighting) / 2."""
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
-        if rng is None:
-            return True
+    def light(self, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
         low, high = (1 - self.max_lighting) / 2, (1 + self.max_lighting) / 2
-        b = drawn(rng, plan.n, self.p, lambda n: rng.uniform(low, high, n), 0.5)
-        return plan.lit(np.log(b / (1 - b)), np.ones(plan.n))
+        b = drawn(rng, n, self.p, lambda n: rng.uniform(low, high, n), 0.5)
+        return np.log(b / (1 - b)), 1.0
 
 
 class Contrast(Lighting):
     """The logit of each pixel is multiplied by c, its logarithm from +- log(1 - max_lighting)."""
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
-        if rng is None:
-            return True
+    def light(self, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
         most = abs(math.log(1 - self.max_lighting))
-        c = np.exp(drawn(rng, plan.n, self.p, lambda n: rng.uniform(-most, most, n), 0.0))
-        return plan.lit(np.zeros(plan.n), c)
+        return 0.0, np.exp(drawn(rng, n, self.p, lambda n: rng.uniform(-most, most, n), 0.0))
 
 
 def aug_transforms(
@@ -204,26 +252,32 @@ def aug_transforms(
     size: int | tuple[int, int] | None = None,
     mode: str = "bilinear",
     pad_mode: str = PadMode.Reflection,
+    batch: bool = False,
+    min_scale: float = 1.0,
 ) -> list:
     """The usual augmentation of photographs; what has magnitude 0 is left out.
 
     `mult` multiplies rotation (degrees), light and tilt, and not zoom. `do_flip`: mirrored half of the time, or
     (`flip_vert`) any of eight ways. `size`: what comes out, of training and validation images; the training images are
-    interpolated once for all of it together.
+    interpolated once for all of it together. `min_scale` below 1: what comes out is a square part of at least
+    that share of the area, the same for the whole batch; in validation the largest square in the middle. `batch`: one
+    draw of everything for the whole batch.
     """
-    read: dict[str, Any] = {"mode": mode, "pad_mode": pad_mode}
+    read: dict[str, Any] = {"mode": mode, "pad_mode": pad_mode, "batch": batch}
     max_rotate, max_lighting, max_warp = (most * mult for most in (max_rotate, max_lighting, max_warp))
     tfms: list = []
     if max_warp:  # the first: it tilts the picture, and the others move what is then seen
         tfms.append(Warp(max_warp, p_affine, **read))
     if do_flip:
-        tfms.append(Dihedral(0.5, **read) if flip_vert else Flip(0.5))
+        tfms.append(Dihedral(0.5, **read) if flip_vert else Flip(0.5, batch))
     if max_rotate:
         tfms.append(Rotate(max_rotate, p_affine, **read))
     if min_zoom < 1 or max_zoom > 1:
         tfms.append(Zoom(min_zoom, max_zoom, p_affine, **read))
-    if size is not None:
+    if min_scale != 1:
+        tfms.append(RandomResizedCropGPU(size, min_scale, (1, 1), **read))
+    elif size is not None:
         tfms.append(Sized(size, **read))
     if max_lighting:
-        tfms += [Brightness(max_lighting, p_lighting), Contrast(max_lighting, p_lighting)]
+        tfms += [kind(max_lighting, p_lighting, batch) for kind in (Brightness, Contrast)]
     return tfms + (list(xtra_tfms) if isinstance(xtra_tfms, (list, tuple)) else [xtra_tfms] if xtra_tfms else [])

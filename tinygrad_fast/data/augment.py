@@ -112,26 +112,29 @@ class Normalize(Transform):
 
 
 class Flip(RandTransform):
-    """Each image mirrored left to right with probability `p`."""
+    """Each image mirrored left to right with probability `p`; `batch`: all of a batch, or none."""
 
     order = 30
     on = ("image",)
 
-    def __init__(self, p: float = 0.5):
-        self.p = p
+    def __init__(self, p: float = 0.5, batch: bool = False):
+        self.p, self.batch = p, batch
 
     def encode(self, x: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         if rng is None:
             return x
         n, _, h, w = x.shape
-        columns = np.where(rng.random(n)[:, None] < self.p, np.arange(w)[::-1], np.arange(w))
+        columns = np.where(self._draw(n, rng)[:, None], np.arange(w)[::-1], np.arange(w))
         return pixels(x, np.arange(h), columns)
 
     def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
         if rng is None:
             return True
         mirror = np.array([[-1, 0, plan.size[1] - 1], [0, 1, 0], [0, 0, 1]])
-        return plan.move(np.where(rng.random(plan.n)[:, None, None] < self.p, mirror, np.eye(3)), plan.size)
+        return plan.move(np.where(self._draw(plan.n, rng)[:, None, None], mirror, np.eye(3)), plan.size)
+
+    def _draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.random(1 if self.batch else n) < self.p
 
 
 class RandomCropPad(RandTransform):

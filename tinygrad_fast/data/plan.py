@@ -27,12 +27,14 @@ MOVE, LIGHT, NORMALIZE, ERASE = range(4)  # what the pass does, in this order
 class Plan:
     """What is to be done to a batch of images x (N, C, H, W), bytes or floats.
 
-    The methods return False, and change nothing, where the pass cannot do it after what is planned already.
+    The methods return False, and change nothing, where the pass cannot do it after what is planned already. What they
+    take for each image, N of them, may also be one for all.
     """
 
     def __init__(self, x: Tensor):
         self.n, self.channels, *size = x.shape
         self.size: tuple[int, int] = (size[0], size[1])  # of the images that come out, so far
+        self.shown: tuple[float, float] = self.size  # height and width of the part of x that they show
         self.dtype = x.dtype if x.is_floating_point() else None  # None: not yet numbers
         self.bytes = x.dtype == np.uint8
         self.place = np.tile(np.eye(3), (self.n, 1, 1))  # column, row, 1 of a pixel that comes out -> of one of x
@@ -64,19 +66,24 @@ class Plan:
         self.reading = ("crop", "nearest", padding_mode)
         return True
 
-    def warp(self, place: np.ndarray, size: tuple[int, int], padding_mode: str, mode: str) -> bool:
+    def warp(
+        self, place: np.ndarray, size: tuple[int, int], padding_mode: str, mode: str, box: tuple | None = None
+    ) -> bool:
         """Read at places from -1 to 1, from centre to centre of the outer pixels: grid_sample's align_corners.
 
         Entries between the axes are meant for squares: a rotation of an oblong image does not shear it. Warps that
-        follow one another are one, as in fastai: only what lies outside of the first image is outside.
+        follow one another are one, as in fastai: only what lies outside of the first image is outside. `box`: of the
+        part (top, left, height, width) of each image.
         """
-        (h, w), turned, reading = self.size, place.copy(), ("warp", mode, padding_mode)
+        (top, left, h, w), turned, reading = box or (0, 0, *self.size), place.copy(), ("warp", mode, padding_mode)
         turned[:, 0, 1] *= h / w
         turned[:, 1, 0] *= w / h
-        place = to_pixels(self.size) @ turned @ np.linalg.inv(to_pixels(size))
+        corner = np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
+        place = corner @ to_pixels((h, w)) @ turned @ np.linalg.inv(to_pixels(size))
+        (whole_h, whole_w), (shown_h, shown_w) = self.size, self.shown
         if self.reading not in (None, reading) or not self.move(place, size):
             return False
-        self.reading = reading
+        self.reading, self.shown = reading, (shown_h * h / whole_h, shown_w * w / whole_w)
         return True
 
     def lit(self, brightness: np.ndarray, contrast: np.ndarray) -> bool:
@@ -98,7 +105,7 @@ class Plan:
         """0 in the rectangle (top, left, bottom, right) of each image, (N, 4)."""
         if self.erased is not None or not self._may(ERASE):
             return False
-        self.erased = box
+        self.erased = np.broadcast_to(box, (self.n, 4))
         return True
 
     def _may(self, stage: int) -> bool:
@@ -124,24 +131,24 @@ class Plan:
     def _shrunk(self, x: Tensor, mode: str) -> tuple[Tensor, np.ndarray]:
         """x averaged to twice what is wanted, where pixels would be skipped otherwise; and the places in that."""
         (h, w), (oh, ow) = x.shape[2:], self.size
-        by = min(h / oh, w / ow) / 2
-        if mode == "nearest" or by <= 1 or by <= self._zoom(h, w):
+        by = min(self.shown[0] / oh, self.shown[1] / ow) / 2
+        if mode == "nearest" or by <= 1 or by <= self._zoom():
             return x, self.place
         x = x if x.is_floating_point() else x.to(self.dtype) / 255
         size = (int(h / by), int(w / by))
         return adaptive_avg_pool2d(x, size), to_pixels(size) @ np.linalg.inv(to_pixels((h, w))) @ self.place
 
-    def _zoom(self, h: int, w: int) -> float:
-        """How many times larger than in x things look at most, were x shown whole in images of its size."""
+    def _zoom(self) -> float:
+        """How many times larger things look at most than in the part of x that is shown, in images of its size."""
         (oh, ow), corners = self.size, []
         for i in (0, oh - 1):
             corners += [self.place @ (j, i, 1.0) for j in (0, ow - 1)]
-        at = np.stack(corners) @ np.linalg.inv(to_pixels((h, w))).T
+        at = np.stack(corners) @ np.linalg.inv(to_pixels(self.shown)).T
         at = at[..., :2] / at[..., 2:]
         return 2 / max(float(at.max() - at.min()), 1e-9)
 
 
-def to_pixels(size: tuple[int, int]) -> np.ndarray:
+def to_pixels(size: tuple[float, float]) -> np.ndarray:
     """The matrix from [-1, 1] to pixels (column, row); the middle of an axis of one pixel is 0."""
     (y, x), (down, right) = ((n - 1) / 2 for n in size), (max(n - 1, 1e-9) / 2 for n in size)
     return np.array([[right, 0, x], [0, down, y], [0, 0, 1]])
