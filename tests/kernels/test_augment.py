@@ -62,6 +62,8 @@ def test_values(machine, dtype, pixel, tally):
         light, erased, mean = (a if data.draw(st.booleans()) else None for a in rest[:3])
         given = [place, light, erased, mean, None if mean is None else rest[3]]
         read = dict(size=(oh, ow), mode=mode, padding_mode=padding)
+        if data.draw(st.booleans()):
+            read["rows"] = rng.integers(0, n, n)
         y = machine.augment(x, *given, **read, dtype=np.dtype(dtype))
         wide = [None if a is None else a.astype(np.float64) for a in given]
         exact = x if pixel == "bytes" else x.astype(np.float64)
@@ -90,9 +92,10 @@ def test_whole_pixels_are_the_same_to_the_bit(machine, padding):
     x = lying(rng.integers(0, 256, (5, 3, 7, 6)).astype(np.uint8), "last")
     place, _, erased, mean, std = small(rng, 5, 3, (7, 6), (5, 9), True)
     args = (x, place, None, erased, mean, std, (5, 9), "nearest", padding, np.dtype(np.float32))
-    want = Composed.augment(PLAIN, *args)
-    for got in (machine.augment(*args), backend.get("cpu").augment(*args)):
-        np.testing.assert_array_equal(got, want)
+    for rows in (None, np.array([4, 0, 0, 2, 3])):
+        want = Composed.augment(PLAIN, *args, rows=rows)
+        for got in (machine.augment(*args, rows=rows), backend.get("cpu").augment(*args, rows=rows)):
+            np.testing.assert_array_equal(got, want)
 
 
 def test_places_that_are_nowhere(machine):
@@ -117,6 +120,31 @@ def test_a_batch_is_one_launch():
             for x, _ in loader:
                 assert x.dtype == np.dtype(dtype) and x.data.transpose(0, 2, 3, 1).flags.c_contiguous
             assert counts == {"augment": 2}, tfms
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_images_that_stay_are_chosen_by_the_launch(training, monkeypatch):
+    """Of a batch the labels alone are gathered; images too where they must be averaged. A subclass has its own way."""
+    rng, xp, gathered = np.random.default_rng(0), backend.get("emulated"), []
+    arrays = rng.integers(0, 256, (10, 3, 16, 16)).astype(np.uint8), np.arange(10)
+    monkeypatch.setattr(xp, "getitem", lambda x, *a, **k: gathered.append(x.ndim) or type(xp).getitem(xp, x, *a, **k))
+    for moved, read in (
+        ([Flip(), RandomCropPad(12, 2)], [1]),
+        (aug_transforms(size=8), [1]),
+        (aug_transforms(size=3), [1, 4]),
+    ):
+        tfms, batches = [IntToFloat(), *moved, Normalize([0.5] * 3, [0.25] * 3)], []
+        for kind in (TensorDataset, type("Own", (TensorDataset,), {})):
+            data = kind(*(tf.from_numpy(a).to("emulated") for a in arrays))
+            options = dict(shuffle=True, seed=1, training=training, after_batch=tfms, device="emulated")
+            loader = DataLoader(data, 4, **options)
+            gathered.clear()
+            xp.launch.counts.clear()
+            batches.append([(x.numpy(), t.tolist()) for x, t in loader])
+            assert xp.launch.counts["augment"] == 3
+            assert sorted(gathered) == sorted(3 * (read if kind is TensorDataset else [1, 4]))
+        for (a, s), (b, t) in zip(*batches, strict=True):
+            assert np.array_equal(a, b) and s == t
 
 
 def test_one_pixel(machine):

@@ -7,22 +7,24 @@ gradient: the images are data. `data/plan.py` draws; `sampling.py` says how an i
 from __future__ import annotations
 
 from ..dtypes import is_float
+from ..shapes import Slot
 from .wide import wide_type
 
 
 class Images:
     """`pixels(x, index)` reads x (N, C, H, W) at index (N, OH, OW) = i W + j."""
 
-    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype):
+    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None):
         """y[n, c, i, j] = (light(x[n, c] read at place) - mean[c]) / std[c], and 0 where erased
 
-        x (N, C, H, W): bytes, which count as 1/255, or floats in [0, 1]
+        x (N, C, H, W): bytes, which count as 1/255, or floats in [0, 1]; with rows (N,), integers, x[rows] instead
         place (N, 3, 3): pixel (i, j) of size = (OH, OW) reads column a / d, row b / d of x, where
             [a, b, d] = place [j, i, 1]; mode "bilinear" or "nearest", padding_mode of grid_sample with align_corners
         light (N, 2) or None: logit(y) = contrast (logit(x) + brightness), x kept 1e-7 away from 0 and 1
         erased (N, 4) or None: rows top <= i < bottom, columns left <= j < right
         mean, std (C,) or None. All of these float32 (float64 if dtype is), computed in that and rounded once.
         """
+        x = x if rows is None else self.getitem(x, rows, key=(Slot(0),))
         (n, c, *hw), wide = x.shape, wide_type(dtype)
         i, j = (self.sub(self.cumsum(self.full((k,), 1.0, wide), axis=0), 1.0) for k in size)  # 0, 1, 2, ...
         i, j = self.reshape(i, shape=(1, size[0], 1)), self.reshape(j, shape=(1, 1, size[1]))

@@ -64,6 +64,16 @@ def _ragged(column: Sequence, i: int, name: Callable[[int], str]) -> str:
     )
 
 
+class Rows:
+    """images[index], not yet read: the first pass over them may choose as it reads."""
+
+    def __init__(self, images: Tensor, index: np.ndarray):
+        self.images, self.index = images, index
+
+    def read(self) -> Tensor:
+        return self.images[self.index]
+
+
 def to_tensors(batch: Any, device: Any = None) -> Any:
     """The arrays of a batch as Tensors, on `device` if one is given; lists of texts stay."""
     if isinstance(batch, tuple):

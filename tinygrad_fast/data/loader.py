@@ -21,7 +21,8 @@ import numpy as np
 from .. import backend, rng
 from ..autograd import no_grad
 from ..tensor import Tensor
-from .collate import Cache, collate, kind_of, to_tensors
+from .collate import Cache, Rows, collate, kind_of, to_tensors
+from .dataset import TensorDataset
 from .errors import naming
 from .plan import BatchPipeline
 from .prefetch import pinned, prefetched
@@ -177,6 +178,8 @@ class DataLoader:
 
     def _build(self, indices: np.ndarray, b: int, key: np.ndarray, stop: threading.Event) -> Any:
         if hasattr(self.dataset, "get_batch") and not (self.after_item.tfms or self.before_batch or self.collate_fn):
+            if type(self.dataset) is TensorDataset and self.after_batch.tfms:
+                return tuple(self._chosen(t, indices) for t in self.dataset.tensors)
             return self.dataset.get_batch(indices)
         samples = []
         for j, i in enumerate(indices.tolist()):
@@ -188,6 +191,11 @@ class DataLoader:
         if self.collate_fn:
             return self.collate_fn(samples)
         return collate(samples, lambda j: self._name(indices[j]))
+
+    def _chosen(self, t: Tensor, indices: np.ndarray) -> Any:
+        """A member of a batch. Images that lie where it goes, on a GPU, are left for the batch transforms to read."""
+        stays = t.ndim == 4 and not t.xp.near and t.xp is backend.get(self._where())
+        return Rows(t, indices) if stays else t[indices]
 
     def _sample(self, i: int, position: int, key: np.ndarray) -> Any:
         """Item i, ready to collate. What comes before the first transform that draws is kept in the cache."""

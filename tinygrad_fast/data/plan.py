@@ -19,20 +19,22 @@ from ..backend.wide import wide_type
 from ..nn.functional import adaptive_avg_pool2d
 from ..tensor import Tensor
 from ..tensor.core import wrap
+from .collate import Rows
 from .transforms import Pipeline
 
 MOVE, LIGHT, NORMALIZE, ERASE = range(4)  # what the pass does, in this order
 
 
 class Plan:
-    """What is to be done to a batch of images x (N, C, H, W), bytes or floats.
+    """What is to be done to a batch of images x (N, C, H, W), bytes or floats; or x[rows], with `rows` (N,).
 
     The methods return False, and change nothing, where the pass cannot do it after what is planned already. What they
     take for each image, N of them, may also be one for all.
     """
 
-    def __init__(self, x: Tensor):
-        self.n, self.channels, *size = x.shape
+    def __init__(self, x: Tensor, rows: np.ndarray | None = None):
+        self.rows = rows
+        self.n, self.channels, *size = x.shape if rows is None else (len(rows), *x.shape[1:])
         self.size: tuple[int, int] = (size[0], size[1])  # of the images that come out, so far
         self.shown: tuple[float, float] = self.size  # height and width of the part of x that they show
         self.dtype = x.dtype if x.is_floating_point() else None  # None: not yet numbers
@@ -126,6 +128,8 @@ class Plan:
             None if a is None else flat[end - a.size : end].reshape(a.shape) for a, end in zip(small, ends, strict=True)
         ]
         read = dict(size=self.size, mode=mode, padding_mode=padding_mode, dtype=self.dtype)
+        if self.rows is not None:
+            read["rows"] = x.xp.asarray(self.rows)
         return wrap(x.xp.augment(x.data, *arrays, **read), x.xp, [0])
 
     def _shrunk(self, x: Tensor, mode: str) -> tuple[Tensor, np.ndarray]:
@@ -134,6 +138,7 @@ class Plan:
         by = min(self.shown[0] / oh, self.shown[1] / ow) / 2
         if mode == "nearest" or by <= 1 or by <= self._zoom():
             return x, self.place
+        x, self.rows = x if self.rows is None else x[self.rows], None
         x = x if x.is_floating_point() else x.to(self.dtype) / 255
         size = (int(h / by), int(w / by))
         return adaptive_avg_pool2d(x, size), to_pixels(size) @ np.linalg.inv(to_pixels((h, w))) @ self.place
@@ -170,13 +175,13 @@ class BatchPipeline(Pipeline):
     def _through(self, x: Any, steps: list[int], key: np.ndarray | None, position: int) -> Any:
         """One member through the transforms numbered `steps`."""
         while steps:
-            n = 0
-            if isinstance(x, Tensor) and x.ndim == 4 and x.numel():
-                plan = Plan(x)
+            n, (images, rows) = 0, (x.images, x.index) if isinstance(x, Rows) else (x, None)
+            if isinstance(images, Tensor) and images.ndim == 4 and images.numel():
+                plan = Plan(images, rows)
                 n = sum(1 for _ in self._joined(plan, steps, key, position))
-            x = plan.run(x) if n > 1 else self.one(steps[0], x, key, position)
+            x = plan.run(images) if n > 1 else self.one(steps[0], _read(x), key, position)
             steps = steps[max(n, 1) :]
-        return x
+        return _read(x)
 
     def _joined(self, plan: Plan, steps: list[int], key: np.ndarray | None, position: int) -> Iterator[int]:
         for i in steps:
@@ -185,6 +190,10 @@ class BatchPipeline(Pipeline):
             if not (meant and t.join(plan, self.generator(i, key, position))):
                 return
             yield i
+
+
+def _read(x: Any) -> Any:
+    return x.read() if isinstance(x, Rows) else x
 
 
 def _owner(t: Any, method: str) -> type:

@@ -16,7 +16,8 @@ CROSSED = np.array([[0, 1, 0], [1, 0, 0], [1, 1, 0]], bool)  # 0 in a matrix tha
 class Images(Machine):
     """augment, a few images at a time."""
 
-    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype):
+    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None):
+        x = x if rows is None else x[rows]
         y = empty((len(x), *size, x.shape[1]), dtype)
         straight = mode == "nearest" and light is None and dtype == np.float32 and bool((place[:, 2, 2] == 1).all())
         straight = straight and not place[:, CROSSED].any()
