@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..backend.graph import if_capture_fails
 from ..tensor import Tensor, wrap
 from ..tensor.promote import within
 
@@ -110,6 +111,7 @@ class GradScaler:
                 "unscale each once a step, and call scaler.update() after the step"
             )
         gradients = _gradients(optimizer)
+        if_capture_fails(self._rounds.pop, optimizer, None)
         found = self._rounds[optimizer] = _Round()
         for xp, gs in gradients.items():
             flag = found.flags[xp] = xp.full((), 0, dtypes.int32)
@@ -140,6 +142,7 @@ class GradScaler:
         can_skip = getattr(optimizer, "can_skip", None)
         if len(found.flags) > 1 or any(xp.near for xp in found.flags) or not (can_skip and can_skip()):
             return not found.lost()
+        if_capture_fails(setattr, optimizer, "skip", {})
         optimizer.skip = dict(found.flags)
         return True
 

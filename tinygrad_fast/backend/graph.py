@@ -11,10 +11,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from .. import rng
 from ..tape import mode, setting
 
 PAGE, LINE = 1 << 14, 16  # bytes of the numbers that are copied at once, and between two of them
@@ -30,6 +32,16 @@ def refuse_in_capture(what: str, instead: str) -> None:
         raise CaptureError(f"capture: the step {what}. A CUDA graph holds the GPU's own work alone. {instead}")
 
 
+def if_capture_fails(undo: Callable, *args: Any) -> None:
+    """Call undo(*args) if the step that this thread is capturing, if any, turns out to hold what a graph cannot.
+
+    For what the host counts or remembers of a step: the GPU has done nothing of it, and who takes the step again
+    without a graph finds everything as before.
+    """
+    if mode.capture is not None:
+        mode.capture.undo.append(partial(undo, *args))
+
+
 class Notes:
     """What `mode.capture` is while a step is captured."""
 
@@ -38,6 +50,7 @@ class Notes:
         self.writes: list[list[int]] = []  # version counts of the tensors that the step writes to
         self.modules: list[tuple[Any, bool]] = []  # that were called, and in which mode
         self.guards: list[Callable[[], str]] = []  # what has changed since, in words; "" if nothing has
+        self.undo: list[Callable[[], Any]] = [partial(rng.default.set_state, rng.default.get_state())]
         self._leaves: dict[Any, Any] = {}  # whose gradients the step leaves behind
         self._told: list[tuple[Callable[[], np.ndarray], np.ndarray]] = []  # who works numbers out, and where they go
         self._pages: list[tuple[np.ndarray, Any, int]] = []  # on the host, on the GPU, and bytes in use
@@ -75,9 +88,13 @@ class Notes:
         self._leaves = {leaf: leaf.grad for leaf in self._leaves}
 
     def forget(self) -> None:
-        """After one that failed: gradients that nobody has computed are none."""
+        """After one that failed: gradients that nobody has computed are none, and the host has counted nothing."""
         for leaf in self._leaves:
             leaf.grad = None
+        for version in self.writes:
+            version[0] -= 1
+        for undo in reversed(self.undo):
+            undo()
 
     def changed(self) -> str:
         """What is no longer as it was captured; "" if a replay is right."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import tape
-from ..backend.graph import refuse_in_capture
+from ..backend.graph import if_capture_fails, refuse_in_capture
 from ..tape import Node, mode
 from ..tensor import Tensor, wrap
 
@@ -117,6 +117,7 @@ class Optimizer:
             for (xp, _), found in alike.items():
                 ws, gs, ps, states = map(list, zip(*found))
                 buffers = [[_buffer(state, name, p) for p, state in zip(ps, states)] for name in names]
+                if_capture_fails(self._turn_back, ps, states)
                 hyper = xp.told(partial(self._turn, group, ps, states))
                 given = {"skip": (flags[xp], self._lost(xp))} if xp in flags else {}
                 self.update(xp, ws, gs, buffers, hyper, group, **given)
@@ -133,6 +134,11 @@ class Optimizer:
             p.version[0] += 1
             state["step"] += 1
         return np.array(self.hyper(group, states[0]["step"]), np.float64)
+
+    def _turn_back(self, ps: list[Tensor], states: list[dict]) -> None:
+        for p, state in zip(ps, states):
+            p.version[0] -= 1
+            state["step"] -= 1
 
     def _seen(self, moved: list[int]) -> tuple[list[tuple], list[int]]:
         """What a captured step relies on: parameters, their arrays and leaves, what is remembered of each; and how far
@@ -178,6 +184,7 @@ class Optimizer:
     def _begin(self, j: int) -> dict[str, Any]:
         """What is remembered of a parameter, before its first step."""
         self._settle()
+        if_capture_fails(self.state.pop, j)
         self.state[j] = {"step": 0}
         return self.state[j]
 
