@@ -1,6 +1,7 @@
 // One step of an optimiser, for all parameters at once.
 //
-// MATH      sgd_      d = g + decay w;  v = m v + fresh d;  w = w - lr v      (nesterov: lr (d + m v); no v: lr d)
+// MATH      sgd_      d = g + decay w;  v = m v + (1 - dampening) d;  w = w - lr v   (nesterov: lr (d + m v); no v: lr d);
+//                     at the first step v = d
 //           adam_     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
 //                     w = w - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)
 //           rmsprop_  s = alpha s + (1 - alpha) g^2;  m = alpha m + (1 - alpha) g;  d = g / (sqrt(s - m^2) + eps);
@@ -14,7 +15,7 @@
 // EDGES     lists of any length (64 arrays a launch), arrays of any size and alignment; 16-bit floats are computed in
 //           float32 and rounded once, as they are written. `hyper` is read where it lies: a captured step can be
 //           replayed with other numbers. So is `skip`, if it is there: where it is not 0, nothing is written, and the
-//           host need not know. Adam's step count is the host's, less the steps that were skipped so.
+//           host need not know. The step count is the host's, less the steps that were `skipped` so.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth from some ten million parameters on (ResNet-18,
 //           SGD, H200: 55 us); a small model (ResNet-8, 0.3 million) takes the 3 us of a launch.
 // SOURCE    the formulas as PyTorch has them (tinygrad_fast/optim); many arrays a launch: NVIDIA Apex, multi_tensor.
@@ -25,10 +26,13 @@ struct Sgd { A lr, m, fresh, decay; };
 
 extern "C" __global__ void __launch_bounds__(256) sgd_(
     Arrays<T> ws, Arrays<const T> gs, Arrays<T> vs, Parts parts, const double* __restrict__ hyper, int nesterov,
-    const int* __restrict__ skip) {
+    const int* __restrict__ skip, const int* __restrict__ skipped) {
   if (skip && *skip) return;
   __shared__ Sgd h;
-  if (threadIdx.x == 0) h = {(A)hyper[0], (A)hyper[1], (A)hyper[2], (A)hyper[3]};
+  if (threadIdx.x == 0) {
+    double step = hyper[4] - (skipped ? *skipped : 0);
+    h = {(A)hyper[0], (A)hyper[1], (A)(step > 1 ? 1 - hyper[2] : 1), (A)hyper[3]};
+  }
   __syncthreads();
   A lr = h.lr, m = h.m, fresh = h.fresh, decay = h.decay;
   bool remembers = vs.at[0];

@@ -206,7 +206,7 @@ def hyper(xp, *numbers):
 
 def sgd(xp, *arrays, lists):
     ws, gs, vs = parted(arrays, lists)
-    numbers = hyper(xp, cpu_cases.LR, cpu_cases.MOMENTUM, 1.0, 0.0)
+    numbers = hyper(xp, cpu_cases.LR, cpu_cases.MOMENTUM, 0.0, 0.0, 2.0)
     return lambda: xp.sgd_(ws, gs, vs, numbers, nesterov=False) or tuple(ws)
 
 

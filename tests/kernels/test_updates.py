@@ -26,9 +26,9 @@ def machines():
 
 # Function, which of its memory lists are there, hyper at step t, flags
 STEPS = {
-    "sgd": ("sgd_", [0], lambda t: [0.1, 0, 1, 0], dict(nesterov=False)),
-    "sgd momentum": ("sgd_", [1], lambda t: [0.1, 0.9, 0.7 if t > 1 else 1, 0.05], dict(nesterov=False)),
-    "sgd nesterov": ("sgd_", [1], lambda t: [0.1, 0.9, 1, 5e-4], dict(nesterov=True)),
+    "sgd": ("sgd_", [0], lambda t: [0.1, 0, 0, 0, t], dict(nesterov=False)),
+    "sgd momentum": ("sgd_", [1], lambda t: [0.1, 0.9, 0.3, 0.05, t], dict(nesterov=False)),
+    "sgd nesterov": ("sgd_", [1], lambda t: [0.1, 0.9, 0, 5e-4, t], dict(nesterov=True)),
     "adam": ("adam_", [1, 1], lambda t: [0.1, 0.8, 0.95, 1e-3, 0.1, t], dict(decoupled=False)),
     "adamw": ("adam_", [1, 1], lambda t: [0.1, 0.9, 0.999, 1e-8, 0.01, t], dict(decoupled=True)),
     "rmsprop": ("rmsprop_", [1, 0, 0], lambda t: [0.02, 0.9, 1e-3, 0, 0], {}),
@@ -102,7 +102,7 @@ def test_what_is_not_in_the_lists_is_not_written(machines):
     """Gradients stay as they are, and so does what lies around and between the elements of a weight."""
     whole = np.ones((9, 6), np.float32)
     w, g = whole[::2, 1:4], np.broadcast_to(np.float32(1), (5, 3))
-    machines["odd addresses"].sgd_([w], [g], [], np.array([0.5, 0, 1, 0]), nesterov=False)
+    machines["odd addresses"].sgd_([w], [g], [], np.array([0.5, 0, 0, 0, 1]), nesterov=False)
     assert (w == 0.5).all() and whole.sum() == 54 - 15 / 2
 
 
@@ -113,7 +113,7 @@ def test_many_arrays(machines, n):
     ws[n // 2] = np.full(9000, n // 2, np.float32)
     machine = machines["watched"]
     before = machine.launch.counts["sgd_"]
-    machine.sgd_(ws, [np.ones_like(w) for w in ws], [], np.array([1.0, 0, 1, 0]), nesterov=False)
+    machine.sgd_(ws, [np.ones_like(w) for w in ws], [], np.array([1.0, 0, 0, 0, 1]), nesterov=False)
     assert machine.launch.counts["sgd_"] - before == -(-n // 64)
     assert all((w == i - 1).all() for i, w in enumerate(ws))
 
@@ -122,7 +122,7 @@ def test_a_list_of_several_dtypes_is_a_launch_each(machines):
     ws = [np.ones(3, dtype) for dtype in (*DTYPES, np.float32)]
     machine = machines["watched"]
     before = machine.launch.counts["sgd_"]
-    machine.sgd_(ws, [np.ones_like(w) for w in ws], [], np.array([0.5, 0, 1, 0]), nesterov=False)
+    machine.sgd_(ws, [np.ones_like(w) for w in ws], [], np.array([0.5, 0, 0, 0, 1]), nesterov=False)
     assert machine.launch.counts["sgd_"] - before == 4
     assert all((w == 0.5).all() for w in ws)
 
@@ -130,12 +130,12 @@ def test_a_list_of_several_dtypes_is_a_launch_each(machines):
 def test_rounded_once(machines):
     """1 + 2^-8 + 2^-8: each step alone would round to 1 in bfloat16."""
     w, g, v = (np.array([x], ml_dtypes.bfloat16) for x in (1, -(2.0**-8), -(2.0**-8)))
-    machines["watched"].sgd_([w], [g], [v], np.array([1.0, 1, 1, 0]), nesterov=False)
+    machines["watched"].sgd_([w], [g], [v], np.array([1.0, 1, 0, 0, 1]), nesterov=False)
     assert w == 1 + 2.0**-7
 
 
 def test_misuse(machines):
-    w, hyper = np.ones(3, np.float32), np.array([0.5, 0, 1, 0])
+    w, hyper = np.ones(3, np.float32), np.array([0.5, 0, 0, 0, 1])
     with pytest.raises(KernelError, match=r"^sgd_ .*1 ws, 1 gs, 0 vs.*: gs must be float32; got float64"):
         machines["watched"].sgd_([w], [np.ones(3)], [], hyper, nesterov=False)
     with pytest.raises(ValueError, match="is longer than argument 1"):

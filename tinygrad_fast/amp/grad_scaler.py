@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..backend.graph import if_capture_fails
+from ..backend.graph import if_capture_fails, refuse_in_capture
 from ..tensor import Tensor, wrap
 from ..tensor.promote import within
 
@@ -141,6 +141,12 @@ class GradScaler:
         found.stepped = True
         can_skip = getattr(optimizer, "can_skip", None)
         if len(found.flags) > 1 or any(xp.near for xp in found.flags) or not (can_skip and can_skip()):
+            refuse_in_capture(
+                f"asks the host whether a step of {type(optimizer).__name__} is to be left out",
+                "Its parameters must be on one GPU, its can_skip() True, and its update(..., skip=(flag, skipped)) "
+                "write nothing where the flag is 1, and take `skipped` off a step count in hyper. Or train in "
+                "bfloat16, which needs no loss scaling",
+            )
             return not found.lost()
         if_capture_fails(setattr, optimizer, "skip", {})
         optimizer.skip = dict(found.flags)

@@ -45,11 +45,14 @@ class Updates:
                     self.write_(a, self.cast(value, dtype=a.dtype))
 
     def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
-        """d = g + decay w;  v <- m v + fresh d;  d = d + m v if nesterov, else v;  w <- w - lr d
+        """d = g + decay w;  v <- m v + (1 - dampening) d;  d = d + m v if nesterov, else v;  w <- w - lr d
 
-        hyper: lr, m (momentum), fresh (1 - dampening), decay. `vs` is empty without momentum: d stays as it is.
+        At the first step dampening is 0. hyper: lr, m (momentum), dampening, decay, step (1 at the first; what was
+        skipped before is taken off). `vs` is empty without momentum: d stays as it is.
         """
-        lr, m, fresh, decay = self.numbers(hyper)
+        lr, m, dampening, decay, step = self.numbers(hyper)
+        step -= 0 if skip is None else self.numbers(skip[1])
+        fresh = 1 - dampening if step > 1 else 1
 
         def new(w, d, v):
             if decay:

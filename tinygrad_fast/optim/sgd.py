@@ -40,11 +40,10 @@ class SGD(Optimizer):
         return ["momentum_buffer"] if group["momentum"] else []
 
     def hyper(self, group: dict[str, Any], step: int) -> list[float]:
-        fresh = 1 - group["dampening"] if step > 1 else 1
-        return [group["lr"], group["momentum"], fresh, group["weight_decay"]]
+        return [*(group[name] for name in ("lr", "momentum", "dampening", "weight_decay")), step]
 
     def can_skip(self) -> bool:
-        return not any(group["dampening"] for group in self.param_groups)  # its first step is another
+        return True
 
     def update(
         self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any

@@ -20,8 +20,8 @@ class Updates(Machine):
         lines = _lines(ws, gs, *([vs] if vs else []))
         if lines is None or skip is not None:
             return super().sgd_(ws, gs, vs, hyper, nesterov, skip)
-        lr, m, fresh, decay = self.numbers(hyper)
-        sgd = self.loops.sgd
+        lr, m, dampening, decay, step = self.numbers(hyper)
+        fresh, sgd = 1 - dampening if step > 1 else 1.0, self.loops.sgd
         self._by_pieces(lambda w, g, v=None: sgd(w, g, v, lr, m, fresh, decay, nesterov), lines)
 
     def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):

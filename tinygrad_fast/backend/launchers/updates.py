@@ -20,8 +20,9 @@ class Updates(Machine):
     """Optimiser steps, clipping, loss scaling: along memory as it lies. Arrays with gaps are copied, and back."""
 
     def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
-        flag, _ = skip or (None, None)
-        self._over_lists("sgd_", dict(ws=ws, gs=gs, vs=vs), "gs", hyper=hyper, nesterov=nesterov, skip=flag)
+        flag, before = skip or (None, None)
+        given = dict(hyper=hyper, nesterov=nesterov, skip=flag, skipped=before)
+        self._over_lists("sgd_", dict(ws=ws, gs=gs, vs=vs), "gs", **given)
 
     def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
         flag, before = skip or (None, None)
