@@ -67,7 +67,7 @@ class Machine(CPU):
 
     def longer(self, a, n):
         """The array with n elements along its last axis: zeros after those that are there."""
-        wide = self.np.zeros((*a.shape[:-1], n), a.dtype)
+        wide = self.full((*a.shape[:-1], n), 0, a.dtype)
         wide[..., : a.shape[-1]] = a
         return wide
 
