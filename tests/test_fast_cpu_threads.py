@@ -5,13 +5,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
-from tinygrad_fast.backend.fast_cpu import threads
+from tinygrad_fast.backend.fast_cpu import threads, workers
 from tinygrad_fast.backend.fast_cpu.threads import parallel, shares
 
 
@@ -176,3 +177,64 @@ def test_the_interpreter_ends():
         parallel(lambda lo, hi: None, 100)
         print("ended")
     """) == ["ended"]
+
+
+@pytest.fixture
+def lingering():
+    """Threads that wait watch a counter first, as they do with compiled loops."""
+    waiting = pytest.importorskip("tinygrad_fast.backend.fast_cpu.loops.waiting", reason="Numba is not installed")
+    before, workers.linger = workers.linger, waiting.linger
+    yield waiting.linger
+    workers.linger = before
+
+
+def test_jobs_are_found_at_once_and_after_a_sleep(lingering):
+    """Given while a thread watches for them, and long after it went to sleep."""
+    for pause in (0, 0.0001, 0.001, 0.01) * 10:
+        time.sleep(pause)
+        seen, both = set(), threading.Barrier(4, timeout=30)
+
+        def meet(lo, hi, seen=seen, both=both):
+            both.wait()
+            seen.add(lo)
+
+        parallel(meet, 4)
+        assert seen == {0, 1, 2, 3}
+
+
+def test_lingering_ends(lingering):
+    """At a counter that has moved at once, else after so many looks; without Python's lock, so that others may run."""
+    count, ran = np.zeros(1, np.int64), []
+    lingering(count, -1, 1 << 62)  # would take centuries
+    lingering(count, 0, 1000)
+    other = threading.Thread(target=lambda: (ran.append(True), count.__setitem__(0, 1)))
+    other.start()
+    lingering(count, 0, 1 << 62)
+    assert ran
+    other.join()
+
+
+def test_a_job_that_nobody_began_is_taken_back():
+    ran = []
+    job = workers.Job(lambda: ran.append(True))
+    assert job.finish() is None and job.work is None
+    job.run()
+    assert not ran
+
+
+def test_the_pool_grows_to_what_is_asked_for_and_is_used_again():
+    def members():
+        found, all_of_them = set(), threading.Barrier(threads.get_num_threads(), timeout=30)
+
+        def meet(lo, hi):
+            all_of_them.wait()
+            found.add(threading.get_ident())
+
+        parallel(meet, threads.get_num_threads())
+        return found - {threading.get_ident()}
+
+    assert len(members()) == 3
+    pool = {worker.ident for worker in workers._workers}
+    assert members() <= pool and {worker.ident for worker in workers._workers} == pool
+    threads.set_num_threads(2)
+    assert len(members()) == 1 and members() <= pool

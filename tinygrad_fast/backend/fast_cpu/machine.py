@@ -39,9 +39,11 @@ class Machine(CPU):
     def loops(self) -> Any:
         """The inner loops: compiled where Numba is installed (unless TINYGRAD_FAST_NUMBA says no), else NumPy's."""
         if self._loops is None:
-            from . import loops
+            from . import loops, workers
 
             self._loops = loops.choose(self._which)
+            if self._loops.waiting:
+                workers.linger = self._loops.waiting.linger
         return self._loops
 
     def large(self, x: Any) -> bool:

@@ -7,9 +7,9 @@ NumPy and compiled loops release Python's lock while they work, so threads are e
   another (measured: twice as slow). It gets its number back when the last region has ended. Outside, for single large
   matrix products, BLAS divides the work itself, and better than we could.
 
-The caller works along; a call inside a block runs in its own thread; a forked child makes its own pool; at exit the
-interpreter joins the threads. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there are, ours and those of
-BLAS; by default one for each core that the process may use.
+The caller works along, with the threads of `workers.py`; a call inside a block runs in its own thread; a forked child
+makes its own pool; at exit the threads are joined. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there
+are, ours and those of BLAS; by default one for each core that the process may use.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from . import workers
+
 _lock = threading.Lock()
 _here = threading.local()  # .inside: this thread is running a block
-_pool: ThreadPoolExecutor | None = None
-_members: dict[int, int] = {}  # the system's number of each thread of the pool -> the core it is kept off
 _number = 0  # of threads, the caller's among them; 0: not yet asked for
 _regions = 0  # that run at this moment
 _blas_threads: list[int] = []  # of each BLAS library, before the first region began
@@ -55,16 +54,14 @@ def _wanted() -> int:
 
 def set_num_threads(n: int) -> None:
     """Work with n threads from now on, BLAS too. Raises ValueError below 1."""
-    global _number, _pool
+    global _number
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: n must be an integer of 1 or more; got {n!r}")
     with _lock:
-        old, _pool, _number = _pool, None, n
+        _number = n
         if not _regions:
             for library in _blas():
                 library.set_num_threads(n)
-    if old is not None:
-        old.shutdown(wait=False)
 
 
 def parallel(f: Any, n: int, block: int = 1) -> None:
@@ -94,12 +91,14 @@ def parallel(f: Any, n: int, block: int = 1) -> None:
 
     helpers = min(get_num_threads(), -(-n // block)) - 1
     with alone():
-        others = _started(work, helpers)
+        with _lock:
+            if _regions == 1 and _core is not None:
+                workers.keep_off(_core())
+            jobs = workers.started(work, helpers)
         try:
             work()
         finally:
-            failures = [e for other in others if not other.cancel() and (e := other.exception()) is not None]
-            f = None  # `work` may live a moment longer in another thread; the arrays that f names must not
+            failures = [e for job in jobs if (e := job.finish()) is not None]
     if failures:
         raise failures[0]
 
@@ -125,38 +124,6 @@ def summed(f: Callable[[int, int, int], Any], n: int) -> Any:
     for other in others:
         np.add(total, other, out=total)
     return total
-
-
-def _started(work: Callable[[], None], helpers: int) -> list[Future]:
-    global _pool
-    with _lock:
-        if _pool is None:
-            _members.clear()
-            size = max(1, get_num_threads() - 1)
-            _pool = ThreadPoolExecutor(size, thread_name_prefix="tinygrad_fast", initializer=_joins)
-        if _regions == 1 and _core is not None:
-            _keep_off(_core())
-        return [_pool.submit(work) for _ in range(helpers)]
-
-
-def _joins() -> None:
-    _members[threading.get_native_id()] = -1
-
-
-def _keep_off(core: int) -> None:
-    """Let no thread of the pool run on this core, where the caller is.
-
-    Linux likes to wake a thread where its waker runs: both then take turns on one core, the other stands idle, and the
-    scheduler notices milliseconds later. Measured, two cores: a layer of 0.2 ms a half took 0.47.
-    """
-    for member, kept_off in list(_members.items()):
-        if kept_off != core:
-            try:
-                if others := os.sched_getaffinity(0) - {core}:
-                    os.sched_setaffinity(member, others)
-                _members[member] = core
-            except OSError:  # it has ended, or may not be moved here
-                del _members[member]
 
 
 class alone:
@@ -202,10 +169,9 @@ _core = _core_of_caller()
 
 
 def _after_fork() -> None:
-    """The child of a fork has none of its parent's threads, and perhaps their locks."""
-    global _pool, _lock, _regions, _here
-    _members.clear()
-    _pool, _lock, _regions, _here = None, threading.Lock(), 0, threading.local()
+    """The child of a fork has its parent's locks, and perhaps nobody who opens them."""
+    global _lock, _regions, _here
+    _lock, _regions, _here = threading.Lock(), 0, threading.local()
 
 
 if os.environ.get("TINYGRAD_FAST_THREADS"):

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from . import compiled_columns, compiled_direct, plain
+from . import compiled_columns, compiled_direct, plain, waiting as waiting
 from .compiled_winograd import (
     at_once as at_once,
     tiles_back as tiles_back,
