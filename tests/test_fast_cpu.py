@@ -14,7 +14,7 @@ import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, models, nn, optim
 from tinygrad_fast.backend import CPU, Composed, FastCPU
-from tinygrad_fast.backend.fast_cpu import Sizes, direct, layout, loops, threads, winograd
+from tinygrad_fast.backend.fast_cpu import Sizes, direct, layout, linear, loops, threads, winograd
 from tinygrad_fast.backend.fast_cpu.loops import plain
 
 NUMBA = pytest.param("compiled", marks=pytest.mark.skipif(not loops.installed(), reason="Numba is not installed"))
@@ -464,3 +464,18 @@ def test_folding_what_is_used_twice_is_refused():
 
     with pytest.raises(RuntimeError, match="fold_batch_norm: the folded model must compute the same"):
         nn.utils.fold_batch_norm(Both(), tf.randn(2, 2, 5, 5))
+
+
+@pytest.mark.parametrize(
+    "m, k, n", [(49, 4608, 512), (600, 300, 50), (3, 5000, 700), (64, 512, 10), (5, 3, 2), (0, 4, 3)]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_are_the_same_however_they_are_divided(m, k, n, turned):
+    a = normal(k, m).T if turned else normal(m, k)
+    b = normal(k, n)
+    want = a.astype(np.float64) @ b
+    for multiply in (linear.product, linear.matmul):
+        out = np.full((m, n), np.nan, np.float32)
+        np.testing.assert_allclose(multiply(a, b), want, atol=1e-5 * k**0.5 * 4)
+        assert multiply(a, b, out=out) is out
+        np.testing.assert_allclose(out, want, atol=1e-5 * k**0.5 * 4)

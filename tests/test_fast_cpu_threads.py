@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
-from tinygrad_fast.backend.fast_cpu import threads, workers
+from tinygrad_fast.backend.fast_cpu import loops, threads, workers
 from tinygrad_fast.backend.fast_cpu.threads import parallel, shares
 
 
@@ -238,3 +238,33 @@ def test_the_pool_grows_to_what_is_asked_for_and_is_used_again():
     assert members() <= pool and {worker.ident for worker in workers._workers} == pool
     threads.set_num_threads(2)
     assert len(members()) == 1 and members() <= pool
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system does not say how long a thread has run")
+@pytest.mark.parametrize(
+    "numba", ["0", pytest.param("1", marks=pytest.mark.skipif(not loops.installed(), reason="no Numba"))]
+)
+def test_a_convolutional_network_wakes_no_thread_of_blas(numba):
+    """They would go on watching for work for some 20 ms, on the cores of ours."""
+    code = """
+        import os, threading, time, numpy as np, tinygrad_fast as tf
+        from tinygrad_fast import models, nn
+
+        def ran():
+            return {t: sum(map(int, open(f"/proc/self/task/{t}/stat").read().split()[13:15]))
+                    for t in os.listdir("/proc/self/task")}
+
+        before = ran()
+        model, x = models.resnet18(), tf.tensor(np.ones((4, 3, 64, 64), np.float32))
+        for _ in range(6):
+            nn.functional.cross_entropy(model(x), tf.tensor([1, 2, 3, 4])).backward()
+        ours = {str(t.native_id) for t in threading.enumerate()}
+        print(len(ours), max(ticks - before.get(t, 0) for t, ticks in ran().items() if t not in ours))
+        for _ in range(4):  # what would be seen: BLAS divides these
+            np.matmul(np.ones((1000, 1000)), np.ones((1000, 1000)))
+            time.sleep(0.03)
+        print(sum(ticks - before.get(t, 0) for t, ticks in ran().items() if t not in ours))
+    """
+    two = dict(TINYGRAD_FAST_THREADS="2", OPENBLAS_NUM_THREADS="2", TINYGRAD_FAST_NUMBA=numba)
+    ours, theirs, seen = map(int, run(code, **two))
+    assert ours == 2 and theirs <= 1 < seen

@@ -11,7 +11,7 @@ Small: fewer channels than a vector has numbers where Winograd's scheme would do
 cache. float16 and bfloat16 are computed in float32, and go its way. The gradient of the input, where the stride is 1
 and the way winograd or direct, is a convolution with the kernel turned; direct at other strides it is several of them;
 by patches, these are multiplied back and added up where they lay. With few patches the filters are the larger matrix:
-then all patches are one product, which BLAS divides by the columns of the filters.
+then all patches are one product, divided by the columns of the filters.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .. import windows
 from ..wide import wide
 from . import direct, winograd
 from .layout import empty, kkco, nchw, nhwc
+from .linear import product
 from .machine import Machine
 from .threads import parallel, summed
 
@@ -50,7 +51,8 @@ class Convolutions(Machine):
         """(the way of conv2d(x, w), the shape of its result)"""
         k = w.shape[2:]
         out = (len(x), len(w), *windows.fits(x.shape[2:], k, stride, padding, dilation))
-        return (self.way(x.shape[1], out, k, stride, padding, dilation, groups) if self.large(x) else "plain"), out
+        large = self.large(x) or self.large(w)
+        return (self.way(x.shape[1], out, k, stride, padding, dilation, groups) if large else "plain"), out
 
     @wide
     def conv2d(self, x, w, stride, padding, dilation, groups):
@@ -96,7 +98,7 @@ class Convolutions(Machine):
     @wide
     def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
         k, out = w.shape[2:], (len(g), w.shape[1] * groups, *hw)
-        if not self.large(g):
+        if not (self.large(g) or self.large(w)):
             return windows.conv2d_dx(g, w, stride, padding, dilation, groups, hw)
         around = (k[0] - 1 - padding[0], k[1] - 1 - padding[1])
         way = self.way(g.shape[1], out, k, stride, around, dilation, groups)
@@ -113,7 +115,8 @@ class Convolutions(Machine):
 
     @wide
     def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
-        if not self.large(x):
+        few = k[0] * k[1] * x.shape[1] * g.shape[1] < self.sizes.least  # numbers of the filter
+        if not self.large(x) and (few or x.dtype != np.float32):
             return windows.conv2d_dw(g, x, stride, padding, dilation, groups, k)
         way = self.way(x.shape[1], g.shape, k, stride, padding, dilation, groups)
         if way == "by image":
@@ -145,13 +148,15 @@ class Convolutions(Machine):
         n, *out, o = y.shape
         geometry = (*out, *w.shape[:2], *stride, *padding)
         matrix, lines = w.reshape(-1, o), y.reshape(-1, o)
+        few = len(lines) < len(matrix)
+        multiply = product if few else np.matmul
 
         def some(lo, hi):
-            np.matmul(self._patch_rows(x, lo, hi, geometry), matrix, out=lines[lo * out[1] : hi * out[1]])
+            multiply(self._patch_rows(x, lo, hi, geometry), matrix, out=lines[lo * out[1] : hi * out[1]])
             if finish:
                 finish(lo, hi)
 
-        if len(lines) < len(matrix):
+        if few:
             some(0, n * out[0])
         else:
             parallel(some, n * out[0], self._block(n * out[0], out[1] * len(matrix)))
@@ -165,13 +170,15 @@ class Convolutions(Machine):
         n, *out, o = g.shape
         geometry = (*out, *w.shape[:2], *stride, *padding)
         matrix = w.reshape(-1, o)
+        few = n * out[0] * out[1] < len(matrix)
+        multiply = product if few else np.matmul
 
         def some(lo, hi):
             rows = empty(((hi - lo) * out[0] * out[1], len(matrix)), g.dtype)
-            np.matmul(g[lo:hi].reshape(-1, o), matrix.T, out=rows)
+            multiply(g[lo:hi].reshape(-1, o), matrix.T, out=rows)
             self.loops.unpatches(rows, d[lo:hi], *geometry[1:])
 
-        if n * out[0] * out[1] < len(matrix):
+        if few:
             some(0, n)
         else:
             parallel(some, n, self._block(n, out[0] * out[1] * len(matrix)))
@@ -182,7 +189,7 @@ class Convolutions(Machine):
         geometry, width, lines = (*out, *k, *stride, *padding), k[0] * k[1] * x.shape[3], g.reshape(-1, o)
         if len(lines) < width:
             rows = self._patch_rows(x, 0, n * out[0], geometry)
-            return np.matmul(rows.T, lines, out=empty((width, o), g.dtype)).reshape(*k, x.shape[3], o)
+            return product(rows.T, lines).reshape(*k, x.shape[3], o)
         step = self._block(n * out[0], out[1] * width, max(self.sizes.patches, 32 * width * o))
 
         def share(_, start, stop):
