@@ -2,6 +2,7 @@
 //
 // MATH      dw[o, c, a, b] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + a d - p, j s + b d - p]
 //           as  dw (KH KW C, O) = patches^T (KH KW C, N OH OW) @ g (N OH OW, O), a product for each group.
+// BACKWARD  conv2d_tiles (of g) and conv2d_dx_tiles (of x), with dw's gradient in the place of w.
 // TILING    The product is small and the sum is long: there are few tiles, and 100,000 pixels to each. So the pixels
 //           are divided among several blocks, blockIdx.z = (part, group), which sum their own; conv2d_dw_sum adds the
 //           parts up in their order. How many parts, the sizes say (launchers/convolutions.py), and not the GPU: the

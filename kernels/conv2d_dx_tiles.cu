@@ -2,6 +2,7 @@
 //
 // MATH      dx[n, c, h, w] = sum over o, a, b of g[n, o, i, j] w[o, c, a, b]  where
 //           i s + a d - p = h  and  j s + b d - p = w
+// BACKWARD  conv2d_tiles (of g) and conv2d_dw_tiles (of w): a convolution and its gradients are linear in each operand.
 // TILING    With stride s, a pixel meets only the taps for which (h + p - a d) is a multiple of s: the same taps for
 //           all pixels whose h is the same modulo s. Those pixels, a *residue*, are a convolution of g with stride 1,
 //           walked backwards, by those taps alone. No product with a zero is made. For s = 2 and 3 x 3:

@@ -4,6 +4,7 @@
 // MATH      conv2d_narrow: that of conv2d.cu; the input gradient as well, with the weights of a group transposed (the
 //           launcher), walking backwards over g: row (i stride + first + a dilation) / up, where up divides it.
 //           conv2d_dw_narrow: dw[o, c, a, b] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + a d - p, j s + b d - p]
+// BACKWARD  conv2d_narrow's is conv2d_narrow and conv2d_dw_narrow; theirs are these again (conv2d.cu).
 // TILING    conv2d_narrow: a thread owns V = -DWIDTH neighbouring outputs of R pixels of a row. A weight is read once
 //           for R pixels, a number of x once for V outputs. -DEACH=1 is depthwise: every output has a channel of its
 //           own, and V of them are read at once.

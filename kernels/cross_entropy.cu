@@ -14,7 +14,7 @@
 //                              shuffles                         each warp, in five steps
 //                              shared memory                    the block: every warp reads what all of them found
 //
-// COST      forward C numbers read once (soft_: twice C), 8 bytes written a row; backward as much, and C written. Bound
+// COST      forward C numbers read once (soft_: twice C; with label smoothing each row again, from the cache), 8 bytes written a row; backward as much, and C written. Bound
 //           by memory: float32, 100,000 classes, 512 rows: 205 MB forward, 410 MB back.
 // EDGES     any C; x in any memory order with the classes at a stride, so that channels-last images are read in lines.
 //           Stable at any height: what is kept of a row is its maximum and log(sum) apart, not their sum, whose last

@@ -1,4 +1,4 @@
-// Kernels over lists of arrays: all parameters of a model in one launch.
+// Kernels over lists of arrays: 64 parameters of a model in one launch.
 //
 //     ws        w0: . . . . . . . . . .   w1: .   w2: . . . . . . .      arrays of any sizes
 //     blocks        0       1       2         3       4       5          one for every CHUNK elements of an array

@@ -1,7 +1,7 @@
 // Words of the tensor cores, and of the copies that feed them.
 //
 // Each is one PTX instruction behind a function. The emulator has a second definition of those marked PTX, under the
-// same name (backend/emulator/cuda.h); tests/kernels/words.cu holds both to NVIDIA's manual.
+// same name (backend/emulator/cuda.h); tests/kernels/words.cu holds that to NVIDIA's manual.
 #include "common.cuh"
 
 #ifndef EMULATED  // PTX

@@ -45,6 +45,13 @@ def test_a_name_means_one_gpu(gpus):
     assert (near + far.to("cuda")).tolist() == (near.to("cuda:1") + far).cpu().tolist() == [2, 4]
 
 
+def test_what_is_set_of_a_gpu_it_knows(gpus):
+    xp = tf.ones(1, device="cuda:1").xp
+    xp.poisoned, xp.rung = True, "matmul_naive"
+    assert xp._machine.poisoned and xp._machine.rung == "matmul_naive"
+    assert not tf.ones(1, device="cuda:0").xp.poisoned
+
+
 @pytest.mark.parametrize("name", ["cuda:2", "cuda:-1", "cuda:x", "cuda:"])
 def test_a_gpu_that_is_not_there(gpus, name):
     with pytest.raises(RuntimeError, match=f"device '{name}': there are 2 GPUs, cuda:0 to cuda:1"):

@@ -111,6 +111,17 @@ def test_numbers_and_structures_by_value():
     np.testing.assert_array_equal(y, [1.75, 3.75, 5.75, 7.75, 1])
 
 
+def test_a_structure_takes_no_number_that_it_cannot_hold():
+    with pytest.raises(launch.KernelError, match=r"^line .*n is an integer of at most 2147483647; got 2147483648"):
+        run("line", (1,), (8,), at=dict(n=1 << 31, slope=[2, 1], big=0), y=floats(5), add=0.5, twice=0.25, far=0)
+
+
+@pytest.mark.parametrize("grid", [(1, 65536), (1, 1, 65536)])
+def test_a_grid_is_as_large_as_a_gpus(grid):
+    with pytest.raises(launch.KernelError, match="at most 65,535 blocks along y and along z"):
+        run("line", grid, (8,), at=dict(n=4, slope=[2, 1], big=0), y=floats(5), add=0.5, twice=0.25, far=0)
+
+
 def test_printf(capfd):
     run("said", (1,), (4,), x=floats(4))
     assert capfd.readouterr().out == "x[1] = 1\nx[3] = 3\n"

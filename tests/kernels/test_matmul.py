@@ -15,7 +15,7 @@ import tinygrad_fast as tf
 from tinygrad_fast import backend
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.backend.launchers import tiles
+from tinygrad_fast.backend.launchers import products, tiles
 from tinygrad_fast.backend.launchers.products import ENGINES, RUNGS
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
@@ -142,7 +142,7 @@ def test_nothing_to_multiply(machine, monkeypatch, rung):
 
 
 MUTANTS = {  # rung: (what stands there, what is put in its place), each a fault that somebody once made
-    "matmul_naive": [("m >= M || n >= N", "n >= N"), ("m >= M || n >= N", "m >= M")],
+    "matmul_naive": [("m >= M", "m > M"), ("n < N; n += gridDim.y * blockDim.x", "n <= N; n += gridDim.y * blockDim.x")],
     "matmul_tiles": [
         ("__syncthreads();  // both tiles are there", ""),
         ("__syncthreads();  // nobody reads them any more", ""),
@@ -238,6 +238,18 @@ def test_older_gpus_take_what_they_have(monkeypatch):
     assert ran(turing, np.float16, 132, 16) == {"matmul_tensor": 1}
     assert ran(turing, ml_dtypes.bfloat16, 72, 16) == {"matmul_registers": 1}
     assert tiles.TENSOR_CORES.choose(2, 4096, 4096, 1, 16, turing.hardware).STAGES == 2
+    small = tiles.TENSOR_CORES.tiles[2][-1]
+    assert tiles.TENSOR_CORES.choose(2, 4096, 4096, 1, 8, turing.hardware).BM == small.BM  # a larger one would spill
+    assert tiles.TENSOR_CORES.choose(2, 4096, 4096, 1, 8, tiles.Hardware(80, 40)).BM > small.BM
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_more_columns_than_a_grid_has_blocks(monkeypatch, rung):
+    monkeypatch.setattr(products, "ALONG_Y", 2)
+    machine = Emulated(check=True)
+    machine.rung = rung
+    x, w = (np.random.default_rng(0).standard_normal(shape).astype(np.float32) for shape in ((9, 20), (20, 150)))
+    check(machine, x, w, w[0], True)
 
 
 H100 = tiles.Hardware(90, 132)

@@ -164,6 +164,13 @@ class OneOfMany:
             self._machine = CUDA()
         self._machine.name = f"cuda:{index}"
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What is set of the machine (`rung`, `poisoned`), it has to know."""
+        if name in ("_device", "_index", "_machine"):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._machine, name, value)
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._machine, name)
         if not callable(found) or name in ("array", "launch"):

@@ -434,10 +434,14 @@ def _filled(dtype: np.dtype, value: Mapping[str, Any]) -> np.ndarray:
     """A 0-d structure with the fields of a dict. What a list leaves free is zero."""
     structure = np.zeros((), dtype)
     for name in dtype.names or ():
-        if structure[name].ndim:
-            structure[name][: len(value[name])] = value[name]
-        else:
-            structure[name] = value[name]
+        try:
+            if structure[name].ndim:
+                structure[name][: len(value[name])] = value[name]
+            else:
+                structure[name] = value[name]
+        except OverflowError:
+            most = np.iinfo(structure[name].dtype).max
+            raise KernelError(f"{name} is an integer of at most {most}; got {value[name]}") from None
     return structure
 
 

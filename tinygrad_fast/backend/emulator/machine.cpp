@@ -308,6 +308,10 @@ void emulator_launch(void (*k)(void*), void* a, dim3 grid, dim3 block, int share
   emulator_fault = {};
   int n = block.x * block.y * block.z;
   if (n < 1 || n > MOST_THREADS) { emulator_fault.what = "a block must have 1 to 1024 threads"; return; }
+  if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {
+    emulator_fault.what = "a grid has at most 65,535 blocks along y and along z";
+    return;
+  }
   if (shared > 227 << 10) { emulator_fault.what = "a block has at most 227 KB of shared memory"; return; }
   if (!stacks) {
     int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;

@@ -4,8 +4,8 @@ NumPy and compiled loops release Python's lock while they work, so threads are e
 
 * a block is as large as fits into a core's cache, so that the passes over it after the first find it there;
 * BLAS, which has threads of its own, keeps to one while ours run: two threads, each starting two more, wait for one
-  another (measured: twice as slow). It gets its number back when the last region has ended. Outside, for single large
-  matrix products, BLAS divides the work itself, and better than we could.
+  another (measured: twice as slow). It gets its number back when the last region has ended. Its own threads are left
+  asleep wherever a convolutional network works (`linear.py` says why).
 
 The caller works along, with the threads of `workers.py`; a call inside a block runs in its own thread; a forked child
 makes its own pool; at exit the threads are joined. `TINYGRAD_FAST_THREADS` or `tf.set_num_threads` say how many there

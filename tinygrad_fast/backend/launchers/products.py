@@ -25,7 +25,7 @@ class Rung:
     columns: int
 
 
-TILE = 16
+TILE, ALONG_Y = 16, 65535  # blocks that a grid may have along y, and along z
 RUNGS = {
     "matmul_naive": Rung((32, 8), 8, 32),
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
@@ -87,8 +87,9 @@ class Products(Machine):
             how = _tiled(kernel, left, right, m, n, batches, self.hardware)
         else:
             rung = RUNGS[kernel]
-            how = dict(grid=(-(-m // rung.rows), -(-n // rung.columns)), block=rung.block, defines={"TILE": TILE})
-        how["grid"] += (min(batches, 65535),)
+            grid = -(-m // rung.rows), min(-(-n // rung.columns), ALONG_Y)
+            how = dict(grid=grid, block=rung.block, defines={"TILE": TILE})
+        how["grid"] += (min(batches, ALONG_Y),)
         how["defines"] |= {"DTYPE": x.dtype.name}
         strides = dict(xm=left.side[1], xk=left.depth[1], wk=right.depth[1], wn=right.side[1])
         batch = dict(size=size, x=left.batch, w=right.batch)

@@ -60,12 +60,12 @@ class Engine:
         leaves no processor idle, and a quarter of its work at most outside y; else the last.
 
         piece: bytes that are copied at once, of the operand with the smaller copies. For 4 of them large tiles have no
-        registers left.
+        registers left; before sm_80, where a copy passes through registers, for 8 neither.
         """
         if piece == 16 and (found := tuned.measured(hardware.gpu, kernel, self.name, itemsize, m, n, batches)):
             return Tile(*found)
         *larger, tile = self.tiles[itemsize]
-        for large in larger if piece >= 8 else ():
+        for large in larger if piece >= (8 if hardware.capability >= 80 else 16) else ():
             blocks = large.blocks(m, n)
             if blocks * batches >= hardware.processors and 3 * blocks * large.BM * large.BN <= 4 * m * n:
                 tile = large
