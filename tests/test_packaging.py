@@ -22,14 +22,18 @@ import importlib, json, pkgutil
 from importlib.metadata import version
 from pathlib import Path
 import tinygrad_fast as tf
+from tinygrad_fast.backend import launch
 
 home = Path(tf.__file__).parent
 for module in pkgutil.walk_packages(tf.__path__, "tinygrad_fast."):
     importlib.import_module(module.name)
 x = tf.tensor([1.0, 2.0], requires_grad=True)
 (x * x).sum().backward()
+row = tf.tensor([[1.0, 2.0]], device="emulated")
 print(json.dumps({
     "home": str(home),
+    "found": str(launch.folder()),
+    "emulated": (row @ row.T).tolist(),
     "kernels": [p.name for p in sorted((home / "kernels").iterdir())],
     "typed": (home / "py.typed").exists(),
     "versions": [tf.__version__, version("tinygrad_fast")],
@@ -97,6 +101,7 @@ def test_wheel_works_in_a_clean_environment(built, tmp_path):
     found = json.loads(run(python, "-I", "-W", "error", "-c", SCRIPT, cwd=tmp_path))
     assert Path(found["home"]) == Path(site) / "tinygrad_fast"
     assert found["kernels"] == sorted(p.name for p in (ROOT / "kernels").iterdir())
+    assert Path(found["found"]) == Path(site) / "tinygrad_fast" / "kernels" and found["emulated"] == [[5.0]]
     assert found["typed"]
     assert len(set(found["versions"])) == 1
     assert found["grad"] == [2.0, 4.0]
