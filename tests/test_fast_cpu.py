@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, models, nn, optim
-from tinygrad_fast.backend import CPU, Composed, FastCPU
+from tinygrad_fast.backend import CPU, Composed, FastCPU, windows
 from tinygrad_fast.backend.fast_cpu import Sizes, direct, layout, linear, loops, threads, winograd
 from tinygrad_fast.backend.fast_cpu.loops import plain
 
@@ -479,3 +479,21 @@ def test_products_are_the_same_however_they_are_divided(m, k, n, turned):
         np.testing.assert_allclose(multiply(a, b), want, atol=1e-5 * k**0.5 * 4)
         assert multiply(a, b, out=out) is out
         np.testing.assert_allclose(out, want, atol=1e-5 * k**0.5 * 4)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "hw, kernel, stride, padding, dilation",
+    [
+        ((40, 30), (3, 3), (2, 2), (1, 1), (1, 1)),
+        ((33, 41), (2, 3), (1, 2), (1, 0), (2, 1)),
+        ((64, 64), (5, 5), (3, 1), (2, 2), (1, 1)),
+        ((9, 200), (3, 3), (2, 2), (0, 0), (1, 1)),
+    ],
+)
+def test_a_single_image_is_pooled_by_rows(which, hw, kernel, stride, padding, dilation):
+    x = np.random.default_rng(0).integers(0, 9, (1, *hw, 16)).astype(np.float32).transpose(0, 3, 1, 2)
+    out = windows.fits(hw, kernel, stride, padding, dilation)
+    geometry = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation, out=out)
+    for mine, definition in zip(FastCPU(which).max_pool2d(x, **geometry), CPU().max_pool2d(x, **geometry), strict=True):
+        np.testing.assert_array_equal(mine, definition)

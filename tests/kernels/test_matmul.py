@@ -142,7 +142,10 @@ def test_nothing_to_multiply(machine, monkeypatch, rung):
 
 
 MUTANTS = {  # rung: (what stands there, what is put in its place), each a fault that somebody once made
-    "matmul_naive": [("m >= M", "m > M"), ("n < N; n += gridDim.y * blockDim.x", "n <= N; n += gridDim.y * blockDim.x")],
+    "matmul_naive": [
+        ("m >= M", "m > M"),
+        ("n < N; n += gridDim.y * blockDim.x", "n <= N; n += gridDim.y * blockDim.x"),
+    ],
     "matmul_tiles": [
         ("__syncthreads();  // both tiles are there", ""),
         ("__syncthreads();  // nobody reads them any more", ""),

@@ -1,4 +1,4 @@
-"""Pools and resampling, images divided among the threads."""
+"""Pools and resampling, images divided among the threads; of a max pool, a single image by its rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ class Pools(Machine):
             return super().max_pool2d(x, kernel, stride, padding, dilation, out)
         xl, shape = nhwc(x), (len(x), *out, x.shape[1])
         y, tap, window = empty(shape, x.dtype), empty(shape, np.uint8), (*kernel, *stride, *padding, *dilation)
-        parallel(lambda lo, hi: self.loops.max_pool(xl, y, tap, lo, hi, *window), len(xl), self._images(xl))
+
+        def strip(lo: int, hi: int) -> None:
+            """Rows lo..hi of a single image's result, from the rows that they look at"""
+            top, reach = lo * stride[0] - padding[0], (kernel[0] - 1) * dilation[0] + 1
+            rows = xl[:, max(top, 0) : top + (hi - 1 - lo) * stride[0] + reach]
+            above = (max(-top, 0), padding[1])
+            self.loops.max_pool(rows, y[:, lo:hi], tap[:, lo:hi], 0, 1, *kernel, *stride, *above, *dilation)
+
+        if len(xl) == 1:
+            parallel(strip, out[0], -(-out[0] // 4))
+        else:
+            parallel(lambda lo, hi: self.loops.max_pool(xl, y, tap, lo, hi, *window), len(xl), self._images(xl))
         return nchw(y), nchw(tap)
 
     def max_pool2d_back(self, g, tap, kernel, stride, padding, dilation, hw):
