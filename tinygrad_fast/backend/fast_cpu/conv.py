@@ -51,7 +51,7 @@ class Convolutions(Machine):
         """(the way of conv2d(x, w), the shape of its result)"""
         k = w.shape[2:]
         out = (len(x), len(w), *windows.fits(x.shape[2:], k, stride, padding, dilation))
-        large = self.large(x) or self.large(w)
+        large = self.large(x, w.size)
         return (self.way(x.shape[1], out, k, stride, padding, dilation, groups) if large else "plain"), out
 
     @wide
@@ -98,7 +98,7 @@ class Convolutions(Machine):
     @wide
     def conv2d_dx(self, g, w, stride, padding, dilation, groups, hw):
         k, out = w.shape[2:], (len(g), w.shape[1] * groups, *hw)
-        if not (self.large(g) or self.large(w)):
+        if not self.large(g, w.size):
             return windows.conv2d_dx(g, w, stride, padding, dilation, groups, hw)
         around = (k[0] - 1 - padding[0], k[1] - 1 - padding[1])
         way = self.way(g.shape[1], out, k, stride, around, dilation, groups)
@@ -115,8 +115,7 @@ class Convolutions(Machine):
 
     @wide
     def conv2d_dw(self, g, x, stride, padding, dilation, groups, k):
-        few = k[0] * k[1] * x.shape[1] * g.shape[1] < self.sizes.least  # numbers of the filter
-        if not self.large(x) and (few or x.dtype != np.float32):
+        if not self.large(x, k[0] * k[1] * x.shape[1] * g.shape[1]):
             return windows.conv2d_dw(g, x, stride, padding, dilation, groups, k)
         way = self.way(x.shape[1], g.shape, k, stride, padding, dilation, groups)
         if way == "by image":

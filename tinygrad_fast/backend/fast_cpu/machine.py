@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..cpu import CPU
+from . import workers
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ class Machine(CPU):
     def loops(self) -> Any:
         """The inner loops: compiled where Numba is installed (unless TINYGRAD_FAST_NUMBA says no), else NumPy's."""
         if self._loops is None:
-            from . import loops, workers
+            from . import loops
 
             self._loops = loops.choose(self._which)
             if self._loops.waiting:
                 workers.linger = self._loops.waiting.linger
         return self._loops
 
-    def large(self, x: Any) -> bool:
-        """True for an array in float32 that is worth dividing."""
-        return x.dtype == np.float32 and x.size >= self.sizes.least
+    def large(self, x: Any, other: int = 0) -> bool:
+        """True for float32 where x, or something else of so many numbers, is worth dividing."""
+        return x.dtype == np.float32 and max(x.size, other) >= self.sizes.least

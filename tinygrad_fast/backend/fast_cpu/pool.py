@@ -43,8 +43,7 @@ class Pools(Machine):
     def resample2d(self, x, rows, columns):
         """Small windows in one loop; large ones are matrix products, as defined."""
         outputs = rows.size * columns.size
-        large = x.dtype == np.float32 and max(x.size, x.shape[0] * x.shape[1] * outputs) >= self.sizes.least
-        if not large or not self.loops.resample:
+        if not self.large(x, x.shape[0] * x.shape[1] * outputs) or not self.loops.resample:
             return super().resample2d(x, rows, columns)
         tables = [a.astype(t) for table in (rows, columns) for a, t in zip(spans(table), (np.int64, np.float32))]
         if tables[0][:, 1].sum() * tables[2][:, 1].sum() > 64 * outputs:
