@@ -14,7 +14,7 @@ import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, models, nn, optim
 from tinygrad_fast.backend import CPU, Composed, FastCPU, windows
-from tinygrad_fast.backend.fast_cpu import Sizes, direct, layout, linear, loops, threads, winograd
+from tinygrad_fast.backend.fast_cpu import Sizes, direct, layout, linear, loops, threads, winograd, winograd_lines
 from tinygrad_fast.backend.fast_cpu.loops import plain
 
 NUMBA = pytest.param("compiled", marks=pytest.mark.skipif(not loops.installed(), reason="Numba is not installed"))
@@ -39,9 +39,11 @@ def test_it_answers_to_cpu():
 
 WAYS = [  # C; output; filter, stride, padding, dilation, groups; the way, by plain loops and by compiled ones
     (64, (8, 64, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
-    (32, (8, 32, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
-    (3, (8, 16, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "direct"),
-    (16, (8, 20, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
+    (32, (8, 32, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "lines", "winograd"),
+    (48, (8, 48, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "lines", "winograd"),
+    (49, (8, 48, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "winograd", "winograd"),
+    (3, (8, 16, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "lines", "direct"),
+    (16, (8, 20, 32, 32), (3, 3), (1, 1), (1, 1), (1, 1), 1, "lines", "winograd"),
     (64, (48, 64, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "winograd", "winograd"),
     (256, (47, 256, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "patches", "winograd"),
     (256, (11, 256, 4, 4), (3, 3), (1, 1), (2, 0), (1, 1), 1, "patches", "patches"),
@@ -153,6 +155,32 @@ def test_winograd_is_a_convolution(which, h, w, p, c, o):
         xp, y = FastCPU(which, sizes), np.full(want.shape, np.nan, np.float32)
         winograd.conv(xp, layout.nhwc(x), k, y, (p, p), None, None, False)
         assert np.abs(y - want).max() <= 3e-5 * np.abs(want).max() + 1e-6
+
+
+@given(
+    st.integers(1, 4), st.tuples(*[st.integers(1, 13)] * 2), st.tuples(*[st.integers(0, 2)] * 2),
+    st.tuples(*[st.integers(1, 24)] * 2), st.booleans(), st.booleans(), st.booleans(),
+    st.sampled_from([1, 4000, 1 << 18]),
+)  # fmt: skip
+def test_winograd_down_the_columns(n, hw, p, channels, bias, add, relu, lines):
+    """Any size and padding, parts of images or many at a time: the value with its epilogue, and both gradients."""
+    hw, (c, o) = tuple(max(3 - 2 * q, m) for m, q in zip(hw, p)), channels
+    x, w, plainly, geometry = images(n, c, *hw), normal(3, 3, c, o, seed=1), CPU(), ((1, 1), p, (1, 1), 1)
+    wide = x.astype(np.float64), w.transpose(3, 2, 0, 1).astype(np.float64)
+    out = plainly.conv2d(*wide, *geometry)
+    b, res, g = normal(o, seed=2), images(*out.shape, seed=3), images(*out.shape, seed=4)
+    want = out + (b[:, None, None] if bias else 0) + (res if add else 0)
+    xp, wide_g = FastCPU("plain", Sizes(lines=lines)), g.astype(np.float64)
+    y, d = (np.full(layout.nhwc(a).shape, np.nan, np.float32) for a in (g, x))
+    winograd_lines.conv(xp, layout.nhwc(x), w, y, p, b if bias else None, layout.nhwc(res) if add else None, relu)
+    winograd_lines.input_gradient(xp, layout.nhwc(g), w, d, tuple(2 - q for q in p))
+    dw = winograd_lines.filter_gradient(xp, layout.nhwc(g), layout.nhwc(x), p).transpose(3, 2, 0, 1)
+    for got, right in [
+        (layout.nchw(y), np.maximum(want, 0) if relu else want),
+        (layout.nchw(d), plainly.conv2d_dx(wide_g, wide[1], *geometry, hw)),
+        (dw, plainly.conv2d_dw(wide_g, wide[0], *geometry, (3, 3))),
+    ]:
+        assert np.abs(got - right).max() <= 1e-5 * np.abs(right).max() + 1e-6
 
 
 @pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from tinygrad_fast import backend
 from tinygrad_fast.backend.fast_cpu import FastCPU, Sizes
 
-# Everything is large, a block is a few numbers, and C O beyond 6 is deep: with the channels drawn, both happen
-CUT = dict(line=64, sums=64, patches=512, shallow=6, tiles=1, thin=4, chunk=4, shared=64)
+# Everything is large, a block is a few numbers; C O up to 3 is for one axis, beyond 6 deep: the channels drawn are all
+CUT = dict(one_axis=3, lines=64, line=64, sums=64, patches=512, shallow=6, tiles=1, thin=4, chunk=4, shared=64)
 PIECES = Sizes(least=0, divided=0, together=0, **CUT)
 
 backend.register("cpu-in-pieces-plain", lambda: FastCPU("plain", PIECES))

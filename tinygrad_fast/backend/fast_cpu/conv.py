@@ -3,6 +3,7 @@
     way          when                                                   how
     direct       compiled loops, O whole vectors, not 1x1, and small    direct.py
     winograd     3x3, stride 1, 4 x 4 or larger, more than a few tiles  winograd.py
+    lines        the same with few channels, NumPy's loops              winograd_lines.py
     patches      any other, without dilation and groups                 some rows of patches -> a matrix product
     by image     dilation, groups, depthwise                            the plain path, images divided among the threads
     plain        float64, or few numbers                                windows.py
@@ -22,7 +23,7 @@ import numpy as np
 
 from .. import windows
 from ..wide import wide
-from . import direct, winograd
+from . import direct, winograd, winograd_lines
 from .layout import empty, kkco, nchw, nhwc
 from .linear import product
 from .machine import Machine
@@ -30,6 +31,7 @@ from .threads import parallel, summed
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
+SCHEMES = {"winograd": winograd, "lines": winograd_lines}
 
 
 class Convolutions(Machine):
@@ -45,6 +47,8 @@ class Convolutions(Machine):
         if k != (1, 1) and self.loops.direct and o % self.loops.direct.LANES == 0:
             if c < self.loops.direct.LANES if fits else k[0] * k[1] * c * o <= self.sizes.filter:
                 return "direct"
+        if fits and self.loops.columns is None and c * o <= self.sizes.one_axis:
+            return "lines"
         return "winograd" if fits else "patches"
 
     def _route(self, x, w, stride, padding, dilation, groups):
@@ -74,8 +78,8 @@ class Convolutions(Machine):
         """relu?(x * w + b + res), all of it while a block is in the cache"""
         n, o, oh, ow = out
         y, resl = empty((n, oh, ow, o), x.dtype), None if res is None else nhwc(res)
-        if way == "winograd":
-            winograd.conv(self, nhwc(x), kkco(w), y, padding, b, resl, relu)
+        if way in SCHEMES:
+            SCHEMES[way].conv(self, nhwc(x), kkco(w), y, padding, b, resl, relu)
         elif way == "direct":
             direct.conv(self, nhwc(x), kkco(w), y, stride, padding, self._finish(y, b, resl, relu))
         else:
@@ -105,8 +109,8 @@ class Convolutions(Machine):
         if way == "by image":
             return _by_image(lambda some: windows.conv2d_dx(some, w, stride, padding, dilation, groups, hw), g, out)
         gl, wl, d = nhwc(g), kkco(w), empty((len(g), *hw, out[1]), g.dtype)
-        if way == "winograd" and min(around) >= 0:
-            winograd.input_gradient(self, gl, wl, d, around)
+        if way in SCHEMES and min(around) >= 0:
+            SCHEMES[way].input_gradient(self, gl, wl, d, around)
         elif way == "direct" and stride[0] == stride[1]:
             direct.input_gradient(self, gl, wl, d, stride[0], padding)
         else:
@@ -122,8 +126,8 @@ class Convolutions(Machine):
             geometry = stride, padding, dilation, groups, k
             return summed(lambda _, lo, hi: windows.conv2d_dw(g[lo:hi], x[lo:hi], *geometry), len(g))
         gl, xl = nhwc(g), nhwc(x)
-        if way == "winograd":
-            dw = winograd.filter_gradient(self, gl, xl, padding)
+        if way in SCHEMES:
+            dw = SCHEMES[way].filter_gradient(self, gl, xl, padding)
         elif way == "direct":
             dw = direct.filter_gradient(self, gl, xl, k, stride, padding)
         else:

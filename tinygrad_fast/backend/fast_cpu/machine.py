@@ -25,6 +25,8 @@ class Sizes:
     shallow: int = 128 * 128  # C O up to which a thread takes Winograd tiles from end to end
     tiles: int = 64  # of Winograd in a block, at least,
     thin: int = 8192  # and this over the channels where they are few
+    one_axis: int = 48 * 48  # C O up to which NumPy's loops take Winograd's scheme down the columns alone,
+    lines: int = 3 << 16  # and the numbers that it holds between its stages
     chunk: int = 2048  # tiles between the stages of the deep schedule by places,
     shared: int = 1 << 17  # and by columns this over C + O: both matrices stay in a cache of 32 MiB
 
