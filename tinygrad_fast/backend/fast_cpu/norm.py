@@ -1,7 +1,8 @@
 """Batch norm in two passes each way, with residual and ReLU inside.
 
 Forward: the moments of each block of pixels, by columns; then y. The blocks' moments are combined in float64 (Chan,
-Golub and LeVeque 1979), so that a mean much larger than the deviation costs no digits. Backward: two sums, then dx.
+Golub and LeVeque 1979), so that a mean much larger than the deviation costs no digits. Backward: two sums, and the
+gradient behind ReLU, which is the residual's or becomes dx; then dx.
 Blocks have a fixed size, so the sums come out the same whatever the number of threads.
 
 Pixels lie channels-last, as lines of C numbers. Where C is small, several pixels make one line, and the numbers that
@@ -107,34 +108,34 @@ class Norms(Machine):
     def batch_norm_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         if (lines := self._lines(x, g, kept)) is None:
             return super().batch_norm_back(g, x, w, b, mean, rstd, kept, relu, residual)
-        total, dot = self._tilts(lines, mean)
+        h, total, dot = self._tilts(g, x, lines, mean, relu)
         n, wide = lines.n, rstd.astype(np.float64)
         scale = wide if w is None else wide * w
         slope = -scale * wide**2 * dot / n
         level = -scale * total / n - slope * mean
-        dx, dres = self._standard_dx(g, x, lines, scale, slope, level, relu, residual)
-        return dx, (dot * wide).astype(x.dtype), total.astype(x.dtype), dres
+        dx = self._standard_dx(h, x, lines, scale, slope, level, relu and not residual)
+        return dx, (dot * wide).astype(x.dtype), total.astype(x.dtype), h if residual else None
 
     def batch_norm_eval_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         if mean.dtype != x.dtype or (lines := self._lines(x, g, kept)) is None:
             return super().batch_norm_eval_back(g, x, w, b, mean, rstd, kept, relu, residual)
-        total, dot = self._tilts(lines, mean)
+        h, total, dot = self._tilts(g, x, lines, mean, relu)
         scale = rstd if w is None else rstd * w
         none = np.zeros_like(scale)
-        dx, dres = self._standard_dx(g, x, lines, scale, none, none, relu, residual)
-        return dx, (dot * rstd).astype(x.dtype), total.astype(x.dtype), dres
+        dx = self._standard_dx(h, x, lines, scale, none, none, relu and not residual)
+        return dx, (dot * rstd).astype(x.dtype), total.astype(x.dtype), h if residual else None
 
-    def _tilts(self, lines, mean):
-        """sum g and sum g (x - mean) of each channel"""
-        means, tilts = lines.tiled(mean, mean.dtype), self.loops.tilts
-        totals, dots = lines.sums(lambda total, dot, x, g, y: tilts(g, x, y, means, total, dot))
-        return totals.sum(0), dots.sum(0)
+    def _tilts(self, g, x, lines, mean, relu):
+        """h = g where y > 0;  sum h and sum h (x - mean) of each channel"""
+        means, tilts, h = lines.tiled(mean, mean.dtype), self.loops.tilts, empty_like(x) if relu else g
+        lines.arrays.append(rows(h).reshape(lines.arrays[0].shape) if relu else None)
+        totals, dots = lines.sums(lambda total, dot, x, g, y, h: tilts(g, x, y, means, h, total, dot))
+        return h, totals.sum(0), dots.sum(0)
 
-    def _standard_dx(self, g, x, lines, scale, slope, level, relu, residual):
-        """dx = scale h + slope x + level, h = g where y > 0; and dres = h, if it is asked for"""
+    def _standard_dx(self, h, x, lines, scale, slope, level, reuse):
+        """dx = scale h + slope x + level, written over h if nobody else wants that"""
         a, b, c = (lines.tiled(v, x.dtype) for v in (scale, slope, level))
-        dx, dres = empty_like(x), (empty_like(x) if relu else g) if residual else None
-        shape = lines.arrays[0].shape
-        lines.arrays += [rows(dx).reshape(shape), rows(dres).reshape(shape) if relu and residual else None]
-        lines.each(lambda _, x, g, y, dx, dres: self.loops.standard_back(g, x, y, a, b, c, dx, dres))
-        return dx, dres
+        dx = h if reuse else empty_like(x)
+        lines.arrays = [rows(v).reshape(lines.arrays[0].shape) for v in (x, h, dx)]
+        lines.each(lambda _, x, h, dx: self.loops.standard_back(h, x, a, b, c, None if reuse else dx))
+        return dx

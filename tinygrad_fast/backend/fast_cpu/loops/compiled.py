@@ -131,17 +131,18 @@ def normalise(x, y, scale, shift, res, relu):
                 y[r, k] = max(x[r, k] * scale[k] + shift[k], low)
 
 
-@loop(f"{LINES} {LINES} {LINES}? {LINE} {LINE} {LINE}")
-def tilts(g, x, y, mean, total, dot):
-    """total <- sum g, dot <- sum g (x - mean) of each column; y: only where it is above 0, or None"""
+@loop(f"{LINES} {LINES} {LINES}? {LINE} {LINES}? {LINE} {LINE}")
+def tilts(g, x, y, mean, h, total, dot):
+    """h <- g where y > 0;  total <- sum h, dot <- sum h (x - mean) of each column; y and h may be None: h is g"""
     n, c = x.shape
     s, q = np.zeros(c, np.float32), np.zeros(c, np.float32)
     for r in range(n):
         if y.size:
             for k in range(c):
-                h = g[r, k] if y[r, k] > ZERO else ZERO
-                s[k] += h
-                q[k] += h * (x[r, k] - mean[k])
+                v = g[r, k] if y[r, k] > ZERO else ZERO
+                h[r, k] = v
+                s[k] += v
+                q[k] += v * (x[r, k] - mean[k])
         else:
             for k in range(c):
                 s[k] += g[r, k]
@@ -151,26 +152,17 @@ def tilts(g, x, y, mean, total, dot):
         dot[k] = q[k]
 
 
-@loop(f"{LINES} {LINES} {LINES}? {LINE} {LINE} {LINE} {LINES} {LINES}?")
-def standard_back(g, x, y, a, b, c, dx, dres):
-    """h = g where y > 0;  dx <- a h + b x + c;  dres <- h"""
+@loop(f"{LINES} {LINES} {LINE} {LINE} {LINE} {LINES}?")
+def standard_back(h, x, a, b, c, dx):
+    """dx <- a h + b x + c; written over h where dx is None"""
     n, width = x.shape
     for r in range(n):
-        if y.size and dres.size:
+        if dx.size:
             for k in range(width):
-                h = g[r, k] if y[r, k] > ZERO else ZERO
-                dres[r, k] = h
-                dx[r, k] = a[k] * h + b[k] * x[r, k] + c[k]
-        elif y.size:
-            for k in range(width):
-                h = g[r, k] if y[r, k] > ZERO else ZERO
-                dx[r, k] = a[k] * h + b[k] * x[r, k] + c[k]
+                dx[r, k] = a[k] * h[r, k] + b[k] * x[r, k] + c[k]
         else:
             for k in range(width):
-                dx[r, k] = a[k] * g[r, k] + b[k] * x[r, k] + c[k]
-            if dres.size:
-                for k in range(width):
-                    dres[r, k] = g[r, k]
+                h[r, k] = a[k] * h[r, k] + b[k] * x[r, k] + c[k]
 
 
 @loop(f"{LINE} {LINE}")

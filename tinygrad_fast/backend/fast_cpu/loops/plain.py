@@ -185,8 +185,7 @@ def moments(x, mean, m2):
     mean /= len(x)
     d = empty(x.shape, x.dtype)
     np.subtract(x, mean, out=d)
-    np.multiply(d, d, out=d)
-    np.matmul(one, d, out=m2)
+    np.einsum("ij,ij->j", d, d, out=m2)
 
 
 def normalise(x, y, scale, shift, res, relu):
@@ -195,32 +194,25 @@ def normalise(x, y, scale, shift, res, relu):
     finish(y, shift, res, relu)
 
 
-def tilts(g, x, y, mean, total, dot):
-    """total <- sum g, dot <- sum g (x - mean) of each column; y: only where it is above 0, or None"""
-    one, d = np.full(len(x), 1, x.dtype), empty(x.shape, x.dtype)
-    if y is not None:
-        masked = empty(x.shape, x.dtype)
-        relu_back(g, y, masked)
-        g = masked
-    np.matmul(one, g, out=total)
-    np.subtract(x, mean, out=d)
-    np.multiply(d, g, out=d)
-    np.matmul(one, d, out=dot)
-
-
-def standard_back(g, x, y, a, b, c, dx, dres):
-    """h = g where y > 0;  dx <- a h + b x + c;  dres <- h"""
-    if y is not None:
-        h = empty(x.shape, x.dtype) if dres is None else dres
+def tilts(g, x, y, mean, h, total, dot):
+    """h <- g where y > 0;  total <- sum h, dot <- sum h (x - mean) of each column; y and h may be None: h is g"""
+    if y is None:
+        h = g
+    else:
         relu_back(g, y, h)
-        g = h
-    elif dres is not None:
-        dres[...] = g
-    np.multiply(x, b, out=dx)
-    np.add(dx, c, out=dx)
-    h = empty(x.shape, x.dtype)
-    np.multiply(g, a, out=h)
-    np.add(dx, h, out=dx)
+    np.matmul(np.full(len(x), 1, x.dtype), h, out=total)
+    d = empty(x.shape, x.dtype)
+    np.subtract(x, mean, out=d)
+    np.einsum("ij,ij->j", d, h, out=dot)
+
+
+def standard_back(h, x, a, b, c, dx):
+    """dx <- a h + b x + c; written over h where dx is None"""
+    dx, t = h if dx is None else dx, empty(x.shape, x.dtype)
+    np.multiply(x, b, out=t)
+    np.add(t, c, out=t)
+    np.multiply(h, a, out=dx)
+    np.add(dx, t, out=dx)
 
 
 def relu(x, y):
@@ -231,7 +223,8 @@ def relu(x, y):
 
 def relu_back(g, y, d):
     """d <- g where y > 0, else 0"""
-    np.multiply(g, y > 0, out=d)
+    np.copyto(d, y > 0)  # a product of floats and booleans would convert these in small pieces
+    np.multiply(g, d, out=d)
 
 
 # -------------------------------------------------------------------------------------------------------------- pooling
