@@ -21,7 +21,7 @@ from .compiled_winograd import (
     winograd as winograd,
     winograd_dw as winograd_dw,
 )
-from .loop import IMAGES, LINE, LINES, ZERO, inner, loop
+from .loop import IMAGES, LINE, LINES, ZERO, fill, filled, inner, loop
 from .vectors import LANES
 
 # ------------------------------------------------------------------------------------------------------------- windows
@@ -58,10 +58,10 @@ def patches(x, rows, lo, hi, oh, ow, kh, kw, sh, sw, ph, pw):
             first, last = max(0, -left) * c, min(kw, w - left) * c  # the part of the patch's rows that lies in x
             for u in range(kh):
                 if not 0 <= top + u < h or first >= last:
-                    out[to : to + width] = ZERO
+                    fill(out, to, to + width, ZERO)
                 else:
                     if last - first < width:
-                        out[to : to + width] = ZERO
+                        fill(out, to, to + width, ZERO)
                     run(pixels, ((i * h + top + u) * w + left) * c + first, out, to + first, last - first)
                 to += width
 
@@ -72,7 +72,7 @@ def unpatches(rows, d, ow, kh, kw, sh, sw, ph, pw):
     n, h, w, c = d.shape
     oh, width = len(rows) // (n * ow), kw * c
     given, pixels = rows.reshape(rows.size), d.reshape(d.size)
-    d[:] = ZERO
+    fill(pixels, 0, d.size, ZERO)
     for line in range(len(rows)):
         i, top, left = line // (oh * ow), line // ow % oh * sh - ph, line % ow * sw - pw
         first, last = max(0, -left) * c, min(kw, w - left) * c
@@ -106,7 +106,7 @@ def finish(y, b, res, relu):
 def moments(x, mean, m2):
     """mean and sum of squared differences from it, of each column"""
     n, c = x.shape  # one pass: sums of differences from the first row, which is as far from zero as the mean is
-    s, q = np.zeros(c, np.float32), np.zeros(c, np.float32)
+    s, q = filled(c, ZERO), filled(c, ZERO)
     for r in range(n):
         for k in range(c):
             d = x[r, k] - x[0, k]
@@ -135,7 +135,7 @@ def normalise(x, y, scale, shift, res, relu):
 def tilts(g, x, y, mean, h, total, dot):
     """h <- g where y > 0;  total <- sum h, dot <- sum h (x - mean) of each column; y and h may be None: h is g"""
     n, c = x.shape
-    s, q = np.zeros(c, np.float32), np.zeros(c, np.float32)
+    s, q = filled(c, ZERO), filled(c, ZERO)
     for r in range(n):
         if y.size:
             for k in range(c):
@@ -277,7 +277,7 @@ def cross_entropy(x, t, ignored, logp, loss):
     tops = np.empty(LANES, np.float32)  # side by side, so that they are a vector; a row with NaN becomes NaN anyhow
     for r in range(n):
         top = x[r, 0]
-        tops[:] = top
+        fill(tops, 0, LANES, top)
         for k in range(0, c - LANES + 1, LANES):
             for i in range(LANES):
                 tops[i] = x[r, k + i] if x[r, k + i] > tops[i] else tops[i]

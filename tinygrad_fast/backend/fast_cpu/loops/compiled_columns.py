@@ -6,10 +6,8 @@ by them and transforms back: U, four times the size of the filters, and M are ne
 
 from __future__ import annotations
 
-import numpy as np
-
 from .compiled_winograd import tile_out
-from .loop import IMAGES, LINE, LINES, loop
+from .loop import IMAGES, LINE, LINES, ZERO, filled, loop
 from .product import multiply
 from .transforms import g_between, gt_adding, gt_between, transpose
 from .vectors import LANES
@@ -26,9 +24,9 @@ def conv(v, w, y, u, m, taps, tiles, some, row, rows, tw, lo, hi, b, res, relu, 
     o, vp, up, mp = y.shape[3], v.shape[1], u.shape[1], m.shape[1]
     c, th = w.shape[3] if turned else w.shape[2], (y.shape[1] + 3) // 4
     filters, out, more = w.reshape(w.size), y.reshape(y.size), res.reshape(res.size)
-    vs, us, ms, bias = v.reshape(v.size), u.reshape(u.size), m.reshape(m.size), np.zeros(o, np.float32)
-    if b.size:
-        bias[:] = b
+    vs, us, ms, bias = v.reshape(v.size), u.reshape(u.size), m.reshape(m.size), filled(o, ZERO)
+    for k in range(b.size):
+        bias[k] = b[k]
     for channel in range(lo, hi, some):
         width = min(some, hi - channel)
         if turned:

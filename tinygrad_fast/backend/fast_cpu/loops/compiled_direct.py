@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loop import IMAGES, ZERO, inner, loop
+from .loop import IMAGES, ZERO, fill, inner, loop
 from .product import add, as_many
 from .vectors import LANES as LANES
 
@@ -29,10 +29,10 @@ def bordered(x, lo, hi, oh, sh, top, left, kh, width, b):
         for line in range((rows - 1) * sh + kh):
             to, row = (lines(r, lo, oh, sh, kh) + line) * width * c, a * sh + top + line
             if not 0 <= row < h or first >= last:
-                b[to : to + width * c] = ZERO
+                fill(b, to, to + width * c, ZERO)
                 continue
-            b[to : to + first * c] = ZERO
-            b[to + last * c : to + width * c] = ZERO
+            fill(b, to, to + first * c, ZERO)
+            fill(b, to + last * c, to + width * c, ZERO)
             at = ((i * h + row) * w + left) * c
             for k in range(first * c, last * c):
                 b[np.uint64(to + k)] = pixels[np.uint64(at + k)]

@@ -5,9 +5,7 @@ C and O are whole vectors; `suited` says so.
 
 from __future__ import annotations
 
-import numpy as np
-
-from .loop import IMAGES, LINE, LINES, inner, loop
+from .loop import IMAGES, LINE, LINES, ZERO, filled, inner, loop
 from .product import ROWS, multiply
 from .transforms import a_into, back, bt_into
 from .vectors import LANES
@@ -77,9 +75,9 @@ def winograd(x, u, y, v, m, tiles, some, lo, hi, th, tw, p, q, b, res, relu):
     """y <- relu?(x * w + b + res) of the tile rows lo..hi, u = `filters(w)`; v, m: room for what is taken at once"""
     c, o, vp, mp = x.shape[3], y.shape[3], v.shape[1], m.shape[1]
     pixels, filters, out, more = x.reshape(x.size), u.reshape(u.size), y.reshape(y.size), res.reshape(res.size)
-    vs, ms, bias = v.reshape(v.size), m.reshape(m.size), np.zeros(o, np.float32)
-    if b.size:
-        bias[:] = b
+    vs, ms, bias = v.reshape(v.size), m.reshape(m.size), filled(o, ZERO)
+    for k in range(b.size):
+        bias[k] = b[k]
     for first in range(lo * tw, hi * tw, tiles):
         n = min(tiles, hi * tw - first)
         for t in range(n):

@@ -58,3 +58,18 @@ def loop(spelled: str) -> Callable[[Callable], Loop]:
 
 inner = njit(nogil=True, fastmath=FAST, cache=True, inline="always")
 part = njit(nogil=True, fastmath=FAST, cache=True)  # compiled once, and called
+
+
+@inner
+def fill(a, first, last, number):
+    """a[first:last] <- number. (A slice says the same, and takes Numba seconds to compile.)"""
+    for k in range(first, last):
+        a[k] = number
+
+
+@inner
+def filled(n, number):
+    """n float32 numbers in memory of their own"""
+    a = np.empty(n, np.float32)
+    fill(a, 0, n, number)
+    return a
