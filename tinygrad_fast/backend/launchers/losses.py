@@ -10,6 +10,7 @@ from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
 from .machine import Machine
+from .reductions import Tiling
 
 
 class Losses(Machine):
@@ -21,7 +22,7 @@ class Losses(Machine):
         w = None if w is None else self.cast(w, dtype=kind)
         loss, weight, kept = (self.empty(shape, kind) for shape in (t.shape, t.shape, (*t.shape, 2)))
         given = dict(t=self._indices(t), w=w, loss=loss, weight=weight, kept=kept, ignored=ignore_index)
-        self._by_rows("cross_entropy", {"x": _rows(x)}, smoothing=label_smoothing, **given)
+        self._by_rows("cross_entropy", {"x": _rows(x)}, **_smoothed(x, label_smoothing), **given)
         loss = self._reduced(loss, t, weight, ignore_index, reduction)
         return self.cast(loss, dtype=x.dtype), (x, kept), weight
 
@@ -68,20 +69,23 @@ class Losses(Machine):
 
     def _target(self, w, x, e):
         """How probabilities become what is wanted: w ((1 - e) t + e / C)"""
-        return dict(w=None if w is None else self.cast(w, dtype=wide_type(x.dtype)), keep=1 - e, smooth=e / x.shape[1])
+        return dict(w=None if w is None else self.cast(w, dtype=wide_type(x.dtype)), **_smoothed(x, e))
 
     def _indices(self, t):
         return self.np.ascontiguousarray(t, int64)
 
     def _by_rows(self, kernel, arrays, **given):
-        """A block for each row of arrays (N, C, P): N P of them. The kernel knows the strides of x as xn, xc, xp."""
+        """Arrays (N, C, P) by their N P rows of C classes. Neighbouring threads take neighbours in x's memory: classes
+        of a row, or one class of several rows. The kernel knows the strides of x as xs."""
         for name, a in arrays.items():
             given[name] = Strided(a)
-            given |= {name[0] + axis: stride for axis, stride in zip("ncp", given[name].strides)}
-        n, c, p = arrays["x"].shape
-        threads = next((size for size in (32, 128) if c <= 4 * size), 256)
+            given[f"{name[0]}s"] = dict(zip("ncp", given[name].strides, strict=True))
+        (n, c, p), strides = arrays["x"].shape, given["xs"]
+        columns = 0 < abs(strides["p" if p > 1 else "n"]) < abs(strides["c"])
+        tiling = Tiling(n * p, c, columns)
+        given |= dict(positions=n * p, C=c, P=p, lanes=tiling.lanes, columns=columns)
         defines = {"DTYPE": arrays["x"].dtype.name}
-        self.launch(kernel, grid=(n * p,), block=(threads,), defines=defines, C=c, P=p, **given)
+        self.launch(kernel, grid=tiling.grid[:1], block=(tiling.threads,), defines=defines, **given)
 
     # Binary cross-entropy: kernels/binary_cross_entropy.cu
 
@@ -111,6 +115,11 @@ class Losses(Machine):
         blocks = min(-(-x.size // 256), 1 << 16)
         self.launch(kernel, grid=(blocks,), block=(256,), defines={"DTYPE": x.dtype.name}, p=p, **near, **size)
         return y
+
+
+def _smoothed(x: Any, e: float) -> dict[str, float]:
+    """What remains of a target, and what every class of x gets."""
+    return dict(keep=1 - e, smooth=e / max(x.shape[1], 1))
 
 
 def _rows(x: Any) -> Any:
