@@ -196,7 +196,7 @@ def losses(small: bool) -> Iterator[Case]:
     for dtype in ("float16", "float32"):
         x, b = (Array((n,)), Array((n,), "share")), SIZES[dtype] * n
         name = "binary_cross_entropy_with_logits"
-        yield from moving("BCE with logits 32M", "loss", name, dtype, (x, 3 * b), ((*x, Array((n,))), 4 * b))
+        yield from moving("BCE with logits 32M", "loss", name, dtype, (x, 2 * b), (x, 3 * b))
 
 
 def norms(small: bool) -> Iterator[Case]:

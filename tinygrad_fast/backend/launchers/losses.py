@@ -10,7 +10,9 @@ from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
 from .machine import Machine
-from .reductions import Tiling
+from .reductions import BLOCKS, Tiling
+
+THREADS = 256
 
 
 class Losses(Machine):
@@ -89,32 +91,50 @@ class Losses(Machine):
 
     # Binary cross-entropy: kernels/binary_cross_entropy.cu
 
-    def binary_cross_entropy_with_logits(self, x, t, pos_weight):
-        return self._each("binary_cross_entropy_with_logits", pos_weight, "y", x=x, t=t)
+    def binary_cross_entropy_with_logits(self, x, t, w, pos_weight, reduction):
+        name, near, order = "binary_cross_entropy_with_logits", {"x": x, "t": t}, windows.memory_order(x)
+        given = self._repeated(x, order, w=w, p=pos_weight)
+        if reduction == "none":
+            y = self.empty_like(x, x.shape)
+            self._by_packs(name, x, order, near, y=y.transpose(order), sums=None, **given)
+            return y
+        sums = self.empty((self._blocks(x),), wide_type(x.dtype))
+        self._by_packs(name, x, order, near, y=None, sums=sums, **given)
+        by = {"by": x.size} if reduction == "mean" else {}
+        return self.cast(self._reduction(reduction, sums, (0,), False, **by), dtype=x.dtype)
 
-    def binary_cross_entropy_with_logits_back(self, g, x, t, pos_weight):
-        return self._each("binary_cross_entropy_with_logits_back", pos_weight, "dx", x=x, t=t, g=g)
+    def binary_cross_entropy_with_logits_back(self, g, x, t, w, pos_weight, reduction):
+        name, order, dx = "binary_cross_entropy_with_logits_back", windows.memory_order(x), self.empty_like(x, x.shape)
+        given = self._repeated(x, order, g=g, w=w, p=pos_weight)
+        share = 1 / max(x.size, 1) if reduction == "mean" else 1
+        self._by_packs(name, x, order, {"x": x, "t": t}, dx=dx.transpose(order), share=share, **given)
+        return dx
 
-    def _each(self, kernel, p, result, **arrays):
-        """One element of the result for each of the arrays', in x's order of memory; p broadcasts to their shape."""
-        x = arrays["x"]
-        order = windows.memory_order(x)
-        plain = order == sorted(order)
+    def _by_packs(self, kernel, x, order, near, **given):
+        """A thread for each 16 bytes of arrays of x's shape, in x's order of memory."""
+        given |= {name: self.contiguous(a.transpose(order)) for name, a in near.items()}
+        defines = {"DTYPE": x.dtype.name}
+        self.launch(kernel, grid=(self._blocks(x),), block=(THREADS,), defines=defines, n=x.size, **given)
 
-        def laid(a):
-            return self.contiguous(self.expand(a, x.shape).transpose(order))
+    def _blocks(self, x):
+        return min(-(-x.nbytes // (16 * THREADS)), BLOCKS)
 
-        if p is not None:  # from its first axis on that is not 1, as long as x
-            along = next((i for i, n in enumerate(p.shape) if n != 1), p.ndim)
-            whole = (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])
-            p = self.contiguous(self.expand(p, whole)) if plain else laid(p)
-        near = {name: laid(a) for name, a in arrays.items()}
-        y = self.empty_like(x, x.shape)
-        near[result] = y.transpose(order)
-        size = dict(n=x.size, P=1 if p is None else p.size)
-        blocks = min(-(-x.size // 256), 1 << 16)
-        self.launch(kernel, grid=(blocks,), block=(256,), defines={"DTYPE": x.dtype.name}, p=p, **near, **size)
-        return y
+    def _repeated(self, x, order, **arrays):
+        """Arrays that broadcast to x, as the kernel takes them: numbers, and how they repeat in x's memory. Axes of 1
+        at either end are not written out."""
+        given = {}
+        for name, a in arrays.items():
+            repeats = {"each": 1, "count": 1}
+            if a is not None:
+                a = a.reshape((1,) * (x.ndim - a.ndim) + a.shape).transpose(order)
+                shape = [x.shape[i] for i in order]
+                own = [i for i, n in enumerate(a.shape) if n != 1] or [0]
+                first, last = own[0], own[-1] + 1
+                whole = (*a.shape[:first], *shape[first:last], *a.shape[last:]) if a.size > 1 else a.shape
+                a = self.contiguous(self.expand(a, whole))
+                repeats = {"each": prod(shape[last:]), "count": a.size}
+            given |= {name: a, f"{name}s": repeats}
+        return given
 
 
 def _smoothed(x: Any, e: float) -> dict[str, float]:
