@@ -7,75 +7,62 @@
 // BACKWARD  dx[c] = exp(logp[c]) total - s w[c] - (c == t ? a : 0), with a, s and total = a + s sum(w) of each row
 //           given: what the mean, the weights and the gradient of the loss make of it (Losses.cross_entropy_back).
 //           soft_: dx[c] = a (exp(logp[c]) sum(q) - q[c]), a the row's part of g.
-// TILING    a block for every row; its threads walk along the classes, blockDim.x apart.
+// TILING    the lanes of a row walk along its classes together, once (lanes.cuh). Neighbouring threads take what is
+//           neighbours in memory: classes, or rows.
 //
-//               x[r]   0 1 2 3 | 0 1 2 3 | 0 1 2 3 | 0 1        each thread: (maximum, sum of exp(x - maximum)); soft_:
-//                                                               also sum of q and of q (x - maximum)
-//                              shuffles                         each warp, in five steps
-//                              shared memory                    the block: every warp reads what all of them found
+//               classes side by side: (N, C), or images channels-last        rows side by side: images (N, C, H, W)
 //
-// COST      forward C numbers read once (soft_: twice C; with label smoothing each row again, from the cache), 8 bytes written a row; backward as much, and C written. Bound
-//           by memory: float32, 100,000 classes, 512 rows: 205 MB forward, 410 MB back.
-// EDGES     any C; x in any memory order with the classes at a stride, so that channels-last images are read in lines.
+//                   r |--- lanes along c --->|                                           |-- 32 pixels -->|
+//                   r |--------------------->|                               lanes along |                |
+//                                                                                      c v                |
+//
+//           A warp asks for 32 numbers of a line, 4 sectors of 32 bytes (16-bit floats: 2); 32 classes of one pixel
+//           would be 32 sectors. A lane keeps (maximum, sum of exp(x - maximum)), with smoothing and for soft_ also the
+//           sums of q and of q (x - maximum).
+// COST      forward C numbers read once (soft_: twice C) and 24 bytes of each row; backward as much, and C written.
+//           float32, 100,000 classes, 512 rows: 205 MB forward, 410 MB back.
+//           Instructions a number on sm_90, float32 / 16 bits: forward 27 / 22, smoothed 37 / 33, soft_ 45 / 43,
+//           backward 26 / 30, soft_ 32 / 34. 40 registers in float32, 56 with 16 bits, which are asked for by eights.
+// EDGES     any C; x in any memory order, and dx in the same.
 //           Stable at any height: what is kept of a row is its maximum and log(sum) apart, not their sum, whose last
 //           place at 1e4 is a thousandth. A row of -inf, and one with NaN or +inf, gives NaN, as its definition does;
 //           so does a class that does not exist.
-// MEASURED  not yet on a GPU. Expected: 0.8 of the memory's bandwidth for rows of a few thousand classes or more.
+// MEASURED  not yet on a GPU. Expected on an H100 (3.35 TB/s; 2.9e13 instructions of a thread a second, so 35 in the
+//           time of 4 bytes), as shares of the memory's bandwidth:
+//               from 1000 classes on, or images      float32 0.85 (smoothed 0.8); bound by instructions with 16 bits:
+//                                                    forward 0.7, smoothed 0.5, soft_ 0.7, backward 0.8
+//               10 classes, a million rows           0.35: 400 instructions of four lanes each for 68 bytes
+//               10 classes, 512 rows                 3 us, those of a launch
+//           Rows of 100,000 classes fill the GPU from some 400 rows on: a row is one block's.
 // SOURCE    M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018.
 // SPEC      Losses.cross_entropy, soft_cross_entropy and each _back (tinygrad_fast/backend/losses.py).
 #include "online_softmax.cuh"
+#include "positions.cuh"
 
-// Where the classes of row r start: positions are n outside, p inside, as in (N, C, P).
-__device__ __forceinline__ i64 start(int r, int P, i64 xn, i64 xp) { return r / P * xn + r % P * xp; }
+// A sum of exponentials, and beside it, in the same pass, what a loss needs of all logits:
+//     -sum(q logp) = log_sum sum(q) - sum(q (x - maximum))
+// No term of the last sum is above 0 where q >= 0, so that none takes digits from another: at 1e4 as at 1.
+struct Weighed { A x, q; };
 
-extern "C" __global__ void cross_entropy(
-    const T* __restrict__ x, long long xn, long long xc, long long xp,  // x[n, c, p] is x[n xn + c xc + p xp]
-    const i64* __restrict__ t, const A* __restrict__ w,                 // classes of the rows; weights of the classes
-    A* __restrict__ loss, A* __restrict__ weight, A* __restrict__ kept, // of the rows; kept: maximum and log(sum)
-    int C, int P, A smoothing, long long ignored) {
-  __shared__ Sum sums[32];
-  __shared__ Total smooths[32];
-  int r = blockIdx.x;
-  x += start(r, P, xn, xp);
-  Lanes at(blockDim.x, false);
-
-  Sum s = together(found<Sum>(at.lane, C, at.lanes, [=](int c) { return wide(x[c * xc]); }), at, sums);
-  A log_sum = log(s.sum);
-
-  A smooth = 0;
-  if (smoothing)  // the row once more, from a cache: it is known now what to subtract
-    smooth = together(found<Total>(at.lane, C, at.lanes, [=](int c) {
-      return (w ? w[c] : 1) * (wide(x[c * xc]) - s.top - log_sum);
-    }), at, smooths).sum;
-  if (threadIdx.x) return;
-  i64 own = t[r];
-  bool counts = own != ignored, exists = own >= 0 && own < C;
-  A heavy = !counts ? A(0) : !exists ? infinity() - infinity() : w ? w[own] : A(1);
-  A logp = counts && exists ? wide(x[own * xc]) - s.top - log_sum : A(0);
-  weight[r] = heavy;
-  loss[r] = counts ? -heavy * logp * (1 - smoothing) - smoothing / C * smooth : A(0);
-  kept[2 * r] = s.top;
-  kept[2 * r + 1] = log_sum;
-}
-
-extern "C" __global__ void cross_entropy_back(
-    const T* __restrict__ x, long long xn, long long xc, long long xp, const A* __restrict__ kept,
-    const i64* __restrict__ t, const A* __restrict__ w, const A* __restrict__ a, const A* __restrict__ s,
-    const A* __restrict__ total, T* __restrict__ dx, long long dn, long long dc, long long dp, int C, int P) {
-  int r = blockIdx.x;
-  x += start(r, P, xn, xp);
-  dx += start(r, P, dn, dp);
-  A top = kept[2 * r], log_sum = kept[2 * r + 1], all = total[r], each = s ? s[r] : A(0), own = a[r];
-  i64 at = t[r];
-  for (int c = threadIdx.x; c < C; c += blockDim.x) {
-    A d = exp(wide(x[c * xc]) - top - log_sum) * all - (c == at ? own : A(0));
-    if (s) d -= each * (w ? w[c] : A(1));
-    narrow(d, dx[c * dc]);
+struct Soft {
+  Sum s;
+  A q, qx;
+  __device__ static Soft none() { return {Sum::none(), 0, 0}; }
+  __device__ static Soft of(const Weighed* v, int n) {
+    A x[MANY], q = 0, qx = 0;
+#pragma unroll
+    for (int j = 0; j < MANY; j++) x[j] = v[j].x;
+    Sum s = Sum::of(x, n);
+    A from = Sum::level(s.top);
+#pragma unroll
+    for (int j = 0; j < MANY; j++)
+      if (j < n) {
+        q += v[j].q;
+        qx += v[j].q * (x[j] - from);
+      }
+    return {s, q, qx};
   }
-}
-
-// With probabilities: -sum(q logp) = log_sum sum(q) - sum(q (x - top)), so one walk along the row finds all of it.
-struct Soft { Sum s; A q, qx; };  // qx: of q (x - s.top)
+};
 
 __device__ __forceinline__ A moved(Soft a, A top) {  // a.qx, about another top; where nothing was added, nothing
   return a.s.top == top || a.s.sum == 0 ? a.qx : a.qx + a.q * (a.s.top - top);
@@ -90,42 +77,83 @@ __device__ __forceinline__ Soft other(Soft a, int bits) {
   return {other(a.s, bits), __shfl_xor_sync(~0u, a.q, bits), __shfl_xor_sync(~0u, a.qx, bits)};
 }
 
-__device__ __forceinline__ A wanted(T t, const A* w, int c, A keep, A smooth) {  // keep: 1 - e, smooth: e / C
+__device__ __forceinline__ A log_of(Sum s) { return log(s.sum + (s.top - s.top)); }  // NaN where the top is infinite
+
+extern "C" __global__ void cross_entropy(
+    const T* __restrict__ x, Strides xs, const i64* __restrict__ t, const A* __restrict__ w,  // w: of the classes
+    A* __restrict__ loss, A* __restrict__ weight, A* __restrict__ kept,  // of the rows; kept: maximum and log(sum)
+    int positions, int C, int P, int lanes, int columns, A keep, A smooth, i64 ignored) {  // 1 - e, e / C
+  Position at(positions, P, lanes, columns);
+  x += at.start(xs);
+
+  Soft a = Soft::none();
+  if (smooth)
+    a = over_classes<Soft>(at, C, [=](int c) { return Weighed{wide(x[c * xs.c]), w ? smooth * w[c] : smooth}; });
+  else
+    a.s = over_classes<Sum>(at, C, [=](int c) { return wide(x[c * xs.c]); });
+  if (!at.there || at.lane) return;
+
+  A log_sum = log_of(a.s);
+  i64 own = t[at.r];
+  bool counts = own != ignored, exists = own >= 0 && own < C;
+  A heavy = !counts ? A(0) : !exists ? infinity() - infinity() : w ? w[own] : A(1);
+  A logp = counts && exists ? wide(x[own * xs.c]) - a.s.top - log_sum : A(0);
+  weight[at.r] = heavy;
+  loss[at.r] = counts ? a.q * log_sum - a.qx - keep * heavy * logp : A(0);
+  kept[2 * at.r] = a.s.top;
+  kept[2 * at.r + 1] = log_sum;
+}
+
+extern "C" __global__ void cross_entropy_back(
+    const T* __restrict__ x, Strides xs, const A* __restrict__ kept, const i64* __restrict__ t, const A* __restrict__ w,
+    const A* __restrict__ a, const A* __restrict__ s, const A* __restrict__ total,
+    T* __restrict__ dx, Strides ds, int positions, int C, int P, int lanes, int columns) {
+  Position at(positions, P, lanes, columns);
+  if (!at.there) return;
+  x += at.start(xs);
+  dx += at.start(ds);
+  A top = kept[2 * at.r], log_sum = kept[2 * at.r + 1], all = total[at.r], each = s ? s[at.r] : A(0), part = a[at.r];
+  i64 own = t[at.r];
+  each_class(at, C, [=](int c) {
+    A d = exp(wide(x[c * xs.c]) - top - log_sum) * all - (c == own ? part : A(0));
+    if (s) d -= each * (w ? w[c] : A(1));
+    narrow(d, dx[c * ds.c]);
+  });
+}
+
+__device__ __forceinline__ A wanted(T t, const A* w, int c, A keep, A smooth) {
   return (wide(t) * keep + smooth) * (w ? w[c] : A(1));
 }
 
 extern "C" __global__ void soft_cross_entropy(
-    const T* __restrict__ x, long long xn, long long xc, long long xp,
-    const T* __restrict__ t, long long tn, long long tc, long long tp, const A* __restrict__ w,
+    const T* __restrict__ x, Strides xs, const T* __restrict__ t, Strides ts, const A* __restrict__ w,
     A* __restrict__ loss, A* __restrict__ kept,  // kept: maximum, log(sum), and sum(q) of the rows
-    int C, int P, A keep, A smooth) {
-  __shared__ Soft softs[32];
-  int r = blockIdx.x;
-  x += start(r, P, xn, xp);
-  t += start(r, P, tn, tp);
-
-  Soft a = {{-infinity(), 0}, 0, 0};
-  for (int c = threadIdx.x; c < C; c += blockDim.x)
-    a = both(a, {{wide(x[c * xc]), 1}, wanted(t[c * tc], w, c, keep, smooth), 0});
-  a = together(a, Lanes(blockDim.x, false), softs);
-  if (threadIdx.x) return;
-  A log_sum = log(a.s.sum);
-  loss[r] = a.q * log_sum - a.qx + (a.s.top - a.s.top);  // NaN where the maximum is not finite
-  kept[3 * r] = a.s.top;
-  kept[3 * r + 1] = log_sum;
-  kept[3 * r + 2] = a.q;
+    int positions, int C, int P, int lanes, int columns, A keep, A smooth) {
+  Position at(positions, P, lanes, columns);
+  x += at.start(xs);
+  t += at.start(ts);
+  Soft a = over_classes<Soft>(at, C, [=](int c) {
+    return Weighed{wide(x[c * xs.c]), wanted(t[c * ts.c], w, c, keep, smooth)};
+  });
+  if (!at.there || at.lane) return;
+  A log_sum = log_of(a.s);
+  loss[at.r] = a.q * log_sum - a.qx;
+  kept[3 * at.r] = a.s.top;
+  kept[3 * at.r + 1] = log_sum;
+  kept[3 * at.r + 2] = a.q;
 }
 
 extern "C" __global__ void soft_cross_entropy_back(
-    const T* __restrict__ x, long long xn, long long xc, long long xp,
-    const T* __restrict__ t, long long tn, long long tc, long long tp, const A* __restrict__ w,
+    const T* __restrict__ x, Strides xs, const T* __restrict__ t, Strides ts, const A* __restrict__ w,
     const A* __restrict__ kept, const A* __restrict__ a,
-    T* __restrict__ dx, long long dn, long long dc, long long dp, int C, int P, A keep, A smooth) {
-  int r = blockIdx.x;
-  x += start(r, P, xn, xp);
-  t += start(r, P, tn, tp);
-  dx += start(r, P, dn, dp);
-  A top = kept[3 * r], log_sum = kept[3 * r + 1], q = kept[3 * r + 2], part = a[r];
-  for (int c = threadIdx.x; c < C; c += blockDim.x)
-    narrow(part * (exp(wide(x[c * xc]) - top - log_sum) * q - wanted(t[c * tc], w, c, keep, smooth)), dx[c * dc]);
+    T* __restrict__ dx, Strides ds, int positions, int C, int P, int lanes, int columns, A keep, A smooth) {
+  Position at(positions, P, lanes, columns);
+  if (!at.there) return;
+  x += at.start(xs);
+  t += at.start(ts);
+  dx += at.start(ds);
+  A top = kept[3 * at.r], log_sum = kept[3 * at.r + 1], q = kept[3 * at.r + 2], part = a[at.r];
+  each_class(at, C, [=](int c) {
+    narrow(part * (exp(wide(x[c * xs.c]) - top - log_sum) * q - wanted(t[c * ts.c], w, c, keep, smooth)), dx[c * ds.c]);
+  });
 }

@@ -39,15 +39,17 @@ struct Lanes {
 // What a thread finds in the numbers i, i + step, ... below `end`, each read by load(i).
 template <class S, class F> __device__ __forceinline__ S found(u32 i, u32 end, u32 step, F load) {
   S s = S::none();
-  for (; i < end; i += MANY * step) {
-    A x[MANY];
-    int n = 0;  // of them are there
+  decltype(load(i)) x[MANY];
+  for (; i + (MANY - 1) * step < end; i += MANY * step) {
 #pragma unroll
-    for (int j = 0; j < MANY; j++)
-      if (i + j * step < end) x[j] = load(i + j * step), n++;
-    s = both(s, S::of(x, n));
+    for (int j = 0; j < MANY; j++) x[j] = load(i + j * step);
+    s = both(s, S::of(x, MANY));
   }
-  return s;
+  int n = 0;  // of the last ones are there
+#pragma unroll
+  for (int j = 0; j < MANY - 1; j++)
+    if (i + j * step < end) x[j] = load(i + j * step), n++;
+  return n ? both(s, S::of(x, n)) : s;
 }
 
 // What all lanes of a result found, known to each of them, or to the first alone. First within each warp, by shuffles;

@@ -10,11 +10,13 @@ struct Sum {
 #pragma unroll
     for (int j = 1; j < MANY; j++)
       if (j < n && !(x[j] <= top)) top = x[j];  // NaN too, and then the sum is NaN whatever follows
+    A from = level(top);
 #pragma unroll
     for (int j = 0; j < MANY; j++)
-      if (j < n) sum += x[j] == top ? A(1) : exp(x[j] - top);
+      if (j < n) sum += exp(x[j] - from);
     return {top, sum};
   }
+  __device__ static A level(A top) { return top - top == 0 ? top : A(0); }  // what is subtracted: nothing infinite
 };
 
 __device__ __forceinline__ Sum both(Sum a, Sum b) {

@@ -185,18 +185,18 @@ def moving(
 
 
 def losses(small: bool) -> Iterator[Case]:
-    for n, c in ((512, 10), (8192, 10_000)):
-        title = f"cross_entropy {n} x {c}"
-        n, c = (8, min(c, 40)) if small else (n, c)
+    for shape in ((512, 10), (8192, 10_000), (512, 100_000), (8, 21, 1 << 18)):  # the last: pixels side by side
+        title = f"cross_entropy {' x '.join(map(str, shape))}"
+        n, c, *pixels = (8, min(shape[1], 40), *(33 for _ in shape[2:])) if small else shape
+        rows = n * prod(pixels)
         for dtype in ("float16", "float32"):
-            x, b = (Array((n, c)), Array((n,), "index", c)), SIZES[dtype] * n * c
-            large = moving(title, "loss", "cross_entropy", dtype, (x, b + 8 * n), (x, 2 * b + 8 * n))
-            yield from large
+            x, b = (Array((n, c, *pixels)), Array((n, *pixels), "index", c)), SIZES[dtype] * rows * c
+            yield from moving(title, "loss", "cross_entropy", dtype, (x, b + 8 * rows), (x, 2 * b + 8 * rows))
     n = 1000 if small else 1 << 25
     for dtype in ("float16", "float32"):
         x, b = (Array((n,)), Array((n,), "share")), SIZES[dtype] * n
         name = "binary_cross_entropy_with_logits"
-        yield from moving("BCE with logits 32M", "loss", name, dtype, (x, 3 * b), ((*x, Array((n,))), 4 * b))
+        yield from moving("BCE with logits 32M", "loss", name, dtype, (x, 2 * b), (x, 3 * b))
 
 
 def norms(small: bool) -> Iterator[Case]:

@@ -91,11 +91,12 @@ def cross_entropy_back(xp, x, t):
 
 
 def binary_cross_entropy_with_logits(xp, x, t):
-    return lambda: xp.binary_cross_entropy_with_logits(x, t, None)
+    return lambda: xp.binary_cross_entropy_with_logits(x, t, None, None, reduction="mean")
 
 
-def binary_cross_entropy_with_logits_back(xp, x, t, g):
-    return lambda: xp.binary_cross_entropy_with_logits_back(g, x, t, None)
+def binary_cross_entropy_with_logits_back(xp, x, t):
+    g = xp.full((), 1.0, x.dtype)
+    return lambda: xp.binary_cross_entropy_with_logits_back(g, x, t, None, None, reduction="mean")
 
 
 def batch_norm(xp, x, w, b, res=None, *, relu, residual):

@@ -143,10 +143,6 @@ def pooled(f):
     return lambda x, *, kernel, stride, padding: f(x, kernel, stride, padding)
 
 
-def bce(x, t):
-    return F.binary_cross_entropy_with_logits(x, t, reduction="none")
-
-
 def parted(arrays, lists):
     n = len(arrays) // lists
     return [list(arrays[i * n : i * n + n]) for i in range(lists)]
@@ -188,8 +184,8 @@ FUNCTIONS: dict[str, Callable[..., Run]] = {
     "conv2d_batch_norm": forward(convolved_and_normalised),
     "cross_entropy": forward(F.cross_entropy),
     "cross_entropy_back": ones(F.cross_entropy),
-    "binary_cross_entropy_with_logits": forward(bce),
-    "binary_cross_entropy_with_logits_back": lambda x, t, g: back(bce)(g, x, t),
+    "binary_cross_entropy_with_logits": forward(F.binary_cross_entropy_with_logits),
+    "binary_cross_entropy_with_logits_back": ones(F.binary_cross_entropy_with_logits),
     "batch_norm": forward(normalised),
     "batch_norm_back": normalised_back,
     "layer_norm": forward(rows),

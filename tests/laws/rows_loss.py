@@ -87,12 +87,14 @@ def binary_cross_entropy_with_logits(draw, fill):
 
 @rows.row(
     "binary_cross_entropy_with_logits / pos_weight",
-    lambda x, t, p, reduction: F.binary_cross_entropy_with_logits(x, t, pos_weight=p, reduction=reduction),
+    lambda x, t, p, *w, reduction: F.binary_cross_entropy_with_logits(x, t, *w, pos_weight=p, reduction=reduction),
 )
 def binary_cross_entropy_pos_weight(draw, fill):
+    """Weights of columns, and of all or rows: what repeats at the left of x's shape, and at its right."""
     shape = draw(some.shapes(min_dims=1))
     p = fill.positive(shape[draw(some.integers(0, len(shape) - 1)) :])
-    return Args(fill.away(shape, 0.0), fill.between(shape, 0, 1), p, reduction=reduction(draw))
+    w = [fill.positive(draw(some.sampled_from([shape, (*shape[:-1], 1)])))] if draw(some.booleans()) else []
+    return Args(fill.away(shape, 0.0), fill.between(shape, 0, 1), p, *w, reduction=reduction(draw))
 
 
 def pair(*kinks, **options):

@@ -151,29 +151,44 @@ class Losses:
         return self.maximum(self.log(x), -100.0), self.maximum(self.log1p(self.neg(x)), -100.0)
 
     @wide
-    def binary_cross_entropy_with_logits(self, x, t, pos_weight):
-        """pos_weight t softplus(-x) + (1 - t) softplus(x): no cancellation, no overflow"""
-        yes = self.mul(t, self._soft(self.neg(x)))
-        yes = yes if pos_weight is None else self.mul(yes, pos_weight)
-        return self.add(yes, self.mul(self.sub(1, t), self._soft(x)))
+    def binary_cross_entropy_with_logits(self, x, t, w, pos_weight, reduction):
+        """w (pos_weight t softplus(-x) + (1 - t) softplus(x)), reduced: no cancellation, no overflow"""
+        loss = self.add(self._times(self._missed(x, t), pos_weight), self.mul(self.sub(1, t), self._soft(x)))
+        return self._gathered(self._times(loss, w), reduction)
 
     @wide
-    def binary_cross_entropy_with_logits_back(self, g, x, t, pos_weight):
-        """g ((1 - t) sigmoid(x) - pos_weight t sigmoid(-x))"""
-        yes = self.mul(t, self.sigmoid(self.neg(x)))
-        yes = yes if pos_weight is None else self.mul(yes, pos_weight)
-        return self.mul(g, self.sub(self.mul(self.sub(1, t), self.sigmoid(x)), yes))
+    def binary_cross_entropy_with_logits_back(self, g, x, t, w, pos_weight, reduction):
+        """a ((1 - t) sigmoid(x) - pos_weight t sigmoid(-x)), a = g w each element's part of g"""
+        yes = self._times(self.mul(t, self.sigmoid(self.neg(x))), pos_weight)
+        return self.mul(self._own(g, x, w, reduction), self.sub(self.mul(self.sub(1, t), self.sigmoid(x)), yes))
 
     @wide
-    def binary_cross_entropy_with_logits_dt(self, g, x, pos_weight):
-        """g (pos_weight softplus(-x) - softplus(x))"""
-        yes = self._soft(self.neg(x))
-        return self.mul(g, self.sub(yes if pos_weight is None else self.mul(yes, pos_weight), self._soft(x)))
+    def binary_cross_entropy_with_logits_dt(self, g, x, w, pos_weight, reduction):
+        """a (pos_weight softplus(-x) - softplus(x))"""
+        yes = self._times(self._soft(self.neg(x)), pos_weight)
+        return self.mul(self._own(g, x, w, reduction), self.sub(yes, self._soft(x)))
 
     @wide
-    def binary_cross_entropy_with_logits_dw(self, g, x, t):
-        """g t softplus(-x), for pos_weight"""
-        return self.mul(g, self.mul(t, self._soft(self.neg(x))))
+    def binary_cross_entropy_with_logits_dw(self, g, x, t, pos_weight, reduction):
+        """The loss of each element, times its part of g"""
+        loss = self.add(self._times(self._missed(x, t), pos_weight), self.mul(self.sub(1, t), self._soft(x)))
+        return self.mul(self._own(g, x, None, reduction), loss)
+
+    @wide
+    def binary_cross_entropy_with_logits_dp(self, g, x, t, w, reduction):
+        """a t softplus(-x), for pos_weight"""
+        return self.mul(self._own(g, x, w, reduction), self._missed(x, t))
+
+    def _missed(self, x, t):
+        """t softplus(-x)"""
+        return self.mul(t, self._soft(self.neg(x)))
+
+    def _times(self, x, w):
+        return x if w is None else self.mul(x, w)
+
+    def _own(self, g, x, w, reduction):
+        """`_gathered` in reverse: w times each element's part of g; it broadcasts to x"""
+        return self._times(self.div(g, float(prod(x.shape))) if reduction == "mean" else g, w)
 
     def _soft(self, x):
         return self.softplus(x, beta=1.0, threshold=float("inf"))

@@ -55,16 +55,17 @@ def binary_cross_entropy(xp, x, t):
     )
 
 
-def binary_cross_entropy_with_logits(xp, x, t, pos_weight=None):
-    """pos_weight t softplus(-x) + (1 - t) softplus(x): the above for probabilities sigmoid(x).
+def binary_cross_entropy_with_logits(xp, x, t, w=None, pos_weight=None, *, reduction):
+    """w (pos_weight t softplus(-x) + (1 - t) softplus(x)), reduced: the above for probabilities sigmoid(x).
 
-    dx = g ((1 - t) sigmoid(x) - pos_weight t sigmoid(-x))     dt = g (pos_weight softplus(-x) - softplus(x))
-    dpos_weight = g t softplus(-x), summed over broadcast axes
+    dx = g w ((1 - t) sigmoid(x) - pos_weight t sigmoid(-x))     dt = g w (pos_weight softplus(-x) - softplus(x))
+    dw = g loss / w, dpos_weight = g w t softplus(-x), summed over broadcast axes.     "mean" is over the elements
     """
     shapes.equal("binary_cross_entropy_with_logits", x.shape, t.shape)
-    ps = shapes.of(pos_weight)
-    return xp.binary_cross_entropy_with_logits(x, t, pos_weight), (
-        lambda g: xp.binary_cross_entropy_with_logits_back(g, x, t, pos_weight),
-        lambda g: xp.binary_cross_entropy_with_logits_dt(g, x, pos_weight),
-        lambda g: sum_to(xp, xp.binary_cross_entropy_with_logits_dw(g, x, t), ps),
+    ws, ps, static = shapes.of(w), shapes.of(pos_weight), {"reduction": reduction}
+    return xp.binary_cross_entropy_with_logits(x, t, w, pos_weight, **static), (
+        lambda g: xp.binary_cross_entropy_with_logits_back(g, x, t, w, pos_weight, **static),
+        lambda g: xp.binary_cross_entropy_with_logits_dt(g, x, w, pos_weight, **static),
+        lambda g: sum_to(xp, xp.binary_cross_entropy_with_logits_dw(g, x, t, pos_weight, **static), ws),
+        lambda g: sum_to(xp, xp.binary_cross_entropy_with_logits_dp(g, x, t, w, **static), ps),
     )

@@ -10,6 +10,9 @@ from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
 from .machine import Machine
+from .reductions import BLOCKS, Tiling
+
+THREADS = 256
 
 
 class Losses(Machine):
@@ -21,7 +24,7 @@ class Losses(Machine):
         w = None if w is None else self.cast(w, dtype=kind)
         loss, weight, kept = (self.empty(shape, kind) for shape in (t.shape, t.shape, (*t.shape, 2)))
         given = dict(t=self._indices(t), w=w, loss=loss, weight=weight, kept=kept, ignored=ignore_index)
-        self._by_rows("cross_entropy", {"x": _rows(x)}, smoothing=label_smoothing, **given)
+        self._by_rows("cross_entropy", {"x": _rows(x)}, **_smoothed(x, label_smoothing), **given)
         loss = self._reduced(loss, t, weight, ignore_index, reduction)
         return self.cast(loss, dtype=x.dtype), (x, kept), weight
 
@@ -68,49 +71,75 @@ class Losses(Machine):
 
     def _target(self, w, x, e):
         """How probabilities become what is wanted: w ((1 - e) t + e / C)"""
-        return dict(w=None if w is None else self.cast(w, dtype=wide_type(x.dtype)), keep=1 - e, smooth=e / x.shape[1])
+        return dict(w=None if w is None else self.cast(w, dtype=wide_type(x.dtype)), **_smoothed(x, e))
 
     def _indices(self, t):
         return self.np.ascontiguousarray(t, int64)
 
     def _by_rows(self, kernel, arrays, **given):
-        """A block for each row of arrays (N, C, P): N P of them. The kernel knows the strides of x as xn, xc, xp."""
+        """Arrays (N, C, P) by their N P rows of C classes. Neighbouring threads take neighbours in x's memory: classes
+        of a row, or one class of several rows. The kernel knows the strides of x as xs."""
         for name, a in arrays.items():
             given[name] = Strided(a)
-            given |= {name[0] + axis: stride for axis, stride in zip("ncp", given[name].strides)}
-        n, c, p = arrays["x"].shape
-        threads = next((size for size in (32, 128) if c <= 4 * size), 256)
+            given[f"{name[0]}s"] = dict(zip("ncp", given[name].strides, strict=True))
+        (n, c, p), strides = arrays["x"].shape, given["xs"]
+        columns = 0 < abs(strides["p" if p > 1 else "n"]) < abs(strides["c"])
+        tiling = Tiling(n * p, c, columns)
+        given |= dict(positions=n * p, C=c, P=p, lanes=tiling.lanes, columns=columns)
         defines = {"DTYPE": arrays["x"].dtype.name}
-        self.launch(kernel, grid=(n * p,), block=(threads,), defines=defines, C=c, P=p, **given)
+        self.launch(kernel, grid=tiling.grid[:1], block=(tiling.threads,), defines=defines, **given)
 
     # Binary cross-entropy: kernels/binary_cross_entropy.cu
 
-    def binary_cross_entropy_with_logits(self, x, t, pos_weight):
-        return self._each("binary_cross_entropy_with_logits", pos_weight, "y", x=x, t=t)
+    def binary_cross_entropy_with_logits(self, x, t, w, pos_weight, reduction):
+        name, near, order = "binary_cross_entropy_with_logits", {"x": x, "t": t}, windows.memory_order(x)
+        given = self._repeated(x, order, w=w, p=pos_weight)
+        if reduction == "none":
+            y = self.empty_like(x, x.shape)
+            self._by_packs(name, x, order, near, y=y.transpose(order), sums=None, **given)
+            return y
+        sums = self.empty((self._blocks(x),), wide_type(x.dtype))
+        self._by_packs(name, x, order, near, y=None, sums=sums, **given)
+        by = {"by": x.size} if reduction == "mean" else {}
+        return self.cast(self._reduction(reduction, sums, (0,), False, **by), dtype=x.dtype)
 
-    def binary_cross_entropy_with_logits_back(self, g, x, t, pos_weight):
-        return self._each("binary_cross_entropy_with_logits_back", pos_weight, "dx", x=x, t=t, g=g)
+    def binary_cross_entropy_with_logits_back(self, g, x, t, w, pos_weight, reduction):
+        name, order, dx = "binary_cross_entropy_with_logits_back", windows.memory_order(x), self.empty_like(x, x.shape)
+        given = self._repeated(x, order, g=g, w=w, p=pos_weight)
+        share = 1 / max(x.size, 1) if reduction == "mean" else 1
+        self._by_packs(name, x, order, {"x": x, "t": t}, dx=dx.transpose(order), share=share, **given)
+        return dx
 
-    def _each(self, kernel, p, result, **arrays):
-        """One element of the result for each of the arrays', in x's order of memory; p broadcasts to their shape."""
-        x = arrays["x"]
-        order = windows.memory_order(x)
-        plain = order == sorted(order)
+    def _by_packs(self, kernel, x, order, near, **given):
+        """A thread for each 16 bytes of arrays of x's shape, in x's order of memory."""
+        given |= {name: self.contiguous(a.transpose(order)) for name, a in near.items()}
+        defines = {"DTYPE": x.dtype.name}
+        self.launch(kernel, grid=(self._blocks(x),), block=(THREADS,), defines=defines, n=x.size, **given)
 
-        def laid(a):
-            return self.contiguous(self.expand(a, x.shape).transpose(order))
+    def _blocks(self, x):
+        return min(-(-x.nbytes // (16 * THREADS)), BLOCKS)
 
-        if p is not None:  # from its first axis on that is not 1, as long as x
-            along = next((i for i, n in enumerate(p.shape) if n != 1), p.ndim)
-            whole = (*p.shape[:along], *x.shape[x.ndim - p.ndim + along :])
-            p = self.contiguous(self.expand(p, whole)) if plain else laid(p)
-        near = {name: laid(a) for name, a in arrays.items()}
-        y = self.empty_like(x, x.shape)
-        near[result] = y.transpose(order)
-        size = dict(n=x.size, P=1 if p is None else p.size)
-        blocks = min(-(-x.size // 256), 1 << 16)
-        self.launch(kernel, grid=(blocks,), block=(256,), defines={"DTYPE": x.dtype.name}, p=p, **near, **size)
-        return y
+    def _repeated(self, x, order, **arrays):
+        """Arrays that broadcast to x, as the kernel takes them: numbers, and how they repeat in x's memory. Axes of 1
+        at either end are not written out."""
+        given = {}
+        for name, a in arrays.items():
+            repeats = {"each": 1, "count": 1}
+            if a is not None:
+                a = a.reshape((1,) * (x.ndim - a.ndim) + a.shape).transpose(order)
+                shape = [x.shape[i] for i in order]
+                own = [i for i, n in enumerate(a.shape) if n != 1] or [0]
+                first, last = own[0], own[-1] + 1
+                whole = (*a.shape[:first], *shape[first:last], *a.shape[last:]) if a.size > 1 else a.shape
+                a = self.contiguous(self.expand(a, whole))
+                repeats = {"each": prod(shape[last:]), "count": a.size}
+            given |= {name: a, f"{name}s": repeats}
+        return given
+
+
+def _smoothed(x: Any, e: float) -> dict[str, float]:
+    """What remains of a target, and what every class of x gets."""
+    return dict(keep=1 - e, smooth=e / max(x.shape[1], 1))
 
 
 def _rows(x: Any) -> Any:

@@ -133,12 +133,13 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """-weight (pos_weight target log(s) + (1 - target) log(1 - s)), s = sigmoid(input); finite for every finite input.
 
-    weight and pos_weight broadcast to the input.
+    weight and pos_weight broadcast to the input, and are taken in its dtype.
     """
-    _check("binary_cross_entropy_with_logits", reduction, size_average, reduce)
-    x, t, narrow = _both("binary_cross_entropy_with_logits", input, target)
-    q = None if pos_weight is None else within(_fits("pos_weight", pos_weight, x), x.dtype)
-    return _reduced(_weighted(apply(ops.binary_cross_entropy_with_logits, x, t, q), weight), reduction, narrow)
+    name, given = "binary_cross_entropy_with_logits", {"weight": weight, "pos_weight": pos_weight}
+    _check(name, reduction, size_average, reduce)
+    x, t = _met(name, input, target)
+    ws = (None if w is None else within(_fits(what, w, x), x.dtype) for what, w in given.items())
+    return apply(ops.binary_cross_entropy_with_logits, x, t, *ws, reduction=reduction)
 
 
 def mse_loss(
@@ -223,14 +224,20 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype.itemsize == 2 or not dtypes.is_float(x.dtype) else x
 
 
-def _both(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """Input and target in the type where they meet, wide, and that type."""
+def _met(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Input and target in the type where they meet."""
     shapes.equal(name, x.shape, t.shape)
     x, t = recast(name, x, t)
     dtype = dtypes.result_type(x, t)
     if not dtypes.is_float(dtype):
         raise RuntimeError(f"{name}: input must be of a floating dtype; got {x.dtype}. Write input.float()")
-    return _wide(within(x, dtype)), _wide(within(t, dtype)), dtype
+    return within(x, dtype), within(t, dtype)
+
+
+def _both(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
+    """The same, wide, and the type in which they met."""
+    x, t = _met(name, x, t)
+    return _wide(x), _wide(t), x.dtype
 
 
 def _fits(what: str, w: Tensor, x: Tensor) -> Tensor:
