@@ -163,8 +163,12 @@ ON_TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compu
 def engine(dtype: str, hardware: Hardware) -> Engine:
     """The tensor cores where they take a dtype, and float32 only where it may be rounded to TF32."""
     exact = dtype == "float32" and get_float32_matmul_precision() == "highest"
-    takes = not exact and hardware.capability >= ON_TENSOR_CORES.get(dtype, 1000)
-    return TENSOR_CORES if takes else MULTIPLY_ADDS
+    return TENSOR_CORES if not exact and tensor_cores_take(dtype, hardware) else MULTIPLY_ADDS
+
+
+def tensor_cores_take(dtype: str, hardware: Hardware) -> bool:
+    """Whether this GPU's tensor cores take a dtype at all, float32 rounded to TF32."""
+    return hardware.capability >= ON_TENSOR_CORES.get(dtype, 1000)
 
 
 def on_tensor_cores(dtype: str, hardware: Hardware) -> bool:
