@@ -28,6 +28,15 @@ def test_every_kernel_has_a_row():
     assert len(TABLE) + len(LOOPS) + len(HOPPER) == len(ROWS)
 
 
+@pytest.mark.parametrize("file", sorted(launch.folder().glob("*.cu")), ids=lambda file: file.name)
+def test_every_header_says_what_share_of_the_limit_to_expect(file):
+    """In numbers of its own; a reference to another file is none."""
+    parts = re.findall(r"// MEASURED  (.*?)// SOURCE", file.read_text(), re.S)
+    assert parts and file.read_text().count("// MEASURED") == len(parts)
+    for part in parts:
+        assert re.search(r"\b0\.\d|an? (half|eighth|tenth)", part), part
+
+
 def test_every_tile_has_a_row():
     rows = {(row[7].split()[1], tile_of(row[1])) for row in LOOPS}
     for engine in (tiles.TENSOR_CORES, tiles.MULTIPLY_ADDS):
