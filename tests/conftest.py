@@ -13,6 +13,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before NumPy loads: tests run side by side
 
 from collections import defaultdict
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -69,6 +70,26 @@ def gpu(request):
     """Whoever is marked so has one, or is skipped."""
     if request.node.get_closest_marker("gpu"):
         request.getfixturevalue("cuda")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def launches():
+    """What tests launch of our kernels, NVIDIA's compiler is shown as well: flags that no row of kernels/README.md has,
+    or a form of the tile loop that no launcher asks for, fail the test that reaches them."""
+    from tests.kernels import gate
+    from tinygrad_fast.backend import launch
+
+    run, seen = launch.Launcher.__call__, set()
+
+    def launched(self, kernel, *, defines, **given):
+        run(self, kernel, defines=defines, **given)
+        asked = (kernel, *defines.items())
+        if self.place is None and asked not in seen:
+            assert gate.known(kernel, defines), f"{kernel} ({gate.flags(**defines)}) has no row in kernels/README.md"
+            seen.add(asked)
+
+    with mock.patch.object(launch.Launcher, "__call__", launched):
+        yield
 
 
 @pytest.fixture(scope="session")
