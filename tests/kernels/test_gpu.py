@@ -35,14 +35,18 @@ def test_without_a_gpu_they_are_skipped_and_say_why():
     assert "passed" not in said and "no GPU: CuPy is not installed" in said
 
 
+FAMILIES = "cross_entropy matmul_hopper norms conv2d check_indices emulator"
+
+
 def test_they_run_on_the_stand_in(tally, monkeypatch):
     """Placing arrays, poison, the profile: all but the GPU."""
     monkeypatch.setenv("GPU_EXAMPLES", "7")
-    files = "tests/laws/test_laws.py", "tests/kernels/test_cross_entropy.py", "tests/kernels/test_matmul_hopper.py"
-    said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", "conv2d-layout or stable or hopper_")
-    assert re.search(r"^12 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
+    files = "tests/laws/test_laws.py", *(f"tests/kernels/test_{x}.py" for x in FAMILIES.split())
+    some = "conv2d-layout or stable or hopper_ or running_statistics or odd_channels_are or first_fault or lists_of"
+    said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", some)
+    assert re.search(r"^23 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
     assert "kernels: matmul_hopper" in said, said
-    tally(gpu_tests=12)
+    tally(gpu_tests=23)
 
 
 def test_their_examples_are_new_each_time():
