@@ -35,11 +35,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 _running = []  # the test of this moment, in this process
 _names, _sums, _tables = defaultdict(set), defaultdict(int), defaultdict(dict)
+_seconds = {}  # of a processor that a test took, and what it started
+
+EMULATED, NOT_EMULATED = "tests/kernels/", "tests/kernels/test_compile.py"  # which is NVIDIA's compiler
+BUDGET = float(os.environ.get("KERNEL_SECONDS", 600))  # that they may take together: five minutes of two cores
+
+
+def processor():
+    """Seconds of a processor, of this process and those that it has waited for: a busy computer adds little to them."""
+    return sum(os.times()[:4])
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     _running.append(item)
+    item.began = processor()
     try:
         return (yield)
     finally:
@@ -102,7 +112,17 @@ def tally():
     return count
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("processor", processor() - item.began))
+
+
 def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        _seconds[report.nodeid] = dict(report.user_properties)["processor"]
     if report.when != "call" or not report.passed:
         return
     for kind, proved in report.user_properties:
@@ -119,7 +139,29 @@ def pytest_runtest_logreport(report):
                 _sums[what] += value
 
 
-def pytest_terminal_summary(terminalreporter):
+def dear(config):
+    """What to say where the kernels' tests take too long, and name the dearest five; "" where they do not."""
+    if config.option.markexpr == "gpu" or os.environ.get("HYPOTHESIS_PROFILE") == "thorough":
+        return ""
+    each = {test: s for test, s in _seconds.items() if test.startswith(EMULATED) and not test.startswith(NOT_EMULATED)}
+    if (total := sum(each.values())) <= BUDGET:
+        return ""
+    dearest = sorted(each, key=each.__getitem__, reverse=True)[:5]
+    return (
+        f"{EMULATED}: at most {BUDGET:.0f} seconds of a processor; took {total:.0f}. Make the dearest cheaper: "
+        + ", ".join(f"{test} ({each[test]:.0f})" for test in dearest)
+    )
+
+
+def pytest_sessionfinish(session):
+    if dear(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if said := dear(config):
+        terminalreporter.section("dear", red=True)
+        terminalreporter.line(said)
     counts = {what + "s": len(names) for what, names in _names.items()} | dict(_sums)
     if counts:
         terminalreporter.section("proved")

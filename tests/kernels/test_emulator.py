@@ -3,6 +3,8 @@ each.
 """
 
 import re
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -41,6 +43,17 @@ def test_where_shared_arrays_cannot_be_found_it_says_so(monkeypatch, capsys, tmp
     assert said[0] == said[2] == "" and said[1].startswith("emulator: the checking mode finds __shared__ arrays in ELF")
     assert said[1].count("\n") == 1
     emulator._say_what_is_not_watched.cache_clear()
+
+
+def test_what_its_tests_take_has_a_budget(monkeypatch):
+    """Of a processor's time, summed over all workers; KERNEL_SECONDS changes it."""
+    one = f"{HERE}/test_emulator.py::test_places"
+    for seconds, status in (("600", 0), ("0", 1)):
+        monkeypatch.setenv("KERNEL_SECONDS", seconds)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "1", one]
+        done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True)
+        said = r"tests/kernels/: at most 0 seconds of a processor; took .*test_places\[watched\] \(\d"
+        assert done.returncode == status and bool(re.search(said, done.stdout)) == status, done.stdout
 
 
 # Words
