@@ -18,8 +18,11 @@
 // EDGES     any sizes, strides, paddings, dilations; x N H W C, w KH KW C O (the launcher copies what lies otherwise),
 //           so many elements a copy as channels and addresses allow (-DXV=8 -DWV=8). A group has N outputs, in w beside
 //           zeros up to `columns`. Images below 2^31 elements, and fewer than 2^31 pixels.
-// MEASURED  not yet on a GPU. Expected, H100, float16, a 3 x 3 layer of 64 channels on 512 images of 32 x 32: 39 Gflop,
-//           755 MB from L2 in 126 us at 6 TB/s, 0.3 of peak; of 256 channels on 8 x 8: 0.5.
+// MEASURED  not yet on a GPU. Expected, H100, float16, a 3 x 3 layer of 64 channels on 512 images of 32 x 32: 39
+//           Gflop, 755 MB from L2 in 126 us at 6 TB/s, 0.3 of the peak of 989 Tflop/s; of 256 channels on 8 x 8: 0.5.
+//           float32: bound by issue, 1.14 instructions for each multiply-add of 128 x 128, 1.25 of 64 x 64
+//           (kernels/README.md): 0.7 and 0.6 of 67 Tflop/s. As TF32, 32 and 16 flop a byte from L2: at most 0.39 and
+//           0.19 of 494 Tflop/s. float64: 0.7 of 34.
 // SOURCE    S. Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014; NVIDIA/cutlass, "Implicit GEMM".
 // SPEC      windows.conv2d (tinygrad_fast/backend/windows.py), Composed.conv2d_epilogue.
 #include "conv2d_loop.cuh"

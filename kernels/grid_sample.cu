@@ -19,7 +19,12 @@
 // COST      forward: x and y once, as far as a cache serves the corners that neighbours share; bound by memory. dx: 64
 //           bytes a place for the list, its sort, and four times g.
 // EDGES     any sizes and memory order. A corner outside the image counts 0; a place that is NaN has none.
-// MEASURED  not yet on a GPU. Expected: 0.6 of the memory's bandwidth forward, for maps that keep near pixels near.
+// MEASURED  not yet on a GPU. Expected, H100, for maps that keep near pixels near, of the memory's bandwidth: forward
+//           0.6 for planes of 3 channels in float32, 0.2 for 64 channels last in float16; dgrid 0.6 and 0.15.
+//           Instructions are the limit: 185 of a warp for its places, 32 or one, and 84 for a channel of each lane
+//           (sm_90, counted in the listing); dgrid 244, 88, and 14 for each of 5 steps of the tree. dx 0.15: for 256
+//           images of 32 x 32 x 64 in float16 a million entries are sorted in some 50 us, and 134 MB of g are read,
+//           mostly from L2, in 60 us, where the 67 MB of g and dx would take 20.
 // SOURCE    M. Jaderberg et al., "Spatial Transformer Networks", 2015; the conventions are those of PyTorch's
 //           grid_sample.
 // SPEC      Sampling.grid_sample, grid_sample_dx, grid_sample_dgrid (tinygrad_fast/backend/sampling.py).

@@ -13,6 +13,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before NumPy loads: tests run side by side
 
 from collections import defaultdict
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,11 +35,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 _running = []  # the test of this moment, in this process
 _names, _sums, _tables = defaultdict(set), defaultdict(int), defaultdict(dict)
+_seconds = {}  # of a processor that a test took, and what it started
+
+EMULATED, NOT_EMULATED = "tests/kernels/", "tests/kernels/test_compile.py"  # which is NVIDIA's compiler
+BUDGET = float(os.environ.get("KERNEL_SECONDS", 600))  # that they may take together: five minutes of two cores
+
+
+def processor():
+    """Seconds of a processor, of this process and those that it has waited for: a busy computer adds little to them."""
+    return sum(os.times()[:4])
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     _running.append(item)
+    item.began = processor()
     try:
         return (yield)
     finally:
@@ -71,6 +82,26 @@ def gpu(request):
         request.getfixturevalue("cuda")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def launches():
+    """What tests launch of our kernels, NVIDIA's compiler is shown as well: flags that no row of kernels/README.md has,
+    or a form of the tile loop that no launcher asks for, fail the test that reaches them."""
+    from tests.kernels import gate
+    from tinygrad_fast.backend import launch
+
+    run, seen = launch.Launcher.__call__, set()
+
+    def launched(self, kernel, *, defines, **given):
+        run(self, kernel, defines=defines, **given)
+        asked = (kernel, *defines.items())
+        if self.place is None and asked not in seen:
+            assert gate.known(kernel, defines), f"{kernel} ({gate.flags(**defines)}) has no row in kernels/README.md"
+            seen.add(asked)
+
+    with mock.patch.object(launch.Launcher, "__call__", launched):
+        yield
+
+
 @pytest.fixture(scope="session")
 def tally():
     """Count what the running test proves: `tally(law="slope", op="matmul", examples=25)`."""
@@ -81,7 +112,17 @@ def tally():
     return count
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("processor", processor() - item.began))
+
+
 def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        _seconds[report.nodeid] = dict(report.user_properties)["processor"]
     if report.when != "call" or not report.passed:
         return
     for kind, proved in report.user_properties:
@@ -98,7 +139,29 @@ def pytest_runtest_logreport(report):
                 _sums[what] += value
 
 
-def pytest_terminal_summary(terminalreporter):
+def dear(config):
+    """What to say where the kernels' tests take too long, and name the dearest five; "" where they do not."""
+    if config.option.markexpr == "gpu" or os.environ.get("HYPOTHESIS_PROFILE") == "thorough":
+        return ""
+    each = {test: s for test, s in _seconds.items() if test.startswith(EMULATED) and not test.startswith(NOT_EMULATED)}
+    if (total := sum(each.values())) <= BUDGET:
+        return ""
+    dearest = sorted(each, key=each.__getitem__, reverse=True)[:5]
+    return (
+        f"{EMULATED}: at most {BUDGET:.0f} seconds of a processor; took {total:.0f}. Make the dearest cheaper: "
+        + ", ".join(f"{test} ({each[test]:.0f})" for test in dearest)
+    )
+
+
+def pytest_sessionfinish(session):
+    if dear(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if said := dear(config):
+        terminalreporter.section("dear", red=True)
+        terminalreporter.line(said)
     counts = {what + "s": len(names) for what, names in _names.items()} | dict(_sums)
     if counts:
         terminalreporter.section("proved")

@@ -1,14 +1,23 @@
 """NVIDIA's compiler by plain ctypes: from a .cu file to the code of an architecture, with neither GPU nor driver.
 
-The library comes in the wheel `nvidia-cuda-nvrtc`. `ptxas -v` in its log tells what each kernel uses.
+The library comes in the wheel `nvidia-cuda-nvrtc`. `ptxas -v` in its log tells what each kernel uses. What was compiled
+is kept in ~/.cache/tinygrad_fast/nvrtc, by the text without comments, what it was compiled with and the compiler.
 """
 
 import ctypes as C
+import hashlib
 import importlib.util
+import os
+import pickle
 import re
+import tempfile
+import time
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from tinygrad_fast.backend.emulator import build
 
 
 class Refused(Exception):
@@ -53,7 +62,38 @@ why_not = "the wheel nvidia-cuda-nvrtc is not installed (it exists for Linux and
 
 @cache
 def compiled(text, architecture, *defines):
-    """A source, compiled. Raises Refused."""
+    """A source, compiled; or what was kept of it. Raises Refused."""
+    code = re.sub(r"//.*|^#line.*", "", text, flags=re.M)
+    made_of = "\0".join((_by(), code, architecture, *sorted(defines)))
+    path = _kept() / hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    if build._touched(path):
+        return pickle.loads(zlib.decompress(path.read_bytes()))
+    found = _compiled(text, architecture, *defines)
+    with tempfile.NamedTemporaryFile(dir=_kept(), delete=False) as part:
+        part.write(zlib.compress(pickle.dumps(found)))
+    os.replace(part.name, path)  # whole, or not there
+    return found
+
+
+@cache
+def _by():
+    """Which compiler, and how it is asked: this file."""
+    path = Path(library()._name)
+    return f"{path.name} {path.stat().st_size} {Path(__file__).read_text()}"
+
+
+@cache
+def _kept():
+    """The folder; what nobody has asked for in a month goes."""
+    folder = build.cache_folder().with_name("nvrtc")
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if time.time() - build._used(path)[0] > build.MONTH:
+            path.unlink(missing_ok=True)
+    return folder
+
+
+def _compiled(text, architecture, *defines):
     nvrtc, program, size = library(), C.c_void_p(), C.c_size_t()
     nvrtc.nvrtcCreateProgram(C.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     flags = [f"-arch={architecture}", "-std=c++17", "--ptxas-options=-v", *(f"-D{define}" for define in defines)]

@@ -106,15 +106,15 @@ def test_places_that_are_nowhere(machine):
     assert not machine.augment(np.full((1, 1, 3, 3), 255, np.uint8), place, *args).any()
 
 
-def test_a_batch_is_one_launch():
+def test_a_batch_is_one_launch(device):
     """From bytes to what the network takes, for the recipe of CIFAR-10 and for photographs; in validation too."""
-    counts, images = backend.get("emulated").launch.counts, np.zeros((4, 3, 12, 12), np.uint8)
+    counts, images = backend.get(device).launch.counts, np.zeros((4, 3, 12, 12), np.uint8)
     labels = np.zeros(4, np.int64)
     normal = Normalize([0.5] * 3, [0.25] * 3)
     for tfms in ([Flip(), RandomCropPad(12, 2), normal, Cutout(4)], [*aug_transforms(size=8), normal]):
         for training, dtype in ((True, "float16"), (False, "float32")):
             batches = [IntToFloat(dtype), *tfms]
-            options = dict(kinds=("image", "category"), training=training, device="emulated")
+            options = dict(kinds=("image", "category"), training=training, device=device)
             loader = DataLoader(list(zip(images, labels)), bs=2, after_batch=batches, **options)
             counts.clear()
             for x, _ in loader:
@@ -123,9 +123,9 @@ def test_a_batch_is_one_launch():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_images_that_stay_are_chosen_by_the_launch(training, monkeypatch):
+def test_images_that_stay_are_chosen_by_the_launch(device, training, monkeypatch):
     """Of a batch the labels alone are gathered; images too where they must be averaged. A subclass has its own way."""
-    rng, xp, gathered = np.random.default_rng(0), backend.get("emulated"), []
+    rng, xp, gathered = np.random.default_rng(0), backend.get(device), []
     arrays = rng.integers(0, 256, (10, 3, 16, 16)).astype(np.uint8), np.arange(10)
     monkeypatch.setattr(xp, "getitem", lambda x, *a, **k: gathered.append(x.ndim) or type(xp).getitem(xp, x, *a, **k))
     for moved, read in (
@@ -135,8 +135,8 @@ def test_images_that_stay_are_chosen_by_the_launch(training, monkeypatch):
     ):
         tfms, batches = [IntToFloat(), *moved, Normalize([0.5] * 3, [0.25] * 3)], []
         for kind in (TensorDataset, type("Own", (TensorDataset,), {})):
-            data = kind(*(tf.from_numpy(a).to("emulated") for a in arrays))
-            options = dict(shuffle=True, seed=1, training=training, after_batch=tfms, device="emulated")
+            data = kind(*(tf.from_numpy(a).to(device) for a in arrays))
+            options = dict(shuffle=True, seed=1, training=training, after_batch=tfms, device=device)
             loader = DataLoader(data, 4, **options)
             gathered.clear()
             xp.launch.counts.clear()

@@ -1,24 +1,21 @@
 """The gate of NVIDIA's compiler: every kernel, for each dtype and architecture of its row in kernels/README.md."""
 
+import os
 import re
+from itertools import product
 
 import pytest
 
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.launchers import tiles
+from tinygrad_fast.dtypes import dtype_of
 
-from . import nvrtc, sass
+from . import gate, nvrtc, sass
+from .gate import HOPPER, LOOPS, ROWS, TABLE, hopper_tile, tile_of
 
-ROWS = [
-    tuple(cell.strip(" `") for cell in row.split("|")[1:-1])
-    for row in (launch.folder() / "README.md").read_text().splitlines()
-    if row.startswith("| `")
-]
-TABLE = [row for row in ROWS if len(row) == 6]
-HOPPER = [row for row in ROWS if row[0] == "matmul_hopper"]
-LOOPS = [row for row in ROWS if len(row) == 8 and row not in HOPPER]  # on the tile loop
 ENGINES = {"HMMA": tiles.TENSOR_CORES, "FFMA": tiles.MULTIPLY_ADDS, "DFMA": tiles.MULTIPLY_ADDS}
-ALL = {"dtypes": "float64 float32 float16 bfloat16".split(), "architectures": "sm_75 sm_80 sm_90 sm_90a sm_120".split()}
+ARCHITECTURES = *gate.GPUS, "sm_90a"
+FORMS = list(gate.every_form() if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else gate.narrowest())
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
 needs_nvdisasm = pytest.mark.skipif(sass.nvdisasm() is None, reason=sass.why_not)
 
@@ -28,28 +25,37 @@ def test_every_kernel_has_a_row():
     assert len(TABLE) + len(LOOPS) + len(HOPPER) == len(ROWS)
 
 
+@pytest.mark.parametrize("file", sorted(launch.folder().glob("*.cu")), ids=lambda file: file.name)
+def test_every_header_says_what_share_of_the_limit_to_expect(file):
+    """In numbers of its own; a reference to another file is none."""
+    parts = re.findall(r"// MEASURED  (.*?)// SOURCE", file.read_text(), re.S)
+    assert parts and file.read_text().count("// MEASURED") == len(parts)
+    for part in parts:
+        assert re.search(r"\b0\.\d|an? (half|eighth|tenth)", part), part
+
+
 def test_every_tile_has_a_row():
-    rows = {(row[7].split()[1], tile_of(row[1])) for row in LOOPS}
-    for engine in (tiles.TENSOR_CORES, tiles.MULTIPLY_ADDS):
-        works = {work for work, e in ENGINES.items() if e is engine}
-        assert {tile for shapes in engine.tiles.values() for tile in shapes} <= {t for w, t in rows if w in works}
+    """Of each kernel on the tile loop each shape, by engine and bytes of an element: a budget. Turing's, whose code is
+    simpler, have one for some, and for all `test_no_form_of_the_tile_loop_spills`."""
 
+    def key(kernel, engine, tile, dtype):
+        return kernel, engine.name, tile, dtype_of(dtype).itemsize
+
+    rows = {
+        key(k, ENGINES[loop.split()[1]], tile_of(t), dtype)
+        for k, t, _, dtypes, *_, loop in LOOPS
+        for dtype in dtypes.split()
+    }
+    for kernel, dtype in product(gate.COPIES, gate.DTYPES):
+        for engine in gate.engines(kernel, dtype, tiles.Hardware(90, 132)):
+            for tile in engine.tiles[dtype_of(dtype).itemsize]:
+                assert key(kernel, engine, tile, dtype) in rows, f"{kernel} {engine.name} {dtype} {tile} has no budget"
     assert {hopper_tile(row[1]) for row in HOPPER} == set(tiles.HOPPER)
-
-
-def hopper_tile(cell):
-    """ "128x256 4" """
-    return tiles.HopperTile(*map(int, re.findall(r"\d+", cell)))
-
-
-def tile_of(cell):
-    """ "128x256x32 64x64 4" """
-    return tiles.Tile(*map(int, re.findall(r"\d+", cell)))
 
 
 def compiled(kernel, flags, dtypes, architectures):
     dtypes, architectures = dtypes.split(), architectures.split()
-    assert set(dtypes) <= set(ALL["dtypes"]) and set(architectures) <= set(ALL["architectures"])
+    assert set(dtypes) <= set(gate.DTYPES) and set(architectures) <= set(ARCHITECTURES)
     text = launch.sources(launch.folder())[kernel].text
     for architecture in architectures:
         for dtype in dtypes:
@@ -113,6 +119,31 @@ def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, reg
     assert tile.shared() == int(shared) <= 227 << 10
     assert 0.95 * float(budget) < max(each.values()) <= float(budget), each
     tally(cubins=len(used))
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("kernel, flags, architecture", FORMS)
+def test_no_form_of_the_tile_loop_spills(kernel, flags, architecture, tally):
+    """What launchers can ask for beside the rows: the narrowest copies of each shape; in profile `thorough`, all."""
+    text = launch.sources(launch.folder())[kernel].text
+    use = nvrtc.compiled(text, architecture, *flags.split()).uses[kernel]
+    assert not use.spilled and not use.stack, use
+    tally(cubins=1)
+
+
+def test_what_tests_launch_has_a_row():
+    """Flags, widths of copies, stages, a dtype that no launcher asks for: none passes (`launches` in conftest.py)."""
+    tile = tiles.TENSOR_CORES.tiles[2][0].defines() | dict(ENGINE="TensorCores", XV=4, WV=8, DTYPE="float16")
+    assert gate.known("conv2d_tiles", tile) and gate.known("unfold", dict(TURNED=0, DTYPE="float64"))
+    for kernel, defines in (
+        ("conv2d_tiles", tile | dict(XV=2)),  # a large tile with copies of 4 bytes
+        ("conv2d_tiles", tile | dict(STAGES=3)),
+        ("conv2d_tiles", tile | dict(DTYPE="float32")),
+        ("unfold", dict(TURNED=2, DTYPE="float64")),
+        ("update_scale_", dict(CHUNK=4096, DTYPE="float64")),
+        ("conv2d_narrow", dict(WIDTH=8, EACH=1, DTYPE="float32")),
+    ):
+        assert not gate.known(kernel, defines), (kernel, defines)
 
 
 @needs_nvrtc

@@ -15,6 +15,7 @@ from tinygrad_fast.backend import launch, windows
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import convolutions, tiles
 
+from .conftest import unwatched
 from .test_matmul import DTYPES, EPS, laid_out, tf32
 
 LAYOUTS = st.sampled_from(["in order", "transposed", "reversed"])
@@ -113,13 +114,20 @@ def test_sums_in_parts(machine, monkeypatch, dtype):
     assert machine.launch.counts["conv2d_dw_sum"] >= 2
 
 
+def large_tiles(machine, dtype, smallest=False):
+    """The shapes that only large images are given, on this GPU."""
+    shapes = tiles.engine(np.dtype(dtype).name, machine.hardware).tiles[np.dtype(dtype).itemsize]
+    return [machine.hardware.suited(tile) for tile in (shapes if smallest else shapes[:-1])]
+
+
+@unwatched
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_large_tiles(monkeypatch, dtype):
+def test_large_tiles(machine, monkeypatch, dtype):
     """Those that only large images are given: here to some that fill them and reach over each edge."""
     given_ = arrays(dtype, 5, 32, 72, (12, 13), (3, 3), ((2, 2), (1, 1), (1, 1), 1))
-    for tile in tiles.engine(np.dtype(dtype).name, Emulated().hardware).tiles[given_[0].itemsize][:-1]:
-        machine = Emulated()
+    for tile in large_tiles(machine, dtype):
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
+        machine.launch.counts.clear()
         check(machine, *given_, ((2, 2), (1, 1), (1, 1), 1))
         assert machine.launch.counts.keys() == {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
 
@@ -235,10 +243,10 @@ def test_a_rung_that_there_is_not(machine, monkeypatch):
         ran(machine, np.float32, 16, 16, 3)
 
 
-def test_a_transposed_convolution_is_the_input_gradient():
-    xp = backend.get("emulated")
+def test_a_transposed_convolution_is_the_input_gradient(device):
+    xp = backend.get(device)
     before = xp.launch.counts.copy()
-    x, w = tf.rand(1, 16, 4, 5).to("emulated"), tf.rand(16, 16, 3, 3).to("emulated")
+    x, w = tf.rand(1, 16, 4, 5).to(device), tf.rand(16, 16, 3, 3).to(device)
     y = tf.nn.functional.conv_transpose2d(x, w, stride=2)
     assert xp.launch.counts - before == {"conv2d_dx_tiles": 1} and y.shape == (1, 16, 9, 11)
 

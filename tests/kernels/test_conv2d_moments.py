@@ -17,7 +17,8 @@ from tinygrad_fast.backend.wide import wide_type
 from tinygrad_fast.models import resnet8, resnet18
 from tinygrad_fast.nn.utils import conv_bn, fold_batch_norm
 
-from .test_conv2d import LAYOUTS, SQUARE, arrays, close as close_products, tell
+from .conftest import GPU, unwatched
+from .test_conv2d import LAYOUTS, SQUARE, arrays, close as close_products, large_tiles, tell
 from .test_matmul import DTYPES, laid_out
 from .test_norms import PLAIN, close, doubled, launched
 
@@ -77,13 +78,14 @@ def test_any_convolution(machine, monkeypatch, dtype, tally):
     tell(tally, machine, before)
 
 
+@unwatched
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_large_tiles(monkeypatch, dtype):
+def test_large_tiles(machine, monkeypatch, dtype):
     """Several of each, with warps above each other, and an edge in the middle of one."""
     given_ = drawn(dtype, 5, 32, 72, (12, 13), (3, 3), SQUARE)
-    for tile in tiles.engine(np.dtype(dtype).name, Emulated().hardware).tiles[given_[0].itemsize]:
-        machine = Emulated()
+    for tile in large_tiles(machine, dtype, smallest=True):
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
+        machine.launch.counts.clear()
         check(machine, *given_, True, SQUARE)
         assert machine.launch.counts == LAUNCHES
 
@@ -150,7 +152,7 @@ def block(device, run, dtype=None):
 
 
 @pytest.mark.parametrize("dtype", [None, tf.float16, tf.bfloat16])
-@pytest.mark.parametrize("device", ["cpu", "emulated"])
+@pytest.mark.parametrize("device", ["cpu", "emulated", GPU])
 def test_as_one_after_the_other(device, dtype):
     kind, got = block(device, conv_bn, dtype)
     same, want = block(device, composed, dtype)
@@ -162,22 +164,22 @@ def test_as_one_after_the_other(device, dtype):
             np.testing.assert_allclose(a, b, atol=(1e-5 if dtype is None else 0.02) * abs(b).max())
 
 
-def test_what_users_call_runs_its_kernels():
-    conv, bn = (m.to("emulated") for m in (nn.Conv2d(16, 16, 3, bias=False), nn.BatchNorm2d(16)))
-    x = tf.rand(2, 16, 6, 5).to("emulated")
+def test_what_users_call_runs_its_kernels(device):
+    conv, bn = (m.to(device) for m in (nn.Conv2d(16, 16, 3, bias=False), nn.BatchNorm2d(16)))
+    x = tf.rand(2, 16, 6, 5).to(device)
     tiled, apart = {"conv2d_tiles": 1}, {"batch_norm_moments": 1, "batch_norm_statistics": 1, "batch_norm": 1}
     remembered = {"batch_norm_remember_": 1}
-    assert launched(lambda: conv_bn(conv, bn, x)) == LAUNCHES | remembered
+    assert launched(device, lambda: conv_bn(conv, bn, x)) == LAUNCHES | remembered
     apart |= remembered
-    assert launched(lambda: bn(conv(x))) == tiled | apart
+    assert launched(device, lambda: bn(conv(x))) == tiled | apart
     assert bn.num_batches_tracked.item() == 2
-    biased = nn.Conv2d(16, 16, 3).to("emulated")
-    assert launched(lambda: conv_bn(biased, bn, x)) == tiled | apart
+    biased = nn.Conv2d(16, 16, 3).to(device)
+    assert launched(device, lambda: conv_bn(biased, bn, x)) == tiled | apart
     handle = conv.register_forward_hook(lambda *_: None)
-    assert launched(lambda: conv_bn(conv, bn, x)) == tiled | apart
+    assert launched(device, lambda: conv_bn(conv, bn, x)) == tiled | apart
     handle.remove()
     bn.eval()
-    assert launched(lambda: conv_bn(conv, bn, x)) == tiled | {"batch_norm": 1}
+    assert launched(device, lambda: conv_bn(conv, bn, x)) == tiled | {"batch_norm": 1}
 
 
 def test_a_residual_of_another_type_meets_in_the_wider():
@@ -214,17 +216,17 @@ def test_misuse(call, error, text):
 
 
 @pytest.mark.parametrize("make", [resnet8, resnet18])
-def test_every_convolution_of_a_resnet_finds_its_moments(make):
+def test_every_convolution_of_a_resnet_finds_its_moments(device, make):
     """In training no batch norm reads its input for the statistics; for inference they are still folded away."""
-    model = make(num_classes=3).to("emulated").train()
+    model = make(num_classes=3).to(device).train()
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    counts = launched(lambda: model(tf.rand(2, 3, 32, 32).to("emulated")).sum().backward())
+    counts = launched(device, lambda: model(tf.rand(2, 3, 32, 32).to(device)).sum().backward())
     tiled = counts["conv2d_moments_tiles"]
     assert (
         tiled == counts["batch_norm_statistics"] == counts["batch_norm"] == norms and "batch_norm_moments" not in counts
     )
-    folded = fold_batch_norm(model, tf.rand(2, 3, 32, 32).to("emulated"))
-    counts = launched(lambda: folded(tf.rand(2, 3, 32, 32).to("emulated")))
+    folded = fold_batch_norm(model, tf.rand(2, 3, 32, 32).to(device))
+    counts = launched(device, lambda: folded(tf.rand(2, 3, 32, 32).to(device)))
     assert counts["conv2d_tiles"] == norms and not [name for name in counts if "norm" in name]
 
 

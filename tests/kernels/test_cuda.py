@@ -14,7 +14,7 @@ import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tests.laws.table import TABLE
 from tinygrad_fast import backend
-from tinygrad_fast.backend import cuda, doctor
+from tinygrad_fast.backend import cuda, doctor, remedies
 from tinygrad_fast.backend.launch import KernelError
 from tinygrad_fast.shapes import Slot
 from tinygrad_fast.testing import strategies as some
@@ -182,8 +182,17 @@ def examined(**modules):
 
 @pytest.fixture
 def one_cupy(monkeypatch):
-    monkeypatch.setattr(doctor, "_installed", lambda: ["cupy-cuda13x"])
+    """And Ubuntu, on a computer of its own."""
+    monkeypatch.setattr(remedies, "cupys", lambda: ["cupy-cuda13x"])
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "14.2")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    somewhere(monkeypatch, ID="ubuntu", ID_LIKE="debian")
+
+
+def somewhere(monkeypatch, container=False, windows=False, **release):
+    monkeypatch.setattr(remedies, "in_container", lambda: container)
+    monkeypatch.setattr(remedies, "on_windows", lambda: windows)
+    monkeypatch.setattr(remedies.platform, "freedesktop_os_release", lambda: release)
 
 
 def test_doctor_finds_all_well(forgotten, one_cupy):
@@ -192,12 +201,12 @@ def test_doctor_finds_all_well(forgotten, one_cupy):
     assert "cuda:0 H100 (sm_90, 80 GiB)" in said
 
 
-def changed(**runtime):
-    """The stand-in with another runtime."""
-    return SimpleNamespace(
-        **{k: getattr(like_cupy, k) for k in ("__version__", "RawModule")},
-        cuda=SimpleNamespace(**vars(like_cupy.cuda) | {"runtime": SimpleNamespace(**vars(RUNTIME) | runtime)}),
-    )
+def changed(*, RawModule=like_cupy.RawModule, nvrtc=like_cupy.cuda.nvrtc, **runtime):
+    """The stand-in with another runtime, compiler or modules."""
+    parts = vars(like_cupy.cuda) | {"runtime": SimpleNamespace(**vars(RUNTIME) | runtime), "nvrtc": nvrtc}
+    found = {name: getattr(like_cupy, name) for name in dir(like_cupy) if name[0] != "_"}
+    found |= {"__version__": like_cupy.__version__, "cuda": SimpleNamespace(**parts), "RawModule": RawModule}
+    return SimpleNamespace(**found)
 
 
 def fails(*_):
@@ -213,25 +222,106 @@ def mixed(i):
     return OLD if i else like_cuda.GPU
 
 
+class WrongKernel(like_cupy.RawModule):
+    """What was kept of a kernel is damaged: it loads, and writes other numbers."""
+
+    def get_function(self, name):
+        return lambda *_, **__: None
+
+
+class RefusedKernel(like_cupy.RawModule):
+    def compile(self):
+        if self.source:
+            raise like_cupy.CompileException("matmul.cu(3): error")
+
+
+def no_library(*_):
+    raise OSError("libnvrtc.so.13: cannot open shared object file")
+
+
+def no_headers(**_):
+    raise like_cupy.CompileException("cannot open source file cuda_fp16.h")
+
+
+NO_NVRTC = SimpleNamespace(**vars(like_cupy.cuda.nvrtc) | {"getVersion": no_library})
+REINSTALL, NO_GPU = "pip install --force-reinstall 'cupy-cuda13x[ctk]'", "export CUDA_VISIBLE_DEVICES=0"
+INSTEAD, OURSELVES = "pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]>=14'", remedies.OURSELVES
+FAULTS = [
+    (None, "CuPy does not load", REINSTALL),
+    (
+        SimpleNamespace(__version__="13.6"),
+        "CuPy must be 14 or newer; this is 13.6",
+        "pip install -U 'cupy-cuda13x[ctk]'",
+    ),
+    (changed(driverGetVersion=lambda: 0), "there is no NVIDIA driver$", "sudo ubuntu-drivers install"),
+    (changed(driverGetVersion=fails), "the NVIDIA driver does not answer: cudaErrorNoDevice", "sudo reboot"),
+    (changed(driverGetVersion=lambda: 11040), "serves CUDA 11.4 and older.*driver 525", "sudo ubuntu-drivers install"),
+    (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", INSTEAD),
+    (changed(runtimeGetVersion=fails), "runtime: RuntimeError: cudaErrorNoDevice", REINSTALL),
+    (changed(getDeviceCount=fails), "no device answers: cudaErrorNoDevice", "sudo reboot"),
+    (changed(getDeviceCount=lambda: 0), "there is no device", "sudo reboot"),
+    (
+        changed(getDeviceProperties=lambda i: OLD),
+        "GTX 1080 has compute capability 6.1",
+        "pip uninstall -y cupy-cuda13x",
+    ),
+    (changed(getDeviceCount=lambda: 2, getDeviceProperties=mixed), "GTX 1080.*leave it out", NO_GPU),
+    (changed(nvrtc=NO_NVRTC), "NVRTC, which compiles kernels, does not load: libnvrtc.so.13", REINSTALL),
+    (changed(RawModule=no_headers), "CUDA's headers are not found: cannot open source file", REINSTALL),
+    (changed(RawModule=RefusedKernel), r"a kernel of ours is refused: .*matmul.cu\(3\): error", OURSELVES),
+    (changed(RawModule=WrongKernel), "or what is kept of it, does not run: RuntimeError", "rm -r /kept/kernels"),
+]
+
+
+@pytest.mark.parametrize("cupy, says, command", FAULTS)
+def test_doctor_names_the_first_fault_and_the_command_that_mends_it(
+    forgotten, one_cupy, monkeypatch, cupy, says, command
+):
+    monkeypatch.setenv("CUPY_CACHE_DIR", "/kept/kernels")
+    well, said = examined(cupy=cupy, **dict.fromkeys(like_cupy.NAMES[1:], like_cupy))
+    *_, fault, remedy, _ = said.splitlines()
+    assert not well and re.search(says, fault) and remedy == f"        run: {command}", said
+
+
 @pytest.mark.parametrize(
-    "cupy, says, command",
+    "fault, place, command",
     [
-        (None, "CuPy does not load", "pip install --force-reinstall 'cupy-cuda13x[ctk]'"),
-        (changed(driverGetVersion=lambda: 0), "no NVIDIA driver", "nvidia-smi"),
-        (changed(driverGetVersion=fails), "does not answer", "nvidia-smi"),
-        (changed(driverGetVersion=lambda: 12080), "CUDA 13.0 needs a newer driver than 12.8", "cupy-cuda12x[ctk]"),
-        (changed(driverGetVersion=lambda: 11040), "driver serves CUDA 11.4 and older.*driver 525", "nvidia-smi"),
-        (changed(getDeviceCount=fails), "no device answers: cudaErrorNoDevice", "nvidia-smi -L"),
-        (changed(getDeviceProperties=lambda i: OLD), "GTX 1080 has compute capability 6.1", "--query-gpu=name,compute"),
-        (changed(getDeviceCount=lambda: 2, getDeviceProperties=mixed), "GTX 1080", "export CUDA_VISIBLE_DEVICES=0"),
-        (changed(runtimeGetVersion=fails), "runtime: RuntimeError: cudaErrorNoDevice", "pip install --force-reinstall"),
-        (SimpleNamespace(__version__="13.6"), "CuPy must be 14 or newer; this is 13.6", "-U 'cupy-cuda13x[ctk]'"),
+        ("none", dict(ID="linuxmint", ID_LIKE="ubuntu debian"), "sudo ubuntu-drivers install"),
+        ("none", dict(ID="debian"), "sudo apt install nvidia-driver"),
+        ("none", dict(ID="nixos"), "python -m webbrowser https://www.nvidia.com/drivers"),
+        ("none", dict(windows=True), "cmd.exe /c start https://www.nvidia.com/drivers"),
+        ("none", dict(container=True, ID="debian"), "docker run --gpus all -it IMAGE"),
+        ("old", dict(container=True, ID="debian"), "python -m webbrowser https://www.nvidia.com/drivers"),
+        ("silent", dict(container=True), "docker run --gpus all -it IMAGE"),
+        ("silent", dict(windows=True), "shutdown.exe /r"),
     ],
 )
-def test_doctor_names_the_first_fault_and_a_command(forgotten, one_cupy, cupy, says, command):
-    well, said = examined(cupy=cupy)
-    assert not well and re.search(says, said)
-    assert command in said.splitlines()[-2] and said.splitlines()[-2].lstrip().startswith("run: ")
+def test_where_a_driver_comes_from(forgotten, one_cupy, monkeypatch, fault, place, command):
+    somewhere(monkeypatch, **place)
+    number = {"none": lambda: 0, "old": lambda: 11040, "silent": fails}[fault]
+    _, said = examined(cupy=changed(driverGetVersion=number))
+    assert f"\n        run: {command}\n" in said
+
+
+def test_a_gpu_that_is_hidden(forgotten, one_cupy, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    _, said = examined(cupy=changed(getDeviceCount=fails))
+    assert "CUDA_VISIBLE_DEVICES=7 hides others\n        run: unset CUDA_VISIBLE_DEVICES\n" in said
+
+
+@pytest.mark.parametrize(
+    "chosen, command", [("no-such-compiler", "unset CXX"), (None, remedies.OURSELVES), ("", "pip install ziglang")]
+)
+def test_an_emulator_that_does_not_work(forgotten, one_cupy, monkeypatch, chosen, command):
+    """The compiler that was chosen; our own files; no compiler. The other checks follow all the same."""
+    monkeypatch.delenv("CXX", raising=False)
+    if chosen:
+        monkeypatch.setenv("CXX", chosen)
+    if chosen == "":
+        monkeypatch.setattr(doctor.emulator, "why_not", lambda: "there is none")
+    monkeypatch.setattr(cuda, "Emulated", broken)
+    well, said = examined(**dict.fromkeys(like_cupy.NAMES, like_cupy))
+    assert well and f"\n        run: {command}\nok      CuPy" in said
 
 
 def test_doctor_says_what_is_newer_than_the_toolkit(forgotten, one_cupy):
@@ -242,18 +332,24 @@ def test_doctor_says_what_is_newer_than_the_toolkit(forgotten, one_cupy):
 
 def test_doctor_knows_cupy_from_its_friends(monkeypatch):
     names = ["cupy-cuda13x", "cupy_xarray", "numpy", "cupyx-like"]
-    monkeypatch.setattr(doctor.metadata, "distributions", lambda: [SimpleNamespace(name=name) for name in names])
-    assert doctor._installed() == ["cupy-cuda13x"]
+    monkeypatch.setattr(remedies.metadata, "distributions", lambda: [SimpleNamespace(name=name) for name in names])
+    assert remedies.cupys() == ["cupy-cuda13x"]
 
 
 TWO = "pip uninstall -y cupy cupy-cuda12x && pip install 'cupy-cuda12x[ctk]>=14'"
 
 
-@pytest.mark.parametrize("found, command", [([], "pip install"), (["cupy", "cupy-cuda12x"], TWO)])
+NONE, ROCM = (
+    "pip install 'cupy-cuda13x[ctk]>=14'",
+    "pip uninstall -y cupy-rocm-5-0 && pip install 'cupy-cuda12x[ctk]>=14'",
+)
+
+
+@pytest.mark.parametrize("found, command", [([], NONE), (["cupy", "cupy-cuda12x"], TWO), (["cupy-rocm-5-0"], ROCM)])
 def test_doctor_wants_one_cupy(forgotten, monkeypatch, found, command):
-    monkeypatch.setattr(doctor, "_installed", lambda: found)
+    monkeypatch.setattr(remedies, "cupys", lambda: found)
     well, said = examined()
-    assert not well and f"run: {command}" in said
+    assert not well and f"\n        run: {command}\n" in said
 
 
 def test_doctor_is_a_command():

@@ -7,18 +7,10 @@ from hypothesis import given, strategies as st
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, rng
-from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.backend.emulator import Emulator
-from tinygrad_fast.backend.launch import Launcher
 
 from .test_matmul import DTYPES, EPS
 
 KEY = tf.Generator(2**40 + 3).key()
-
-
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
 
 
 def images(draw, dtype):
@@ -42,16 +34,11 @@ def test_numbers_are_those_of_the_cpu(machine, data):
     np.testing.assert_array_equal(machine.uniform(KEY, x.shape), want)
 
 
-def test_counters_have_64_bits(tmp_path):
+def test_counters_have_64_bits(run):
     """Number 2^34 is the first whose counter has an upper word: asked for through a kernel of its own."""
-    (tmp_path / "one.cu").write_text(
-        '#include "philox.cuh"\n'
-        'extern "C" __global__ void one(const u32* key, u32* y, i64 at) { y[threadIdx.x] = '
-        "philox(key, at).word[threadIdx.x]; }\n"
-    )
-    launch, y = Launcher(Emulator(), tmp_path), np.empty(4, np.uint32)
     for at in (2**32 - 1, 2**32, 2**40 + 5):
-        launch("one", grid=(1,), block=(4,), defines={"DTYPE": "float32"}, key=KEY, y=y, at=at)
+        y = np.empty(4, np.uint32)
+        run("random_numbers", (1,), (4,), key=KEY, y=y, at=at)
         np.testing.assert_array_equal(y, rng.bits(KEY, 4, 4 * at))
 
 
@@ -82,12 +69,12 @@ def test_a_number_that_equals_p_is_kept(machine):
     assert kept[3] and kept.tolist() == (u >= u[3]).tolist()
 
 
-def test_the_mask_of_a_seed_is_the_same_on_every_machine():
-    counts, found = backend.get("emulated").launch.counts, []
+def test_the_mask_of_a_seed_is_the_same_on_every_machine(device):
+    counts, found = backend.get(device).launch.counts, []
     counts.clear()
-    for device in ("cpu", "emulated"):
+    for where in ("cpu", device):
         tf.manual_seed(7)
-        x = tf.ones(2, 3, 4, 5).to(device).requires_grad_()
+        x = tf.ones(2, 3, 4, 5).to(where).requires_grad_()
         y = F.dropout(x, 0.3)
         y.sum().backward()
         found += [y.tolist(), x.grad.tolist()]

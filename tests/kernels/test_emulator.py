@@ -1,7 +1,10 @@
-"""The emulator against what CUDA's manual says of each word; its detectors against a planted fault each."""
+"""The emulator against what CUDA's manual says of each word, and by -m gpu a GPU; its detectors against a planted fault
+each.
+"""
 
 import re
-from pathlib import Path
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -11,14 +14,14 @@ from tinygrad_fast.backend import emulator, launch
 from tinygrad_fast.backend.emulator import Emulator, elf
 from tinygrad_fast.backend.emulator.places import declarations
 
-from .test_compile import TABLE
+from . import gate, nvrtc
+from .conftest import DEFINES, HERE, needs_ampere, unwatched
+from .gate import TABLE
 
-HERE = Path(__file__).parent
-DEFINES = {"DTYPE": "float32"}
 FAULTS = launch.read(HERE / "faults.cu")
 
 
-def run(kernel, grid, block, check=True, defines=DEFINES, shared=0, **arguments):
+def emulate(kernel, grid, block, check=True, defines=DEFINES, shared=0, **arguments):
     machine = launch.Launcher(Emulator(check), HERE)
     machine(kernel, grid=grid, block=block, defines=defines, shared=shared, **arguments)
 
@@ -35,30 +38,41 @@ def test_where_shared_arrays_cannot_be_found_it_says_so(monkeypatch, capsys, tmp
     emulator._say_what_is_not_watched.cache_clear()
     said = []
     for check in (False, True, True):
-        run("block_sum", (1,), (256,), check, x=floats(1, 256), y=np.empty(1, np.float32))
+        emulate("block_sum", (1,), (256,), check, x=floats(1, 256), y=np.empty(1, np.float32))
         said.append(capsys.readouterr().err)
     assert said[0] == said[2] == "" and said[1].startswith("emulator: the checking mode finds __shared__ arrays in ELF")
     assert said[1].count("\n") == 1
     emulator._say_what_is_not_watched.cache_clear()
 
 
+def test_what_its_tests_take_has_a_budget(monkeypatch):
+    """Of a processor's time, summed over all workers; KERNEL_SECONDS changes it."""
+    one = f"{HERE}/test_emulator.py::test_places"
+    for seconds, status in (("600", 0), ("0", 1)):
+        monkeypatch.setenv("KERNEL_SECONDS", seconds)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "1", one]
+        done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True)
+        said = r"tests/kernels/: at most 0 seconds of a processor; took .*test_places\[watched\] \(\d"
+        assert done.returncode == status and bool(re.search(said, done.stdout)) == status, done.stdout
+
+
 # Words
 
 
-def test_places():
+def test_places(run):
     y = np.zeros((24, 30), np.int32)
     run("places", (2, 3, 4), (5, 3, 2), y=y)
     np.testing.assert_array_equal(y, 1000 * np.arange(24)[:, None] + np.arange(30))
 
 
 @pytest.mark.parametrize("n", [1, 7, 32, 100, 1024])
-def test_dynamic_shared_memory(n):
+def test_dynamic_shared_memory(run, n):
     x, y = floats(3, n), np.empty((3, n), np.float32)
     run("reversed", (3,), (n,), shared=4 * n, x=x, y=y, n=n)
     np.testing.assert_array_equal(y, x[:, ::-1])
 
 
-def test_block_and_warp_sums():
+def test_block_and_warp_sums(run):
     x, blocks, warps = floats(5, 256), np.empty(5, np.float32), np.empty(8, np.float32)
     run("block_sum", (5,), (256,), x=x, y=blocks)
     np.testing.assert_array_equal(blocks, x.sum(1))
@@ -67,7 +81,7 @@ def test_block_and_warp_sums():
 
 
 @pytest.mark.parametrize("n, width", [(32, 32), (32, 8), (16, 16)])
-def test_shuffles(n, width):
+def test_shuffles(run, n, width):
     y, lane = np.empty((4, n), np.int32), np.arange(n)
     run("shuffles", (1,), (n,), y=y, width=width)
     group, place = lane // width * width, lane % width
@@ -77,7 +91,7 @@ def test_shuffles(n, width):
     np.testing.assert_array_equal(y[3], lane ^ 1)
 
 
-def test_votes_of_parts_of_a_warp():
+def test_votes_of_parts_of_a_warp(run):
     x = np.zeros(32, np.int32)
     x[[0, 1, 5]] = 1
     y = np.empty(32, np.uint32)
@@ -85,19 +99,19 @@ def test_votes_of_parts_of_a_warp():
     assert set(y[1::2]) == {1 << 1 | 1 << 5} and set(y[::2]) == {10}
 
 
-def test_lanes_that_ended_are_not_waited_for():
+def test_lanes_that_ended_are_not_waited_for(run):
     y = np.empty(20, np.int32)
     run("early", (1,), (32,), y=y)
     assert set(y) == {(1 << 20) - 1}
 
 
-def test_syncwarp():
+def test_syncwarp(run):
     y = np.empty(64, np.int32)
     run("neighbours", (1,), (64,), y=y)
     np.testing.assert_array_equal(y.reshape(2, 32), np.roll(np.arange(64).reshape(2, 32), 2, axis=1))
 
 
-def test_atomics():
+def test_atomics(run):
     x = np.random.default_rng(0).integers(0, 10, 1000).astype(np.int32)
     y, most = np.zeros(10, np.int32), np.zeros(1, np.int32)
     run("counts", (8,), (128,), x=x, y_=y, most_=most, n=1000)
@@ -105,13 +119,13 @@ def test_atomics():
     assert most == x.max()
 
 
-def test_numbers_and_structures_by_value():
+def test_numbers_and_structures_by_value(run):
     y, big = np.empty(5, np.float32), 1 << 40
     run("line", (1,), (8,), at=dict(n=4, slope=[2, 1], big=big), y=y, add=0.5, twice=0.25, far=big)
     np.testing.assert_array_equal(y, [1.75, 3.75, 5.75, 7.75, 1])
 
 
-def test_a_structure_takes_no_number_that_it_cannot_hold():
+def test_a_structure_takes_no_number_that_it_cannot_hold(run):
     with pytest.raises(launch.KernelError, match=r"^line .*n is an integer of at most 2147483647; got 2147483648"):
         run("line", (1,), (8,), at=dict(n=1 << 31, slope=[2, 1], big=0), y=floats(5), add=0.5, twice=0.25, far=0)
 
@@ -119,15 +133,15 @@ def test_a_structure_takes_no_number_that_it_cannot_hold():
 @pytest.mark.parametrize("grid", [(1, 65536), (1, 1, 65536)])
 def test_a_grid_is_as_large_as_a_gpus(grid):
     with pytest.raises(launch.KernelError, match="at most 65,535 blocks along y and along z"):
-        run("line", grid, (8,), at=dict(n=4, slope=[2, 1], big=0), y=floats(5), add=0.5, twice=0.25, far=0)
+        emulate("line", grid, (8,), at=dict(n=4, slope=[2, 1], big=0), y=floats(5), add=0.5, twice=0.25, far=0)
 
 
-def test_printf(capfd):
-    run("said", (1,), (4,), x=floats(4))
+def test_printf(run, capfd):
+    run("said", (1,), (4,), x=floats(4))  # and it is waited for
     assert capfd.readouterr().out == "x[1] = 1\nx[3] = 3\n"
 
 
-def test_lists_of_arrays():
+def test_lists_of_arrays(run):
     """What a list leaves free is null. A kernel whose name ends in _ works in place: what it reads is written."""
     xs, ys, free = [floats(8), 2 * floats(8), floats(3)[1:]], [floats(8), floats(8), floats(2)], np.zeros((), np.int32)
     run("lists_", (4,), (2,), xs=xs, ys=ys, free=free)
@@ -138,19 +152,20 @@ LISTS = [
     (dict(xs=[floats(2)] * 5), "xs has room for 4 arrays; got 5. Launch it by parts"),
     (dict(xs=[floats(2), floats(2).astype(np.float64)]), "xs must be float32; got float64"),
     (dict(ys=[floats(2, 2).T]), "ys must lie in order C"),
-    (dict(ys=[None]), "ys must be a numpy.ndarray; got NoneType"),
+    (dict(ys=[None]), r"ys must be a .*ndarray; got NoneType"),
 ]
 
 
 @pytest.mark.parametrize("change, says", LISTS)
-def test_lists_that_are_refused(change, says):
+def test_lists_that_are_refused(run, change, says):
     given = dict(xs=[floats(2)], ys=[floats(2)], free=np.zeros((), np.int32)) | change
     with pytest.raises(launch.KernelError, match=rf"^lists_ .*{len(given['xs'])} xs, {len(given['ys'])} ys.*{says}"):
         run("lists_", (1,), (2,), **given)
 
 
+@unwatched
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_conversions(dtype):
+def test_conversions(run, dtype):
     """Every 16-bit float and there and back; ties, neighbours of ties, what is too large, and random numbers."""
     every = np.arange(1 << 16, dtype=np.uint16).view(dtype).astype(np.float32)
     every = every[~np.isnan(every)]
@@ -161,7 +176,7 @@ def test_conversions(dtype):
     x = np.concatenate([every, around, some])
     y, back = np.empty(x.shape, dtype), np.empty_like(x)
     name = np.dtype(dtype).name
-    run("conversions", (1,), (64,), check=False, defines={"DTYPE": name}, x=x, y=y, back=back, n=x.size)
+    run("conversions", (1,), (64,), defines={"DTYPE": name}, x=x, y=y, back=back, n=x.size)
     with np.errstate(over="ignore", invalid="ignore"):
         want = x.astype(dtype).astype(np.float32)
     np.testing.assert_array_equal(y.astype(np.float32), want)  # NaN equals NaN here
@@ -174,14 +189,14 @@ G, T4 = np.arange(32) // 4, np.arange(32) % 4  # a lane's group, and its place i
 
 
 @pytest.mark.parametrize("n", [32, 13])
-def test_copies_of_three_sizes(n):
+def test_copies_of_three_sizes(run, n):
     x, y = 1 + floats(128), np.empty(224, np.float32)
     run("copies", (1,), (32,), shared=896, x=x, y=y, n=n)
     want = [np.where(np.arange(32 * size) < n * size, x[: 32 * size], 0) for size in (4, 2, 1)]
     np.testing.assert_array_equal(y, np.concatenate(want))
 
 
-def test_ldmatrix():
+def test_ldmatrix(run):
     x, y = np.arange(256, dtype=np.uint16), np.empty((2, 4, 32), np.uint32)
     run("fragments", (1,), (32,), shared=512, x=x, y=y)
     pairs = y.view(np.uint16).reshape(2, 4, 32, 2)
@@ -195,7 +210,9 @@ KINDS = {"f16": (np.float16, 16), "bf16": (ml_dtypes.bfloat16, 16), "tf32": (np.
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_mma(kind):
+def test_mma(run, machine, kind):
+    if kind != "f16_k8":
+        needs_ampere(machine.hardware)
     dtype, depth = KINDS[kind]
     rng = np.random.default_rng(0)
     a, b, c = (rng.integers(-8, 8, s).astype(t) for s, t in [((16, depth), dtype), ((depth, 8), dtype), ((16, 8), "f")])
@@ -214,7 +231,8 @@ def test_mma(kind):
     np.testing.assert_array_equal(sums, np.stack([want[at] for at in place]))
 
 
-def test_what_is_not_rounded_to_tf32_is_cut_off():
+def test_what_is_not_rounded_to_tf32_is_cut_off(run, machine):
+    needs_ampere(machine.hardware)
     one = np.full((4, 32, 1), 1 + 2.0**-10 + 2.0**-11, np.float32)
     sums = np.empty((4, 32), np.float32)
     given = dict(a=one.view(np.uint32), b=np.ones((2, 32, 1), "f").view(np.uint32), c=np.zeros_like(sums))
@@ -222,12 +240,20 @@ def test_what_is_not_rounded_to_tf32_is_cut_off():
     assert set(sums.flat) == {8 * (1 + 2.0**-10)}
 
 
-def test_rounding_to_tf32():
+def test_rounding_to_tf32(run, machine):
+    needs_ampere(machine.hardware)
     x = np.array([1, 1 + 2**-11, -1 - 2**-11, 1 + 2**-11 - 2**-23, 1 + 3 * 2**-11, 2 - 2**-11, np.inf, -np.inf, np.nan])
     x, y = x.astype(np.float32), np.empty(9, np.float32)
     run("rounded", (1,), (32,), x=x.view(np.uint32), y=y.view(np.uint32), n=9)
     want = [1, 1 + 2**-10, -1 - 2**-10, 1, 1 + 2**-9, 2, np.inf, -np.inf, np.nan]
     np.testing.assert_array_equal(y, np.float32(want))
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
+@pytest.mark.parametrize("architecture", gate.GPUS)
+def test_nvidias_compiler_knows_the_words(architecture):
+    used = nvrtc.compiled(launch.read(HERE / "words.cu").text, architecture, "DTYPE=bfloat16").uses
+    assert {"products", "random_numbers"} < set(used) and not any(u.spilled for u in used.values())
 
 
 # Faults
@@ -284,7 +310,7 @@ def planted(kernel, check):
     arrays = {"x": launch.Strided(wide[:, 0]), "y": y, "ys": [y, y.copy()]}
     shared = 40 if kernel == "past_shared" else 256
     given = {name: arrays[name] for name in known}
-    run(kernel, (2 if kernel == "two_blocks" else 1,), (64,), check=check, shared=shared, **given)
+    emulate(kernel, (2 if kernel == "two_blocks" else 1,), (64,), check=check, shared=shared, **given)
 
 
 @pytest.mark.parametrize("kernel", FAULTS.kernels)

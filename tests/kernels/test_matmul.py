@@ -246,6 +246,22 @@ def test_older_gpus_take_what_they_have(monkeypatch):
     assert tiles.TENSOR_CORES.choose(2, 4096, 4096, 1, 8, tiles.Hardware(80, 40)).BM > small.BM
 
 
+def test_a_rung_that_there_is_not():
+    x, turing = np.ones((2, 2), np.float32), Emulated()
+    turing.rung, turing.hardware = "matmul", tiles.Hardware(75, 40)
+    said = "machine.rung: must be one of matmul_naive, .*matmul_tensor, matmul_hopper, or \"\"; got 'matmul'"
+    with pytest.raises(ValueError, match=said):
+        turing.matmul(x, x)
+    turing.rung = "matmul_tensor"
+    for dtype in (np.float64, np.float32, ml_dtypes.bfloat16):
+        said = f'sm_75 matmul_tensor multiplies float16; got {np.dtype(dtype).name}. Cast .* or set it to "matmul_reg'
+        with pytest.raises(ValueError, match=said):
+            turing.matmul(x.astype(dtype), x.astype(dtype))
+    turing.hardware = H100
+    with pytest.raises(ValueError, match="sm_90 matmul_tensor multiplies float16, bfloat16, float32; got float64"):
+        turing.matmul(x.astype(np.float64), x.astype(np.float64))
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_more_columns_than_a_grid_has_blocks(monkeypatch, rung):
     monkeypatch.setattr(products, "ALONG_Y", 2)

@@ -250,8 +250,8 @@ def test_running_statistics(machine, dtype, n):
     assert not every[:, 1::2].any()
 
 
-def launched(f):
-    counts = backend.get("emulated").launch.counts
+def launched(device, f):
+    counts = backend.get(device).launch.counts
     counts.clear()
     f()
     return dict(counts)
@@ -270,18 +270,18 @@ LAYER = {"layer_norm": 1, "layer_norm_back": 1, "layer_norm_parameters": 1}
         (lambda x, w: F.batch_norm(x, w, w, w, w), {"batch_norm": 1} | BACK),
         (lambda x, w: F.group_norm(x, 2, w, w), FORWARD | BACK | WITH_X),
         (lambda x, w: F.layer_norm(x, (4,), w, w), LAYER),
-        (lambda x, w: nn.BatchNorm2d(4).to("emulated")(x), FORWARD | BACK | WITH_X | {"batch_norm_remember_": 1}),
+        (lambda x, w: nn.BatchNorm2d(4).to(x.device)(x), FORWARD | BACK | WITH_X | {"batch_norm_remember_": 1}),
     ],
 )
-def test_what_users_call_runs_its_kernels(norm, kernels):
-    x, w = tf.rand(2, 4, 3, 4).to("emulated").requires_grad_(), tf.rand(4).to("emulated")
-    assert launched(lambda: norm(x, w).sum().backward()) == kernels | {"sum": 1}
+def test_what_users_call_runs_its_kernels(device, norm, kernels):
+    x, w = tf.rand(2, 4, 3, 4).to(device).requires_grad_(), tf.rand(4).to(device)
+    assert launched(device, lambda: norm(x, w).sum().backward()) == kernels | {"sum": 1}
     assert x.grad.isfinite().all()
 
 
-def test_every_norm_of_a_step_of_training_is_a_kernel():
-    model = resnet8(num_classes=3).to("emulated")
+def test_every_norm_of_a_step_of_training_is_a_kernel(device):
+    model = resnet8(num_classes=3).to(device)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    counts = launched(lambda: model(tf.rand(2, 3, 8, 8).to("emulated")).sum().backward())
+    counts = launched(device, lambda: model(tf.rand(2, 3, 8, 8).to(device)).sum().backward())
     kernels = (FORWARD | BACK | WITH_X).keys() - {"batch_norm_moments"}  # the convolutions find these
     assert norms and {name: counts[name] for name in kernels} == dict.fromkeys(kernels, norms)

@@ -23,11 +23,6 @@ CHANNELS = st.sampled_from([1, 3, 8, 8, 16])  # 8 are packed in every dtype
 ORDERS = st.sampled_from(["channels-last", "channels-last", "planes", "every other", "reversed", "off by one"])
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
-
-
 @pytest.fixture
 def sized(monkeypatch):
     """A GPU of the size drawn: a small one takes image after image, and shares no windows."""
@@ -312,11 +307,11 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_what_users_call_runs_its_kernels(name, monkeypatch):
+def test_what_users_call_runs_its_kernels(name, device, monkeypatch):
     """Forward and backward; nothing of the plain module is called."""
     f, kernels = CALLS[name]
     x = np.random.default_rng(0).standard_normal((2, 8, 6, 8)).astype(np.float32)
-    there, here = (tf.tensor(x).to(d).requires_grad_() for d in ("emulated", "cpu"))
+    there, here = (tf.tensor(x).to(d).requires_grad_() for d in (device, "cpu"))
     y = f(here)
     y.backward(y.detach())
 
@@ -326,7 +321,7 @@ def test_what_users_call_runs_its_kernels(name, monkeypatch):
     for module in (pooling, windows):
         for plain_one in ("max_pool2d", "max_pool2d_back", "adaptive_max_index", "resample2d", "unfold", "fold"):
             monkeypatch.setattr(module, plain_one, forbidden, raising=False)
-    counts = backend.get("emulated").launch.counts
+    counts = backend.get(device).launch.counts
     counts.clear()
     y = f(there)
     y.backward(y.detach())
@@ -334,7 +329,8 @@ def test_what_users_call_runs_its_kernels(name, monkeypatch):
     np.testing.assert_allclose(there.grad.numpy(), here.grad.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_packs_begin_where_a_gpu_can_read_them(machine):
+def test_packs_begin_where_a_gpu_can_read_them():
+    machine = Emulated()
     x = laid(np.ones((1, 8, 2, 2), np.float32), "off by one")
     assert machine.address(x) % 16 and machine.address(machine._pixels(x, True)) % 16 == 0
 

@@ -1,4 +1,5 @@
 // Every word of CUDA that the emulator knows, used as the programming guide does. test_emulator.py has the answers.
+#include "philox.cuh"
 #include "tensor_cores.cuh"
 
 extern "C" __global__ void places(int* y) {  // where each thread says it is
@@ -131,15 +132,21 @@ extern "C" __global__ void products(const u32* a, const u32* b, const float* c, 
   u32 left[4], right[2] = {b[lane], b[32 + lane]};
   float sums[4];
   for (int i = 0; i < 4; i++) left[i] = a[32 * i + lane], sums[i] = c[32 * i + lane];
+#if defined(EMULATED) || __CUDA_ARCH__ >= 800
   if (kind == 0) mma_f16(sums, left, right);
   if (kind == 1) mma_bf16(sums, left, right);
   if (kind == 2) mma_tf32(sums, left, right);
+#endif
   if (kind == 3) mma_f16_k8(sums, left[0], left[1], right[0]);
   for (int i = 0; i < 4; i++) d[32 * i + lane] = sums[i];
 }
 
 extern "C" __global__ void rounded(const u32* x, u32* y, int n) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = round_tf32(x[i]);
+}
+
+extern "C" __global__ void random_numbers(const u32* key, u32* y, i64 at) {  // of philox.cuh, by their counter
+  y[threadIdx.x] = philox(key, at).word[threadIdx.x];
 }
 
 extern "C" __global__ void said(const float* x) {

@@ -1,22 +1,22 @@
 """`python -m tinygrad_fast doctor`: can kernels run here?
 
-Each check needs those before it, so the first failure ends the examination, with one command to run.
+Each check needs those before it, so the first failure ends the examination, with one command to run (`remedies.py`).
 """
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from . import cuda, emulator
+from . import cuda, emulator, remedies
+from .launch import KernelError
 
 OLDEST = {12: (5, 0), 13: (7, 5)}  # compute capability that each CUDA still compiles for
 OURS = (7, 5)  # and that our kernels want
-OURSELVES = "pip install --force-reinstall --no-deps tinygrad_fast"
 
 
 class Sick(Exception):
@@ -34,7 +34,7 @@ def examine(say: Callable[[str], Any] = print) -> bool:
             say(f"ok      {name}: {check()}")
         except Exception as e:
             said = e if isinstance(e, Sick) else f"{type(e).__name__}: {e}"
-            command = e.command if isinstance(e, Sick) else _reinstall() if name != "emulator" else OURSELVES
+            command = e.command if isinstance(e, Sick) else remedies.reinstall_cupy()
             say(f"missing {name}: {said}\n        run: {command}")
             if name != "emulator":
                 say('no GPU can be used; device="cpu" works, and device="emulated" where the emulator does')
@@ -45,32 +45,25 @@ def examine(say: Callable[[str], Any] = print) -> bool:
 
 def _emulator() -> str:
     if reason := emulator.why_not():
-        raise Sick(reason, "pip install ziglang")
-    return f"{' '.join(emulator.build.compiler())}; {_multiplies(cuda.Emulated())}"
-
-
-def _installed() -> list[str]:
-    names = {d.name for d in metadata.distributions() if d.name}
-    return sorted(name for name in names if re.fullmatch(r"cupy(-cuda\d+x?|-rocm.*)?", name.lower()))
-
-
-def _install(major: int) -> str:
-    return f"pip install 'cupy-cuda{major}x[ctk]>=14'"
-
-
-def _reinstall() -> str:
-    return f"pip install --force-reinstall '{_installed()[0]}[ctk]'"
+        raise Sick(reason, remedies.COMPILER)
+    compiler = " ".join(emulator.build.compiler())
+    try:
+        return f"{compiler}; {_multiplies(cuda.Emulated())}"
+    except Exception as e:
+        remedy = remedies.unset("CXX") if "CXX" in os.environ else remedies.OURSELVES
+        raise Sick(f"{compiler} makes nothing that runs: {type(e).__name__}: {e}", remedy) from None
 
 
 def _package() -> str:
     """Exactly one CuPy: each carries a module of that name."""
-    found = _installed()
+    found = remedies.cupys()
     if not found:
-        raise Sick("CuPy is not installed (cuda13 wants driver 580 or newer; else cuda12)", _install(13))
+        raise Sick("CuPy is not installed (cuda13 wants driver 580 or newer; else cuda12)", remedies.install_cupy(13))
+    alone = remedies.another_cupy(13 if any("cuda13" in name for name in found) else 12)
     if len(found) > 1:
-        major = 13 if any("cuda13" in name for name in found) else 12
-        alone = f"pip uninstall -y {' '.join(found)} && {_install(major)}"
         raise Sick(f"several CuPys are installed, {', '.join(found)}, and overwrite each other's files", alone)
+    if found[0] not in ("cupy", *(f"cupy-cuda{major}x" for major in OLDEST)):
+        raise Sick(f"{found[0]} is made for neither CUDA 12 nor 13", alone)
     return f"{found[0]} {metadata.version(found[0])}"
 
 
@@ -78,10 +71,10 @@ def _import() -> str:
     try:
         import cupy
     except Exception as e:
-        raise Sick(f"CuPy does not load: {type(e).__name__}: {e}", _reinstall()) from None
+        raise Sick(f"CuPy does not load: {type(e).__name__}: {e}", remedies.reinstall_cupy()) from None
     version = str(cupy.__version__)
     if int(version.partition(".")[0]) < 14:
-        raise Sick(f"CuPy must be 14 or newer; this is {version}", f"pip install -U '{_installed()[0]}[ctk]'")
+        raise Sick(f"CuPy must be 14 or newer; this is {version}", remedies.update_cupy())
     return version
 
 
@@ -95,13 +88,15 @@ def _driver() -> str:
     try:
         number = cupy.cuda.runtime.driverGetVersion()
     except Exception as e:
-        raise Sick(f"the NVIDIA driver does not answer: {e}", "nvidia-smi") from None
+        raise Sick(f"the NVIDIA driver does not answer: {e}", remedies.restart()) from None
+    if not number and remedies.in_container():
+        raise Sick("there is no NVIDIA driver: this container was started without GPUs", remedies.AGAIN)
     if not number:
-        missing = "there is no NVIDIA driver: install it (nvidia.com/drivers; a container wants --gpus all)"
-        raise Sick(f"{missing}, and see that it answers", "nvidia-smi")
+        raise Sick("there is no NVIDIA driver", remedies.install_driver())
     if number // 1000 < min(OLDEST):
         older = f"the driver serves CUDA {_version(number)} and older, and CuPy 14 is made for 12 and 13"
-        raise Sick(f"{older}: install driver 525 or newer (nvidia.com/drivers), and see which it is", "nvidia-smi")
+        where = ", on the host of this container" if remedies.in_container() else ""
+        raise Sick(f"{older}: install driver 525 or newer{where}", remedies.install_driver())
     return f"for CUDA {_version(number)} and older"
 
 
@@ -110,7 +105,7 @@ def _runtime() -> str:
 
     runtime, driver = cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion()
     if runtime // 1000 > driver // 1000:
-        older = f"pip uninstall -y {_installed()[0]} && {_install(driver // 1000)}"
+        older = remedies.another_cupy(driver // 1000)
         raise Sick(f"CUDA {_version(runtime)} needs a newer driver than {_version(driver)}", older)
     return f"CUDA {_version(runtime)}"
 
@@ -122,9 +117,9 @@ def _devices() -> str:
     try:
         count = runtime.getDeviceCount()
     except Exception as e:
-        raise Sick(f"no device answers: {e}", "nvidia-smi -L") from None
+        raise _no_device(f"no device answers: {e}") from None
     if not count:
-        raise Sick("there is no device", "nvidia-smi -L")
+        raise _no_device("there is no device")
     least, told = max(OURS, OLDEST.get(runtime.runtimeGetVersion() // 1000, OURS)), []
     newest = _newest()
     for i in range(count):
@@ -134,12 +129,19 @@ def _devices() -> str:
             had, needed = (".".join(map(str, version)) for version in (capability, least))
             old = f"{name} has compute capability {had}; at least {needed} is needed"
             others = ",".join(str(j) for j in range(count) if j != i)
-            look = "nvidia-smi --query-gpu=name,compute_cap --format=csv"
-            raise Sick(old, f"export CUDA_VISIBLE_DEVICES={others}" if others else look)
+            if others:
+                raise Sick(f"{old}: leave it out", remedies.set_to("CUDA_VISIBLE_DEVICES", others))
+            raise Sick(f"{old}: CuPy is of no use here", remedies.remove_cupy())
         told.append(f"cuda:{i} {name} ({_sm(capability)}, {found['totalGlobalMem'] / 2**30:.0f} GiB)")
         if newest and capability > newest:
             told[-1] += f", newer than this CUDA knows: the driver translates what is compiled for {_sm(newest)}"
     return "; ".join(told)
+
+
+def _no_device(what: str) -> Sick:
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return Sick(what, remedies.restart())
+    return Sick(f"{what}, and CUDA_VISIBLE_DEVICES={visible} hides others", remedies.unset("CUDA_VISIBLE_DEVICES"))
 
 
 def _sm(capability: tuple[int, int]) -> str:
@@ -162,7 +164,7 @@ def _nvrtc() -> str:
     try:
         return ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
     except Exception as e:
-        raise Sick(f"NVRTC, which compiles kernels, does not load: {e}", _reinstall()) from None
+        raise Sick(f"NVRTC, which compiles kernels, does not load: {e}", remedies.reinstall_cupy()) from None
 
 
 def _headers() -> str:
@@ -171,16 +173,18 @@ def _headers() -> str:
     try:
         cupy.RawModule(code="#include <cuda_fp16.h>\n").compile()
     except Exception as e:
-        raise Sick(f"CUDA's headers are not found: {e}", _reinstall()) from None
+        raise Sick(f"CUDA's headers are not found: {e}", remedies.reinstall_cupy()) from None
     return "found"
 
 
 def _kernel() -> str:
     try:
         return _multiplies(cuda.CUDA())
+    except KernelError as e:
+        raise Sick(f"a kernel of ours is refused: {e}", remedies.OURSELVES) from None
     except Exception as e:
-        again = "CUDA_LAUNCH_BLOCKING=1 python -m tinygrad_fast doctor"
-        raise Sick(f"a kernel of ours does not run: {type(e).__name__}: {e}", again) from None
+        what = f"a kernel of ours, or what is kept of it, does not run: {type(e).__name__}: {e}"
+        raise Sick(what, remedies.forget_kernels()) from None
 
 
 def _multiplies(xp: cuda.CUDA) -> str:

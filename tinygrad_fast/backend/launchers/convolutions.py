@@ -19,7 +19,7 @@ from typing import Any
 from .. import windows
 from ..launch import Strided
 from . import tiles
-from .machine import Machine
+from .machine import Machine, named
 
 KKCO = (2, 3, 1, 0)  # a weight (O, C, KH, KW) as it lies in memory
 RUNGS = "naive", "narrow", "tiles"
@@ -135,14 +135,13 @@ class Convolutions(Machine):
 
     def _conv_rung(self, columns, channels, taps, groups, batches, *arrays):
         """The highest rung that pays; taps of so many channels are summed (of dw: rows). Guesses, not yet measured."""
-        if self.convolves not in ("", *RUNGS):
-            raise ValueError(f'machine.convolves: must be one of {", ".join(RUNGS)}, or ""; got {self.convolves!r}')
+        wanted = named("convolves", self.convolves, RUNGS)
         sizes, deep = [a.size for a in arrays], channels * taps
         grows = (columns | channels) % 2 and arrays[0].dtype.itemsize < 4  # `_copyable` may make four channels of one
         if not min(sizes) or max(sizes) >= 1 << (29 if grows else 31) or batches >= 1 << 16:
             return "naive"  # the others divide by sizes, and have offsets of 32 bits
         fills = min(columns, deep) >= LEAST or (groups == 1 and deep >= DEEP)
-        return self.convolves or ("tiles" if fills else "narrow")
+        return wanted or ("tiles" if fills else "narrow")
 
     def _conv_narrow(self, x, w, b, res, relu, y, c, groups, walk, up):
         """conv2d_narrow: c channels of x in a group; x may be g, and y dx."""

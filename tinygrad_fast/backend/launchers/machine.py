@@ -26,6 +26,13 @@ def lanes(n: int, most: int = 32) -> int:
     return min(most, power(n))
 
 
+def named(setting: str, value: str, among: tuple[str, ...]) -> str:
+    """`machine.setting`: what somebody wants to see run, or "" for what sizes choose."""
+    if value and value not in among:
+        raise ValueError(f'machine.{setting}: must be one of {", ".join(among)}, or ""; got {value!r}')
+    return value
+
+
 def merged(axes: Iterable[Axis]) -> list[Axis]:
     """Axes (size, stride, stride in another array, ...); those of size 1 left out, those that lie in a row made one."""
     found: list[Axis] = []

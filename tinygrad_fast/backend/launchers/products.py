@@ -11,7 +11,7 @@ import numpy as np
 from ...dtypes import is_float
 from ..launch import Boxed, Strided
 from . import tiles
-from .machine import Machine, merged
+from .machine import Machine, merged, named
 
 AXES = 4  # of `struct Batch`
 
@@ -32,6 +32,7 @@ RUNGS = {
 }
 ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR_CORES}  # of kernels/tile_loop.cuh
 HOPPER = "matmul_hopper"
+LADDER = *RUNGS, *ENGINES, HOPPER
 
 # Which rung, from above: the first that takes the dtype on this GPU, where M and N are at least so many. Guesses, not
 # yet measured. Hopper's asks for more: operands that a tensor map can describe, and a tile (`tiles.hopper_tile`).
@@ -74,11 +75,12 @@ class Products(Machine):
         y, batches = self.empty((*shape, m, n), x.dtype), prod(shape)
         known = dict(bias=self.contiguous(bias), y=y, M=m, N=n, K=k, batches=batches, relu=relu)
         size, left, right = self._operands(x, w)
-        if self.rung in ("", HOPPER) and size[:-1] == (1,) * (AXES - 1):
-            if found := _hopper(left, right, batches, self.hardware, asked=bool(self.rung)):
+        asked = self._asked(x.dtype.name)
+        if asked in ("", HOPPER) and size[:-1] == (1,) * (AXES - 1):
+            if found := _hopper(left, right, batches, self.hardware, asked=bool(asked)):
                 self.launch(HOPPER, **found, **known)
                 return y
-        kernel = self.rung if self.rung not in ("", HOPPER) else self._rung(m, n, x.dtype.name)
+        kernel = asked if asked not in ("", HOPPER) else self._rung(m, n, x.dtype.name)
         kernel = kernel if k else "matmul_naive"  # sums of nothing: what is empty has no strides to copy by
         if kernel in ENGINES:
             if not (_copyable(left) and _copyable(right)):
@@ -118,6 +120,17 @@ class Products(Machine):
         if down == 1 and right != 1:
             return self.swap(self._widened(self.swap(a)))
         return self.longer(a, tiles.room(a.dtype.itemsize, a.shape[-1]))
+
+    def _asked(self, dtype):
+        """The rung that somebody wants to see, or "". Only tensor cores are choosy."""
+        asked = named("rung", self.rung, LADDER)
+        if asked == "matmul_tensor" and not tiles.tensor_cores_take(dtype, self.hardware):
+            takes = ", ".join(t for t in tiles.ON_TENSOR_CORES if tiles.tensor_cores_take(t, self.hardware))
+            raise ValueError(
+                f"machine.rung: on sm_{self.hardware.capability} matmul_tensor multiplies {takes}; got {dtype}. Cast x "
+                'and w, or set it to "matmul_registers"'
+            )
+        return asked
 
     def _rung(self, m, n, dtype):
         """The highest that pays, below Hopper's."""

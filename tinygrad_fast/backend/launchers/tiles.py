@@ -18,6 +18,10 @@ class Hardware:
     processors: int
     gpu: str = ""
 
+    def suited(self, tile: Tile) -> Tile:
+        """The tile as this GPU runs it: before sm_80 no copies are on their way, and shared memory has 64 KB."""
+        return tile if self.capability >= 80 else replace(tile, STAGES=2)
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -53,24 +57,29 @@ class Engine:
     tiles: Mapping[int, tuple[Tile, ...]]
     band: int
 
-    def choose(
-        self, itemsize: int, m: int, n: int, batches: int, piece: int, hardware: Hardware, kernel: str = ""
-    ) -> Tile:
-        """The tile measured to be the fastest for this kernel (`tuned.py`). Where none was: the largest tile that
-        leaves no processor idle, and a quarter of its work at most outside y; else the last.
+    def offered(self, itemsize: int, piece: int, hardware: Hardware) -> list[Tile]:
+        """The shapes among which `choose` chooses.
 
         piece: bytes that are copied at once, of the operand with the smaller copies. For 4 of them large tiles have no
         registers left; before sm_80, where a copy passes through registers, for 8 neither.
         """
+        *larger, last = self.tiles[itemsize]
+        large = piece >= (8 if hardware.capability >= 80 else 16)
+        return [hardware.suited(tile) for tile in (*(larger if large else ()), last)]
+
+    def choose(
+        self, itemsize: int, m: int, n: int, batches: int, piece: int, hardware: Hardware, kernel: str = ""
+    ) -> Tile:
+        """The tile measured to be the fastest for this kernel (`tuned.py`). Where none was: the largest offered that
+        leaves no processor idle, and a quarter of its work at most outside y; else the last."""
         if piece == 16 and (found := tuned.measured(hardware.gpu, kernel, self.name, itemsize, m, n, batches)):
             return Tile(*found)
-        *larger, tile = self.tiles[itemsize]
-        for large in larger if piece >= (8 if hardware.capability >= 80 else 16) else ():
+        *larger, tile = self.offered(itemsize, piece, hardware)
+        for large in larger:
             blocks = large.blocks(m, n)
             if blocks * batches >= hardware.processors and 3 * blocks * large.BM * large.BN <= 4 * m * n:
-                tile = large
-                break
-        return tile if hardware.capability >= 80 else replace(tile, STAGES=2)  # sm_75: no copies on their way, 64 KB
+                return large
+        return tile
 
     def candidates(self, itemsize: int, most: int) -> list[Tile]:
         """What a tuner tries: each shape with each number of stages whose shared memory is at most so many bytes."""
@@ -163,8 +172,12 @@ ON_TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compu
 def engine(dtype: str, hardware: Hardware) -> Engine:
     """The tensor cores where they take a dtype, and float32 only where it may be rounded to TF32."""
     exact = dtype == "float32" and get_float32_matmul_precision() == "highest"
-    takes = not exact and hardware.capability >= ON_TENSOR_CORES.get(dtype, 1000)
-    return TENSOR_CORES if takes else MULTIPLY_ADDS
+    return TENSOR_CORES if not exact and tensor_cores_take(dtype, hardware) else MULTIPLY_ADDS
+
+
+def tensor_cores_take(dtype: str, hardware: Hardware) -> bool:
+    """Whether this GPU's tensor cores take a dtype at all, float32 rounded to TF32."""
+    return hardware.capability >= ON_TENSOR_CORES.get(dtype, 1000)
 
 
 def on_tensor_cores(dtype: str, hardware: Hardware) -> bool:
@@ -183,6 +196,11 @@ def anywhere(dtype: str, hardware: Hardware) -> bool:
 def width(itemsize: int, *multiples: int) -> int:
     """Elements that may be copied at once: 16 bytes or a half, a quarter, ... of it, dividing all of `multiples`."""
     return gcd(16 // itemsize, *multiples)
+
+
+def widths(itemsize: int) -> list[int]:
+    """What `width` may be for the tile loop: copies of 16, 8 or 4 bytes."""
+    return [size // itemsize for size in (16, 8, 4) if size >= itemsize]
 
 
 def room(itemsize: int, n: int) -> int:
