@@ -44,9 +44,9 @@ def test_they_run_on_the_stand_in(tally, monkeypatch):
     files = "tests/laws/test_laws.py", *(f"tests/kernels/test_{x}.py" for x in FAMILIES.split())
     some = "conv2d-layout or stable or hopper_ or running_statistics or odd_channels_are or first_fault or lists_of"
     said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", some)
-    assert re.search(r"^23 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
+    assert re.search(r"^24 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
     assert "kernels: matmul_hopper" in said, said
-    tally(gpu_tests=23)
+    tally(gpu_tests=24)
 
 
 def test_their_examples_are_new_each_time():
@@ -63,9 +63,9 @@ def faulty(tmp_path):
     for path in launch.folder().glob("*.cu*"):
         (tmp_path / path.name).write_text(path.read_text())
     file = tmp_path / "binary_cross_entropy.cu"
-    right = "i < n; i += "
-    assert file.read_text().count(right) == 2
-    file.write_text(file.read_text().replace(right, "i + 1 < n; i += "))
+    right = "work(i, n - i < V ? (int)(n - i) : V)"
+    assert file.read_text().count(right) == 1
+    file.write_text(file.read_text().replace(right, "work(i, n - i <= V ? (int)(n - i - 1) : V)"))
     machine = Emulated()
     machine.launch = launch.Launcher(Emulator(), tmp_path)
     backend.register("faulty", lambda: machine)
