@@ -28,7 +28,7 @@ extern "C" __global__ void adaptive_max_index(
       for (int w = left + threadIdx.y; w < right; w += blockDim.y) {
         Pack<T, V> spot = load(x + pixel(n, h, w, H, W, C) + at.channel);
 #pragma unroll
-        for (int v = 0; v < V; v++) best[v] = both(best[v], {wide(spot.at[v]), h * W + w});
+        for (int v = 0; v < V; v++) best[v] = both(best[v], {wide(spot.at[v]), (Index)(h * W + w)});
       }
     bool first = put_together(best, shared, [](Best a, Best b) { return both(a, b); });
     if (inside && first)

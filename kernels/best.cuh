@@ -3,8 +3,8 @@
 
 struct Best {
   A top;
-  int at;
-  __device__ static Best none() { return {-infinity(), 0x7fffffff}; }
+  Index at;
+  __device__ static Best none() { return {-infinity(), (Index)0x7fffffffffffffff}; }
 };
 
 __device__ __forceinline__ Best both(Best a, Best b) {

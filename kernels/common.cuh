@@ -9,6 +9,11 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef long long i64;
 
+#ifndef INDEX
+#define INDEX u32
+#endif
+typedef INDEX Index;  // what numbers are counted by; with -DINDEX=i64 there may be 2^31 and more
+
 typedef float float32;
 typedef double float64;
 struct float16 { u16 bits; };   // sign 1, exponent 5, fraction 10

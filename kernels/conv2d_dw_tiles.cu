@@ -15,6 +15,8 @@
 //                       patches, transposed                   | part 2           |
 //                                                             +------------------+
 //
+//           A linear layer's weight gradient is that of a convolution of one pixel, and comes here where its sum is to
+//           be divided (launchers/products.py).
 // COST      2 N OH OW O KH KW C / groups flop; parts KH KW C O sums written and read, mostly in L2. Odd channels of x or
 //           g in float16 are first copied beside zeros, as in conv2d_tiles.cu; those of x leave dw by another copy.
 // EDGES     any sizes, strides, paddings, dilations; x and g N H W C, so many elements a copy as -DXV -DGV say; `columns`

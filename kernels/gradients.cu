@@ -43,11 +43,11 @@ template <class N> __device__ __forceinline__ N of_block(Size<N> s) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) total_norm_parts(
-    Arrays<const T> gs, Parts parts, double* __restrict__ part, double p) {
+    Arrays<const T> gs, List<i64> sizes, List<i64> first, double* __restrict__ part, double p) {
   Size<A> s = {0, p > 1e300};
-  if (s.largest) each(parts, [&](A g) { s = both(s, {fabs(g), true}); }, gs);
-  else if (p == 2) each(parts, [&](A g) { s.x += g * g; }, gs);
-  else each(parts, [&](A g) { s.x += pow(fabs(g), (A)p); }, gs);
+  if (s.largest) each(sizes, first, [&](A g) { s = both(s, {fabs(g), true}); }, gs);
+  else if (p == 2) each(sizes, first, [&](A g) { s.x += g * g; }, gs);
+  else each(sizes, first, [&](A g) { s.x += pow(fabs(g), (A)p); }, gs);
   A x = of_block(s);
   if (threadIdx.x == 0) part[blockIdx.x] = x;
 }
@@ -61,21 +61,21 @@ extern "C" __global__ void __launch_bounds__(256) total_norm(
 }
 
 extern "C" __global__ void __launch_bounds__(256) clip_norm_(
-    Arrays<T> gs, Parts parts, const A* __restrict__ norm, A most) {
+    Arrays<T> gs, List<i64> sizes, List<i64> first, const A* __restrict__ norm, A most) {
   A scale = most / (*norm + (A)1e-6);
   if (scale >= 1) return;  // not with NaN
-  each(parts, [=](A& g) { g *= scale; }, gs);
+  each(sizes, first, [=](A& g) { g *= scale; }, gs);
 }
 
-extern "C" __global__ void __launch_bounds__(256) clip_value_(Arrays<T> gs, Parts parts, A most) {
-  each(parts, [=](A& g) { g = g > most ? most : g < -most ? -most : g; }, gs);
+extern "C" __global__ void __launch_bounds__(256) clip_value_(Arrays<T> gs, List<i64> sizes, List<i64> first, A most) {
+  each(sizes, first, [=](A& g) { g = g > most ? most : g < -most ? -most : g; }, gs);
 }
 
 extern "C" __global__ void __launch_bounds__(256) unscale_(
-    Arrays<T> gs, Parts parts, const double* __restrict__ inverse, int* __restrict__ found) {
+    Arrays<T> gs, List<i64> sizes, List<i64> first, const double* __restrict__ inverse, int* __restrict__ found) {
   A s = (A)*inverse;
   bool lost = false;
-  each(parts, [&](A& g) {
+  each(sizes, first, [&](A& g) {
     lost |= !(g - g == 0);  // inf - inf is NaN
     g *= s;
   }, gs);
@@ -84,10 +84,10 @@ extern "C" __global__ void __launch_bounds__(256) unscale_(
 
 // One thread: the scale of the next step, within float32's range.
 extern "C" __global__ void update_scale_(
-    double* __restrict__ state_, Arrays<const int> flags, int count, double growth, double backoff, int interval) {
+    double* __restrict__ state_, Arrays<const int> flags, double growth, double backoff, int interval) {
   double scale = state_[0], good = state_[2] + 1;
   int lost = 0;
-  for (int i = 0; i < count; i++) lost += *flags.at[i];
+  for (int i = 0; i < flags.size; i++) lost += *flags.at[i];
   if (lost) {
     scale = fmax(scale * backoff, 0x1p-126);
     good = 0;

@@ -37,7 +37,7 @@ struct Lanes {
 };
 
 // What a thread finds in the numbers i, i + step, ... below `end`, each read by load(i).
-template <class S, class F> __device__ __forceinline__ S found(u32 i, u32 end, u32 step, F load) {
+template <class S, class F> __device__ __forceinline__ S found(Index i, Index end, Index step, F load) {
   S s = S::none();
   decltype(load(i)) x[MANY];
   for (; i + (MANY - 1) * step < end; i += MANY * step) {

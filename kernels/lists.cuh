@@ -1,16 +1,17 @@
-// Kernels over lists of arrays: 64 parameters of a model in one launch.
+// Kernels over lists of arrays: all parameters of a model in one launch, however many.
 //
 //     ws        w0: . . . . . . . . . .   w1: .   w2: . . . . . . .      arrays of any sizes
 //     blocks        0       1       2         3       4       5          one for every CHUNK elements of an array
 //
-// The addresses and sizes of a list are arguments of the kernel. They need no memory on the GPU, no copy to it and
-// nothing that keeps them alive, and a captured graph holds them with its launch. Arguments have 4096 bytes in all:
-// room for five lists of 64 arrays, told apart by a search of six steps instead of a table with a line for every block.
+// A list lies in memory, as arguments have 4096 bytes in all: addresses and sizes of five lists of 64 arrays, and a
+// ResNet-50 has 161 parameters. (From CUDA 12.1 on they may have 32,764: 630 arrays, for every launch to carry.) The
+// host sends the lists of a launch by one copy just before it, 16 bytes an array and 8 for each list that it is in,
+// and waits for nothing (launch.py); a captured step sends them with its other numbers. Which array a block works on,
+// its threads find together: each looks at one, and the one whose array it is tells the others.
 #include "packs.cuh"
 
-template <class E> struct Arrays { E* at[64]; };  // Arrays<const T> is only read; what is not there is null
-
-struct Parts { long long size[64]; int first[64], count; };  // of each array the elements, and the block that starts it
+template <class E> struct List { const E* at; int size; };
+template <class E> using Arrays = List<E*>;  // Arrays<const T> is only read; what is not there is an empty list
 
 // Elements of an array on their way through a thread, as numbers to compute with. Those of `const T*` stay as they are.
 template <class E> struct Column {
@@ -61,13 +62,17 @@ template <class F, class... C> __device__ __forceinline__ void along(int n, F f,
   }
 }
 
-// f(ws[i][k], gs[i][k], ...) for each element of this block's part of the lists.
+// f(ws[i][k], gs[i][k], ...) for each element of this block's part of the lists. All threads of the block must come here.
+// sizes, first: of each array the elements, and the block that starts it.
 template <class F, class... E>
-__device__ __forceinline__ void each(const Parts& parts, F f, const Arrays<E>&... lists) {
-  int i = 0, block = blockIdx.x;
-#pragma unroll
-  for (int step = 32; step; step /= 2)  // the last array that starts at this block or before it
-    if (i + step < parts.count && parts.first[i + step] <= block) i += step;
-  i64 start = (i64)(block - parts.first[i]) * CHUNK, left = parts.size[i] - start;
-  along(left < CHUNK ? (int)left : CHUNK, f, Column<E>{lists.at[i] ? lists.at[i] + start : nullptr}...);
+__device__ __forceinline__ void each(const List<i64>& sizes, const List<i64>& first, F f, const Arrays<E>&... lists) {
+  __shared__ int ours;
+  for (int i = threadIdx.x; i < sizes.size; i += blockDim.x) {
+    i64 start = (blockIdx.x - first.at[i]) * CHUNK;
+    if (start >= 0 && start < sizes.at[i]) ours = i;  // of one array alone
+  }
+  __syncthreads();
+  int i = ours;
+  i64 start = (blockIdx.x - first.at[i]) * CHUNK, left = sizes.at[i] - start;
+  along(left < CHUNK ? (int)left : CHUNK, f, Column<E>{lists.size ? lists.at[i] + start : nullptr}...);
 }

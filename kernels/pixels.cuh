@@ -5,7 +5,7 @@
 // channel: then neighbouring threads own neighbouring pixels.
 //
 // A thread keeps its place for image after image (gridDim.y images are in flight): the divisions that find it are made
-// once. An image has at most 2^31 elements.
+// once. An image has fewer than 2^31 elements: the launcher refuses others.
 #include "common.cuh"
 
 const int V = PACKED ? 16 / sizeof(T) : 1;

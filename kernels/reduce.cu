@@ -16,7 +16,8 @@
 // COST      R K numbers read once, K written; pieces besides, for few results: 1 / 128 of that at most. Bound by
 //           memory: float32 bias gradient of 65,536 rows of 1024: 268 MB.
 // EDGES     R = 0 gives 0, 1 for prod and NaN for mean and var; the others refuse it. NaN anywhere in a row gives NaN,
-//           and its index for argmax and argmin; of equals they take the first. K, R < 2^31.
+//           and its index for argmax and argmin; of equals they take the first. Of 2^31 results or numbers and more
+//           they are counted in 64 bits (-DINDEX=i64), which takes 52 registers for 36, and a call for each division.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth where R K is 2^22 or more; 0.5 where the fastest
 //           of several reduced axes is shorter than the lanes (7 x 7 pixels over a batch): a division a number.
 // SOURCE    var: as moments.cuh. The two tilings are those of PyTorch's aten/src/ATen/native/cuda/Reduce.cuh.
@@ -26,23 +27,20 @@
 #include "online_softmax.cuh"
 
 // Axes from the slowest to the fastest: sizes, and elements from one to the next. Filled up with 1 in front.
-struct Axes {
-  int n[4];
-  long long s[4];
-};
+struct Axes { long long n[4], s[4]; };
 
 struct Plan {
-  u32 K, R, length;    // results, numbers of each, numbers of a piece
-  int lanes, columns;  // as in lanes.cuh
+  long long K, R, length;  // results, numbers of each, numbers of a piece
+  int lanes, columns;      // as in lanes.cuh
 };
 
 // Where number i is, counted along the axes up to LAST.
-template <int LAST = 3> __device__ __forceinline__ i64 place(const Axes& axes, u32 i) {
+template <int LAST = 3> __device__ __forceinline__ i64 place(const Axes& axes, Index i) {
   i64 at = 0;
 #pragma unroll  // else the compiler copies the axes to memory, to look them up by d
   for (int d = LAST; d >= 0; d--) {
     if (!i) break;
-    u32 n = axes.n[d];
+    Index n = axes.n[d];
     at += i % n * axes.s[d];
     i /= n;
   }
@@ -53,16 +51,16 @@ template <int LAST = 3> __device__ __forceinline__ i64 place(const Axes& axes, u
 struct Along {
   const T* x;
   const Axes& axes;
-  u32 n, first;  // the length of a row; the first number of this one
-  i64 at;        // where that is
+  Index n, first;  // the length of a row; the first number of this one
+  i64 at;          // where that is
 
-  __device__ __forceinline__ Along(const T* x, const Axes& axes, u32 r) : x(x), axes(axes), n(axes.n[3]) { enter(r); }
-  __device__ __forceinline__ void enter(u32 r) {
-    u32 row = r / n;
+  __device__ __forceinline__ Along(const T* x, const Axes& axes, Index r) : x(x), axes(axes), n(axes.n[3]) { enter(r); }
+  __device__ __forceinline__ void enter(Index r) {
+    Index row = r / n;
     first = row * n;
     at = place<2>(axes, row);
   }
-  __device__ __forceinline__ A operator()(u32 r) {
+  __device__ __forceinline__ A operator()(Index r) {
     if (r - first >= n) enter(r);
     return wide(x[at + (i64)(r - first) * axes.s[3]]);
   }
@@ -78,20 +76,20 @@ __device__ __forceinline__ void reduce(const T* x, const A* pieces, A* piece, T*
   i64 k = (i64)blockIdx.x * at.results + at.result;
   S s = S::none();
   if (k < plan.K && x) {
-    u32 begin = blockIdx.y * plan.length, end = begin + plan.length, r = begin + at.lane;
-    if (end > plan.R) end = plan.R;
+    Index R = plan.R, length = plan.length, begin = blockIdx.y * length, end = begin + length, r = begin + at.lane;
+    if (end > R) end = R;
     if (r < end) {
       x += place(kept, k);
       A zero = FROM_FIRST ? wide(*x) : A(0);
       Along along(x, reduced, r);
-      s = found<S>(r, end, plan.lanes, [&](u32 r) { return SIGN * (along(r) - zero); });
+      s = found<S>(r, end, plan.lanes, [&](Index r) { return SIGN * (along(r) - zero); });
     }
   } else if (k < plan.K) {
-    for (u32 r = at.lane; r < plan.R; r += plan.lanes) s = both(s, ((const S*)pieces)[r * (i64)plan.K + k]);
+    for (int r = at.lane; r < (int)plan.R; r += plan.lanes) s = both(s, ((const S*)pieces)[r * plan.K + k]);
   }
   s = together(s, at, shared, false);
   if (k >= plan.K || at.lane) return;
-  if (piece) ((S*)piece)[blockIdx.y * (i64)plan.K + k] = s;
+  if (piece) ((S*)piece)[blockIdx.y * plan.K + k] = s;
   else narrow(SIGN * value(s), y[k]);
 }
 
@@ -170,7 +168,7 @@ __device__ __forceinline__ void place_of_best(const T* x, i64* y, const Axes& ke
   if (k < plan.K && at.lane < plan.R) {
     Along along(x + place(kept, k), reduced, at.lane);
 #pragma unroll 4
-    for (u32 r = at.lane; r < plan.R; r += plan.lanes) s = both(s, {SIGN * along(r), (int)r});
+    for (Index r = at.lane; r < (Index)plan.R; r += plan.lanes) s = both(s, {SIGN * along(r), r});
   }
   s = together(s, at, shared, false);
   if (k < plan.K && !at.lane) y[k] = s.at;

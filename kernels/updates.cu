@@ -11,13 +11,16 @@
 //           bytes of each array at a time. One thread of a block reads `hyper` and works out in float64 what all need:
 //           1 - beta^step in float32 would lose four digits at the first step.
 // COST      each number of w, m, v read once and written once, g read once; some 10 flop an element (Adam 15), so bound
-//           by memory. float32, 11.2 million parameters (ResNet-18): SGD with momentum 224 MB, Adam 313 MB.
-// EDGES     lists of any length (64 arrays a launch), arrays of any size and alignment; 16-bit floats are computed in
-//           float32 and rounded once, as they are written. `hyper` is read where it lies: a captured step can be
-//           replayed with other numbers. So is `skip`, if it is there: where it is not 0, nothing is written, and the
-//           host need not know. The step count is the host's, less the steps that were `skipped` so.
+//           by memory. float32, 11.2 million parameters (ResNet-18): SGD with momentum 224 MB, Adam 313 MB. The lists:
+//           48 bytes an array (Adam), 7.7 KB for the 161 of ResNet-50, sent by one copy. float32 takes 48 registers
+//           (Adam): five blocks of a multiprocessor's 64K, each thread of them with 16 bytes of four arrays on the way.
+// EDGES     lists of any length, arrays of any size and alignment; 16-bit floats are computed in float32 and rounded
+//           once, as they are written. `hyper` is read where it lies: a captured step can be replayed with other
+//           numbers. So is `skip`, if it is there: where it is not 0, nothing is written, and the host need not know.
+//           The step count is the host's, less the steps that were `skipped` so.
 // MEASURED  not yet on a GPU. Expected: 0.85 of the memory's bandwidth from some ten million parameters on (ResNet-18,
-//           SGD, H200: 55 us); a small model (ResNet-8, 0.3 million) takes the 3 us of a launch.
+//           SGD, H200: 55 us); a small model (ResNet-8, 0.3 million) takes the 3 us of a launch, and as long for the
+//           copy before it.
 // SOURCE    the formulas as PyTorch has them (tinygrad_fast/optim); many arrays a launch: NVIDIA Apex, multi_tensor.
 // SPEC      Updates.sgd_, adam_, rmsprop_ (tinygrad_fast/backend/updates.py).
 #include "lists.cuh"
@@ -25,8 +28,8 @@
 struct Sgd { A lr, m, fresh, decay; };
 
 extern "C" __global__ void __launch_bounds__(256) sgd_(
-    Arrays<T> ws, Arrays<const T> gs, Arrays<T> vs, Parts parts, const double* __restrict__ hyper, int nesterov,
-    const int* __restrict__ skip, const int* __restrict__ skipped) {
+    Arrays<T> ws, Arrays<const T> gs, Arrays<T> vs, List<i64> sizes, List<i64> first,
+    const double* __restrict__ hyper, int nesterov, const int* __restrict__ skip, const int* __restrict__ skipped) {
   if (skip && *skip) return;
   __shared__ Sgd h;
   if (threadIdx.x == 0) {
@@ -35,9 +38,9 @@ extern "C" __global__ void __launch_bounds__(256) sgd_(
   }
   __syncthreads();
   A lr = h.lr, m = h.m, fresh = h.fresh, decay = h.decay;
-  bool remembers = vs.at[0];
+  bool remembers = vs.size;
 
-  each(parts, [=](A& w, A d, A& v) {
+  each(sizes, first, [=](A& w, A d, A& v) {
     if (decay) d += decay * w;
     if (remembers) {
       v = m * v + fresh * d;
@@ -50,8 +53,8 @@ extern "C" __global__ void __launch_bounds__(256) sgd_(
 struct Adam { A rate, root, eps, decay, shrink, old1, new1, old2, new2; };
 
 extern "C" __global__ void __launch_bounds__(256) adam_(
-    Arrays<T> ws, Arrays<const T> gs, Arrays<T> ms, Arrays<T> vs, Parts parts, const double* __restrict__ hyper,
-    int decoupled, const int* __restrict__ skip, const int* __restrict__ skipped) {
+    Arrays<T> ws, Arrays<const T> gs, Arrays<T> ms, Arrays<T> vs, List<i64> sizes, List<i64> first,
+    const double* __restrict__ hyper, int decoupled, const int* __restrict__ skip, const int* __restrict__ skipped) {
   if (skip && *skip) return;
   __shared__ Adam h;
   if (threadIdx.x == 0) {
@@ -68,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(256) adam_(
   __syncthreads();
   Adam a = h;
 
-  each(parts, [=](A& w, A g, A& m, A& v) {
+  each(sizes, first, [=](A& w, A g, A& m, A& v) {
     w *= a.shrink;
     if (a.decay) g += a.decay * w;
     m = a.old1 * m + a.new1 * g;
@@ -80,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(256) adam_(
 struct Rmsprop { A lr, old, fresh, eps, decay, momentum; };
 
 extern "C" __global__ void __launch_bounds__(256) rmsprop_(
-    Arrays<T> ws, Arrays<const T> gs, Arrays<T> ss, Arrays<T> ms, Arrays<T> vs, Parts parts,
+    Arrays<T> ws, Arrays<const T> gs, Arrays<T> ss, Arrays<T> ms, Arrays<T> vs, List<i64> sizes, List<i64> first,
     const double* __restrict__ hyper, const int* __restrict__ skip) {
   if (skip && *skip) return;
   __shared__ Rmsprop h;
@@ -88,9 +91,9 @@ extern "C" __global__ void __launch_bounds__(256) rmsprop_(
     h = {(A)hyper[0], (A)hyper[1], (A)(1 - hyper[1]), (A)hyper[2], (A)hyper[3], (A)hyper[4]};
   __syncthreads();
   Rmsprop r = h;
-  bool centered = ms.at[0], remembers = vs.at[0];
+  bool centered = ms.size, remembers = vs.size;
 
-  each(parts, [=](A& w, A d, A& s, A& m, A& v) {
+  each(sizes, first, [=](A& w, A d, A& s, A& m, A& v) {
     if (r.decay) d += r.decay * w;
     s = r.old * s + r.fresh * (d * d);
     A var = s;

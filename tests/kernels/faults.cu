@@ -70,11 +70,16 @@ extern "C" __global__ void past_the_end(float* y) {
   y[threadIdx.x + 1] = 1;  // FAULT
 }
 
-template <class E> struct Arrays { E* at[2]; };
+template <class E> struct List { const E* at; int size; };
+template <class E> using Arrays = List<E*>;
 
 extern "C" __global__ void past_one_of_a_list(Arrays<float> ys) {
   ys.at[0][threadIdx.x] = 1;
   ys.at[1][threadIdx.x + 1] = 1;  // FAULT
+}
+
+extern "C" __global__ void past_a_list(Arrays<float> ys) {
+  ys.at[ys.size][threadIdx.x] = 1;  // FAULT
 }
 
 extern "C" __global__ void before_the_start(const float* x, float* y) {

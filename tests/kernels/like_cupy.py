@@ -205,7 +205,7 @@ full, arange, where = map(_made, ("full", "arange", "where"))
 def empty(shape, dtype):
     held = np.empty(shape, dtype)
     like_graph.spoil(held)  # what nobody has written
-    if recorded := like_cuda.recorded():
+    if (recorded := like_cuda.recorded()) and like_cuda.allocator().__self__ is recorded.pool():
         recorded.made(held)
     return ndarray(held)
 

@@ -2,8 +2,8 @@
 
 While a stream captures nothing is computed: an array that an operation makes has its shape, dtype and strides, and
 rubbish for numbers. So whoever reads a number has none, whatever the host has worked out is in the record for good, and
-only what lies in memory can change from launch to launch. What a capture allocates is its pool's: once nobody holds an
-array any more, anything may be written to its memory, and after each launch it is. A launch is an error if the pool is
+only what lies in memory can change from launch to launch. What a capture allocates is its pool's: before and after an
+array's time anything may be written to its memory, and with each launch it is. A launch is an error if the pool is
 gone, or an array from before the capture that nobody holds any more.
 """
 
@@ -105,6 +105,8 @@ class Graph:
         assert self.recorded.pool() is not None, "a graph is launched whose memory was given back"
         lost = [a.shape for a in self.recorded.before.values() if not held(a)]
         assert not lost, f"a graph is launched that uses memory which nobody holds: {lost}"
+        for owner in self.recorded.owners.values():  # another of them, gone by now, may have lain there
+            spoil(owner)
         with np.errstate(all="ignore"):
             for work in self.recorded.work:
                 work()

@@ -359,6 +359,28 @@ def test_tensors_run_it_forward_and_back():
         x @ tf.rand(7, 3)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layer", [False, True])
+def test_the_gradient_of_one_matrix_for_a_batch_is_one_product(layer, dtype):
+    """No (B, K, N) is written and summed. Of few tiles and 2,000 rows the sum is divided; of 20 it is not."""
+    xp, op = backend.get("emulated"), tf.ops.linear if layer else tf.ops.matmul
+    rng, name = np.random.default_rng(0), np.dtype(dtype).name
+    for rows in (500, 5):
+        x, w, g = (rng.standard_normal(shape).astype(dtype) for shape in [(4, rows, 24), (24, 16), (4, rows, 16)])
+        x = laid_out(x, "transposed" if rows == 500 else "in order")  # rows that lie in no order are copied
+        _, (_, dw, *_) = op(xp, x, w.T if layer else w)
+        before = xp.launch.counts.copy()
+        got = dw(g)
+        product = "matmul_tiles" if dtype in (np.float32, np.float64) else "matmul_tensor"
+        divided = {"conv2d_dw_tiles": 1, "conv2d_dw_sum": 1}
+        assert xp.launch.counts - before == (divided if rows == 500 else {product: 1})
+        assert got.shape == ((16, 24) if layer else (24, 16)) and got.flags.c_contiguous
+        x, g = (a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (x, g))
+        sums = EPS["float64" if name == "float64" else "float32"] * (len(x) + 2) * (abs(x).T @ abs(g))
+        error = abs((got.T if layer else got).astype(np.float64) - x.T @ g)
+        assert (error <= sums + EPS[name] * abs(x.T @ g)).all()
+
+
 def test_whole_numbers_go_to_numpy(machine):
     before = machine.launch.counts.total()
     x = np.arange(6).reshape(2, 3)

@@ -12,6 +12,7 @@ import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, tables
 from tinygrad_fast.backend import CPU, pooling, windows
 from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.backend.launch import KernelError
 from tinygrad_fast.backend.launchers import pools
 from tinygrad_fast.tables import Table
 
@@ -21,6 +22,17 @@ plain = CPU()
 DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 CHANNELS = st.sampled_from([1, 3, 8, 8, 16])  # 8 are packed in every dtype
 ORDERS = st.sampled_from(["channels-last", "channels-last", "planes", "every other", "reversed", "off by one"])
+
+
+def test_an_image_that_cannot_be_counted(machine):
+    x = np.broadcast_to(np.float32(0), (1, 1, 2**16, 2**15))
+    for call in (
+        lambda: machine.max_pool2d(x, (2, 2), (2, 2), (0, 0), (1, 1), (2**15, 2**14)),
+        lambda: machine.resample2d(x, tables.bins(2**16, 1), tables.bins(2**15, 1)),
+        lambda: machine.resample2d(x[..., :1], tables.nearest(2**16, 2**16), tables.nearest(1, 2**15)),
+    ):
+        with pytest.raises(KernelError, match="fewer than 2.31 numbers.*got 65536 x 32768 pixels of 1. Cut it"):
+            call()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from hypothesis import given, strategies as st
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, nn
+from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.backend.launchers import reductions
 
 from .test_matmul import DTYPES, EPS
 
@@ -128,6 +130,46 @@ def test_sums_of_every_tiling(machine, tally):
     machine.launch.counts.clear()
     machine.sum(np.zeros(70_000, np.float32), axis=(0,))
     assert machine.launch.counts["sum"] == 2
+
+
+@pytest.mark.parametrize("name", [*REDUCTIONS, "argmax", "argmin"])
+def test_counted_in_64_bits(machine, monkeypatch, name):
+    """What 2^31 numbers need, with fewer: the same bits. Rows and columns, cut and whole, several axes of each kind."""
+    rng = np.random.default_rng(0)
+    static, seen, launched = ({"correction": 1} if name == "var" else {}), [], []
+    given = [((3, 700), (0,)), ((3, 700), (1,)), ((20_000, 3), (0,)), ((2, 40, 3, 6), (1, 3)), ((5, 4, 3), (0, 1, 2))]
+    given = [(1 + rng.random(shape, np.float32), axis) for shape, axis in given]
+    run = machine.launch.machine.run
+    monkeypatch.setattr(machine.launch.machine, "run", lambda lib, *a: (launched.append(lib.defines), run(lib, *a))[1])
+    for large in (1 << 31, 0):
+        monkeypatch.setattr(reductions, "LARGE", large)
+        axes = (lambda axis: axis[0]) if name.startswith("arg") else tuple
+        seen.append([getattr(machine, name)(x, axis=axes(axis), **static) for x, axis in given])
+    half = len(launched) // 2
+    assert [d.get("INDEX") for d in launched] == [None] * half + ["i64"] * half
+    for a, b in zip(*seen, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_more_than_32_bits_count():
+    """What is launched for 5 numbers, each 2^30 + 1 times, and as many results of 5: none of it runs here."""
+    machine, launched = Emulated(), []
+    machine.launch.machine.run = lambda library, *given: launched.append((library.defines, *given))
+    x = np.broadcast_to(np.zeros((5, 1), np.float32), (5, 2**30 + 1))
+    machine.sum(x, axis=(0, 1))
+    machine.argmax(np.broadcast_to(x[0, :1], (2**33,)), axis=0)
+    (first, _, grid, *_, given), (last, *_, after), (best, *_, found) = launched
+    plan, reduced = given[-1], given[-2]
+    assert first["INDEX"] == best["INDEX"] == "i64" and "INDEX" not in last and found[-1]["R"] == 2**33
+    assert (plan["K"], plan["R"], reduced["n"].tolist()) == (1, 5 * (2**30 + 1), [1, 1, 2**30 + 1, 5])
+    assert plan["length"] * (grid[1] - 1) < plan["R"] <= plan["length"] * grid[1] and after[-1]["R"] == grid[1]
+
+
+@pytest.mark.gpu
+def test_more_than_2_32_numbers(cuda):
+    """5.4 billion, where 32 bits would begin again. (The emulator takes minutes.)"""
+    x = cuda.expand(cuda.asarray(np.array([[1.0], [2], [3], [4], [-7]])), (5, 2**30 + 1))
+    assert float(cuda.to_numpy(cuda.sum(x, axis=(0, 1)))) == 3 * (2**30 + 1)
 
 
 def test_the_same_bits_every_time(machine):

@@ -106,16 +106,39 @@ def test_what_is_not_in_the_lists_is_not_written(machines):
     assert (w == 0.5).all() and whole.sum() == 54 - 15 / 2
 
 
-@pytest.mark.parametrize("n", [1, 63, 64, 65, 130])
+@pytest.mark.parametrize("n", [1, 255, 256, 257, 600])
 def test_many_arrays(machines, n):
-    """64 in a launch: the search for a block's array at both its ends."""
+    """In one launch. A thread looks at one array, or at two and three."""
     ws = [np.full(1 + i % 3, i, np.float32) for i in range(n)]
     ws[n // 2] = np.full(9000, n // 2, np.float32)
     machine = machines["watched"]
-    before = machine.launch.counts["sgd_"]
+    before = machine.launch.counts.copy()
     machine.sgd_(ws, [np.ones_like(w) for w in ws], [], np.array([1.0, 0, 0, 0, 1]), nesterov=False)
-    assert machine.launch.counts["sgd_"] - before == -(-n // 64)
+    assert machine.launch.counts - before == {"sgd_": 1}
     assert all((w == i - 1).all() for i, w in enumerate(ws))
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_model_of_200_arrays(machines, name):
+    """Every launch once, whatever the lists: the norm, clipping, loss scaling and a step, as their definitions."""
+    function, there, hyper, flags = STEPS[name]
+    machine, rng = machines["odd addresses"], np.random.default_rng(0)
+    shapes = [(4099,) if i == 150 else (1 + i % 5, 1 + i % 7) for i in range(200)]
+    ws, gs = ([rng.standard_normal(shape).astype(np.float32) for shape in shapes] for _ in range(2))
+    memory = [[np.zeros_like(w) for w in ws] if yes else [] for yes in there]
+    lists = [ws, gs, *memory]
+    wanted, before = copies(lists), machine.launch.counts.copy()
+    for xp, (w, g, *kept) in ((machine, lists), (PLAIN, wanted)):
+        found = np.zeros((), np.int32)
+        xp.unscale_(g, np.array(0.5), found)
+        norm = xp.total_norm(g, 2)
+        xp.clip_norm_(g, norm, 10.0)
+        xp.clip_value_(g, 0.25)
+        getattr(xp, function)(w, g, *kept, np.array(hyper(1.0)), **flags)
+        assert norm > 10 and not found
+    assert set((machine.launch.counts - before).values()) == {1}
+    for mine, theirs in zip(lists, wanted, strict=True):
+        assert not list(differ(mine, theirs, np.float32, 8))
 
 
 def test_a_list_of_several_dtypes_is_a_launch_each(machines):

@@ -82,12 +82,13 @@ extern "C" __global__ void line(Line at, float* y, float add, double twice, i64 
   if (threadIdx.x == 0) y[at.n] = at.big == far;
 }
 
-template <class E> struct Arrays { E* at[4]; };
+template <class E> struct List { const E* at; int size; };
+template <class E> using Arrays = List<E*>;
 
-// A block for each place in a list: those that are taken add to their array, the others count.
-extern "C" __global__ void lists_(Arrays<const float> xs, Arrays<float> ys, int* free) {
+// A block for each array of a list adds some of another, and a number; the other blocks count.
+extern "C" __global__ void lists_(Arrays<const float> xs, Arrays<float> ys, List<double> more, int* free) {
   int i = blockIdx.x;
-  if (xs.at[i]) ys.at[i][threadIdx.x] += xs.at[i][threadIdx.x];
+  if (i < xs.size) ys.at[i][threadIdx.x] += xs.at[i][threadIdx.x] + more.at[i];
   else if (threadIdx.x == 0) atomicAdd(free, 1);
 }
 

@@ -40,6 +40,7 @@ def product(first, second):
 
 
 rows.row("__matmul__", lambda a, b: a @ b, **PRODUCT)(product("mk", "kn"))
+rows.row("matmul / one matrix for all", Tensor.matmul, **PRODUCT)(product("bmk", "kn"))
 rows.row("mm", Tensor.mm, **PRODUCT)(product("mk", "kn"))
 rows.row("bmm", Tensor.bmm, **PRODUCT)(product("bmk", "bkn"))
 rows.row("mv", Tensor.mv, **PRODUCT)(product("mk", "k"))

@@ -112,8 +112,8 @@ class Composed(Activations, Norms, Losses, Sampling, Images, Gradients, Updates)
         return self.relu(y) if relu else y
 
     def linear_dw(self, g, x):
-        """g^T x over all rows: g (..., O), x (..., K) -> (O, K)"""
-        g, x = (self.reshape(a, shape=(-1, a.shape[-1])) for a in (g, x))
+        """g^T x over all rows: g (..., O), x (..., K) -> (O, K). Rows that do not lie in order are copied."""
+        g, x = (self.reshape(a, shape=(prod(a.shape[:-1]), a.shape[-1])) for a in (g, x))
         return self.matmul(self.swap(g), x)
 
     @wide

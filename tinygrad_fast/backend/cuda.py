@@ -89,7 +89,7 @@ class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sa
         cupy = need()
         from cupyx.scipy.special import erf
 
-        self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy))
+        self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy, self.told))
         self.transfer = Transfer(cupy)
         self._erf = erf
         about = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())

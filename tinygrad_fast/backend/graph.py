@@ -19,7 +19,7 @@ import numpy as np
 from .. import rng
 from ..tape import mode, setting
 
-PAGE, LINE = 1 << 14, 16  # bytes of the numbers that are copied at once, and between two of them
+PAGE, LINE = 1 << 14, 16  # bytes of the numbers that are copied at once, at least, and between two of them
 
 
 class CaptureError(RuntimeError):
@@ -55,19 +55,20 @@ class Notes:
         self._told: list[tuple[Callable[[], np.ndarray], np.ndarray]] = []  # who works numbers out, and where they go
         self._pages: list[tuple[np.ndarray, Any, int]] = []  # on the host, on the GPU, and bytes in use
 
-    def open(self) -> None:
-        """Before the capture: memory for numbers that the default pool owns and no graph's temporaries are made of."""
-        self._pages.append((np.zeros(PAGE, np.uint8), self.xp.empty((PAGE,), np.uint8), 0))
+    def open(self, size: int = 0) -> None:
+        """A page for numbers. The default pool owns it: in the graph's own, a temporary from before could lie there,
+        and each replay would write it over what was sent."""
+        size, library = max(size, PAGE), self.xp.np
+        with library.cuda.using_allocator(library.get_default_memory_pool().malloc):
+            self._pages.append((np.zeros(size, np.uint8), self.xp.empty((size,), np.uint8), 0))
 
     def told(self, make: Callable[[], np.ndarray]) -> Any:
         """The place on the GPU where make() will stand at each replay."""
         value = np.asarray(make())
-        if self._pages[-1][2] + value.nbytes > PAGE:
-            self.open()
+        if self._pages[-1][2] + value.nbytes > len(self._pages[-1][0]):
+            self.open(value.nbytes)
         near, far, start = self._pages[-1]
         end = start + value.nbytes
-        if end > PAGE:
-            raise CaptureError(f"capture: a step is told at most {PAGE} bytes at once; got {value.nbytes}")
         self._pages[-1] = near, far, -(-end // LINE) * LINE
         place = near[start:end].view(value.dtype).reshape(value.shape)
         place[...] = value

@@ -3,10 +3,10 @@
     launch("matmul_tiles", grid=(4, 4), block=(16, 16), defines={"DTYPE": "float32", "TILE": 16}, x=x, w=w, ..., M=64)
 
 A kernel's own signature says what it takes: arguments go by the names of its parameters, numbers become the types
-written there, structures are given as dicts, lists of arrays (`Arrays<T> ws`, lists.cuh) as lists, and an array that is
-copied by boxes (`TensorMap x`, hopper.cuh) as `Boxed`. `defines` are what
-it is compiled for (dtype, tile shape, flags), never sizes: each new set of them is compiled anew. Which machine
-compiles and runs is a parameter: `CuPy` here, or the `emulator/`. Next on the way: `launchers/`.
+written there, structures are given as dicts, lists of arrays or numbers (`Arrays<T> ws`, `List<i64> sizes`, lists.cuh)
+as lists, and an array that is copied by boxes (`TensorMap x`, hopper.cuh) as `Boxed`. `defines` are what it is compiled
+for (dtype, tile shape, flags), never sizes: each new set of them is compiled anew. Which machine compiles and runs is a
+parameter: `CuPy` here, or the `emulator/`. Next on the way: `launchers/`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -39,7 +39,7 @@ class KernelError(RuntimeError):
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a kernel, as C spells it: `const T* x`, `int M`, `Batch batch`, `Arrays<const T> gs`,
-    `const __grid_constant__ TensorMap x`."""
+    `List<i64> sizes`, `const __grid_constant__ TensorMap x`."""
 
     type: str
     name: str
@@ -50,8 +50,8 @@ class Parameter:
 
     @property
     def listed(self) -> bool:
-        """True for a list of arrays."""
-        return self.type.startswith("Arrays<")
+        """True for a list, of arrays or of numbers."""
+        return self.type.startswith(("Arrays<", "List<"))
 
     @property
     def boxed(self) -> bool:
@@ -69,8 +69,8 @@ class Parameter:
 
     @property
     def target(self) -> str:
-        """What a pointer, or each of a list of them, points to."""
-        return self.type.removeprefix("Arrays<").removeprefix("const ").rstrip("*>").strip()
+        """What a pointer, or each of a list of them, points to; or what is in a list of numbers."""
+        return re.sub("^(Arrays<|List<)?(const )?", "", self.type).rstrip("*>").strip()
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read(path: Path) -> Source:
     text = _pasted(path, set())
     bare = re.sub(r"//.*", "", text)
     kernels = re.findall(r'extern "C" __global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\(([^)]*)\)', bare)
-    structures = re.findall(r"^(?:template <class E> )?struct (\w+) \{([^}]*)\};", bare, re.M)
+    structures = re.findall(r"^struct (\w+) \{([^}]*)\};", bare, re.M)
     return Source(
         path.name,
         text,
@@ -139,20 +139,19 @@ def _parameter(spelled: str) -> Parameter:
 
 NUMBERS = {"int": "int32", "unsigned": "uint32", "u32": "uint32", "u16": "uint16", "unsigned char": "uint8"}
 NUMBERS |= {"i64": "int64", "long long": "int64", "float": "float32", "double": "float64"}
-MEMBERS = NUMBERS | {"E*": "uintp"}
 
 
 def _structure(members: str) -> np.dtype:
     """The NumPy dtype that lies in memory as a C structure does."""
     fields = []
     for line in filter(None, map(str.strip, members.split(";"))):
-        kind = next((c for c in sorted(MEMBERS, key=len, reverse=True) if line.startswith(c + " ")), None)
+        kind = next((c for c in sorted(NUMBERS, key=len, reverse=True) if line.startswith(c + " ")), None)
         if kind is None:
             return np.dtype([])  # not made of numbers alone: no parameter
         for name in line.removeprefix(kind).split(","):
             sized = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", name.strip())
             assert sized, f"structure member {line!r}"
-            fields.append((sized[1], MEMBERS[kind], (int(sized[2]),)) if sized[2] else (sized[1], MEMBERS[kind]))
+            fields.append((sized[1], NUMBERS[kind], (int(sized[2]),)) if sized[2] else (sized[1], NUMBERS[kind]))
     return np.dtype(fields, align=True)
 
 
@@ -168,15 +167,18 @@ class Machine(Protocol):
         """Whatever `run` takes; KernelError with the compiler's words if it refuses."""
 
     def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
-        """One launch. The arguments are arrays, NumPy scalars, 0-d structures, `Arrays` or `Boxed`, as the parameters
+        """One launch. The arguments are arrays, NumPy scalars, 0-d structures, `Listed` or `Boxed`, as the parameters
         are."""
 
 
 class CuPy:
-    """NVRTC and the driver, through CuPy: `RawModule` keeps what it compiled on disk."""
+    """NVRTC and the driver, through CuPy: `RawModule` keeps what it compiled on disk.
 
-    def __init__(self, cupy: Any):
-        self.cupy, self.array = cupy, cupy.ndarray
+    told: make -> where make() stands on the GPU by the time a kernel reads it, at each replay of a captured step too.
+    """
+
+    def __init__(self, cupy: Any, told: Callable[[Callable[[], np.ndarray]], Any]):
+        self.cupy, self.array, self.told = cupy, cupy.ndarray, told
 
     def compile(self, source: Source, defines: Mapping[str, Any]) -> Any:
         options = ("-std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
@@ -225,17 +227,29 @@ class CuPy:
         function = compiled(kernel)
         if shared > 48 << 10:  # more than that must be asked for
             function.max_dynamic_shared_size_bytes = shared
+        lists = [a for a in arguments if isinstance(a, Listed)]
+        places = iter(self._sent(lists) if lists else ())
+        given = tuple(next(places) if isinstance(a, Listed) else self._given(a) for a in arguments)
         try:
-            function(grid, block, tuple(map(self._given, arguments)), shared_mem=shared)
+            function(grid, block, given, shared_mem=shared)
         except self.cupy.cuda.driver.CUDADriverError as e:
             raise KernelError(
                 f"the driver refuses grid {grid}, block {block} and {shared} bytes of shared memory, or an earlier "
                 f"launch has failed: {e}"
             ) from None
 
+    def _sent(self, lists: list[Listed]) -> Iterator[np.ndarray]:
+        """Where each of some lists lies on the GPU: they go there in a row, by one copy."""
+        for each in lists:
+            each.fill(lambda array: array.data.ptr)
+        row = np.concatenate([each.lines.view(np.uint8) for each in lists])
+        place = self.told(lambda: row)
+        start = place.data.ptr
+        for each in lists:
+            yield each.at(start)
+            start += each.lines.nbytes
+
     def _given(self, argument: Any) -> Any:
-        if isinstance(argument, Arrays):
-            return argument.filled(lambda array: array.data.ptr)
         if isinstance(argument, Boxed):
             a = argument
             return tensor_map(a.array.data.ptr, a.array.dtype.name, a.sizes, a.strides, a.box)
@@ -304,15 +318,21 @@ class Boxed:
     box: Triple
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """A list of arrays as a kernel takes it: a structure of addresses, which only a machine knows."""
+LIST = np.dtype([("at", np.uintp), ("size", np.int32)], align=True)  # `struct List` of kernels/lists.cuh
 
-    arrays: list[Any]
-    dtype: np.dtype
 
-    def filled(self, address: Callable[[Any], int]) -> np.ndarray:
-        return _filled(self.dtype, {"at": [address(a) for a in self.arrays]})
+class Listed:
+    """A list that a kernel reads in memory: its lines. Those of arrays are addresses, which only a machine knows."""
+
+    def __init__(self, lines: np.ndarray, arrays: Sequence[Any] = ()):
+        self.lines, self.arrays = lines, arrays
+
+    def fill(self, address: Callable[[Any], int]) -> None:
+        self.lines[: len(self.arrays)] = [address(a) for a in self.arrays]
+
+    def at(self, place: int) -> np.ndarray:
+        """What the kernel is handed if the lines are there."""
+        return np.array((place, len(self.lines)), LIST)
 
 
 class Launcher:
@@ -367,10 +387,10 @@ class Launcher:
             self._array(parameter, Strided(value.array), str(defines["DTYPE"]))
             return value
         if parameter.listed:
-            dtype, name = source.structures["Arrays"], held(parameter.target, defines)  # the same for all of them
-            if len(value) > (most := dtype["at"].shape[0]):
-                raise KernelError(f"{parameter.name} has room for {most} arrays; got {len(value)}. Launch it by parts")
-            return Arrays([self._array(parameter, a, name) for a in value], dtype)
+            name = held(parameter.target, defines)  # the same for all of them
+            if parameter.type.startswith("List<"):
+                return Listed(np.array(value, name))
+            return Listed(np.zeros(len(value), np.uintp), [self._array(parameter, a, name) for a in value])
         if parameter.type in source.structures:
             return _filled(source.structures[parameter.type], value)
         kind = held(parameter.type, defines)

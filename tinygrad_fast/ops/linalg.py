@@ -5,12 +5,18 @@ Next on the way: `conv.py`, a matrix product with a funny address function.
 
 from __future__ import annotations
 
+from math import prod
+
 from .. import shapes
 from .common import once, same, sum_to
 
 
 def matmul(xp, x, w):
-    """x (..., M, K) @ w (..., K, N) -> y (..., M, N).     dx = g w^T     dw = x^T g, summed over broadcast axes"""
+    """x (..., M, K) @ w (..., K, N) -> y (..., M, N).     dx = g w^T     dw = x^T g, summed over broadcast axes
+
+    Of one w for all batches dw is one product, over the rows of all: x^T g of each would be written, (..., K, N), and
+    read again to sum it.
+    """
     shapes.matmul(x.shape, w.shape)
     xs, ws = x.shape, w.shape
 
@@ -18,6 +24,8 @@ def matmul(xp, x, w):
         return sum_to(xp, xp.matmul(g, xp.swap(w)), xs)
 
     def dw(g):
+        if len(xs) > 2 and prod(ws[:-2]) == 1:
+            return xp.reshape(xp.linear_dw(x, g), shape=ws)
         return sum_to(xp, xp.matmul(xp.swap(x), g), ws)
 
     return xp.matmul(x, w), (dx, dw)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..launch import Arrays, Boxed, KernelError, Parameter, Source, Triple
+from ..launch import Boxed, KernelError, Listed, Parameter, Source, Triple
 from . import build, elf
 from .places import chains, in_shared
 from .trace import trace as trace, wanting
@@ -113,6 +113,7 @@ class Emulator:
             if (seen := wanting(kernel)) or self.check:
                 self._checked(library.checked if seen else library, kernel, grid, block, shared, arguments, seen)
             else:
+                _fill(arguments, _address)
                 self._launch(library, kernel, grid, block, shared, [_value(a, _address) for a in arguments], [])
 
     def _launch(self, library, kernel, grid, block, shared, values, arrays):
@@ -129,10 +130,11 @@ class Emulator:
         for span in spans:
             span.start, size = size, (size + span.bytes + 2 * RED) // RED * RED
         memory, marks = np.full(size, 0xFF, np.uint8), np.zeros(size, np.uint8)
+        moved = {id(span.array): span.copied(memory).ctypes.data for span in spans}
+        _fill(arguments, lambda array: moved[id(array)])
         for span in spans:
             span.copied(memory)[...] = span.array
             span.marked(marks)[...] = 1 if self.check and span.parameter.writes_only and not kernel.endswith("_") else 2
-        moved = {id(span.array): span.copied(memory).ctypes.data for span in spans}
         library.watch(memory.ctypes.data, size, marks.ctypes.data)
         try:
             values = [_value(a, lambda array: moved[id(array)]) for a in arguments]
@@ -165,7 +167,8 @@ class _Span:
 
 def _spans(parameters: Iterable[Parameter], arguments: list[Any]) -> Iterator[_Span]:
     for p, a in zip(parameters, arguments):
-        if isinstance(a, Arrays):
+        if isinstance(a, Listed):
+            yield _Span(Parameter("const " + p.type, p.name), p.name, a.lines)
             yield from (_Span(p, f"{p.name}[{i}]", array) for i, array in enumerate(a.arrays))
         elif isinstance(a, Boxed):
             yield _Span(p, p.name, a.array)
@@ -173,14 +176,20 @@ def _spans(parameters: Iterable[Parameter], arguments: list[Any]) -> Iterator[_S
             yield _Span(p, p.name, a)
 
 
+def _fill(arguments: list[Any], address: Callable[[np.ndarray], int]) -> None:
+    for a in arguments:
+        if isinstance(a, Listed):
+            a.fill(address)
+
+
 def _address(array: np.ndarray) -> int:
     return array.ctypes.data
 
 
 def _value(argument: Any, address: Callable[[np.ndarray], int]) -> np.ndarray:
-    """What the kernel is handed, where it can be pointed at: a number, a structure, an array's address, or several."""
-    if isinstance(argument, Arrays):
-        return argument.filled(address)
+    """What the kernel is handed, where it can be pointed at: a number, a structure, an array's or a list's address."""
+    if isinstance(argument, Listed):
+        return argument.at(address(argument.lines))
     if isinstance(argument, Boxed):
         return _map(argument, address)
     if isinstance(argument, np.ndarray) and argument.dtype.names is None:

@@ -195,7 +195,7 @@ def declarations(source: Source, defines: Mapping[str, Any]) -> dict[str, list[t
     """(dtype, sides, members of a structure) of each `__shared__` variable, by name."""
     known, found = constants(source.text, defines), defaultdict(list)
     bare = re.sub(r"//.*", "", source.text)
-    for kind, names in re.findall(r"__shared__\s+(?:__align__\(\w+\)\s+)?([\w ]*\w) (\w+\b[^;]*);", bare):
+    for kind, names in re.findall(r"__shared__\s+(?:__align__\(\w+\)\s+)?([\w ]*\w)(?:<\w+>)? (\w+\b[^;]*);", bare):
         structure = re.search(rf"struct {kind} {{([^}}]*)}}", bare)
         members = tuple(re.findall(r"(\w+)\s*[,;]", structure[1])) if structure else ()
         dtype = np.dtype(held(kind if kind in ("T", *NUMBERS) else "A", defines))

@@ -15,7 +15,7 @@ import numpy as np
 from ...dtypes import float64, int64, is_float
 from ...tables import Table, nearest, spans
 from .. import windows
-from ..launch import Strided
+from ..launch import KernelError, Strided
 from ..wide import wide_type
 from .machine import Machine, power
 
@@ -102,6 +102,7 @@ class Pools(Machine):
 
     def _resampled(self, xl, down, across, out):
         n, h, w, c = xl.shape
+        _countable(len(down.at), len(across.at), c)
         y = self.empty((n, len(down.at), len(across.at), c), out)
         given = dict(x=xl, y=y, H=h, W=w, OH=y.shape[1], OW=y.shape[2])
         given |= dict(rows=down.at, down=down.by, rows_reach=down.reach)
@@ -162,6 +163,7 @@ class Pools(Machine):
         """x (N, C, H, W) as pixels that begin at a multiple of 16 bytes; its planes as images of one channel unless
         channels lie last."""
         n, c, h, w = x.shape
+        _countable(h, w, c if last else 1)
         xl = self.contiguous(x.transpose(windows.NHWC) if last else x.reshape(n * c, h, w, 1))
         return xl if self.address(xl) % 16 == 0 else xl.copy()
 
@@ -184,6 +186,15 @@ class Pools(Machine):
         blocks = -(-packs // threads)
         grid = blocks, _images_at_once(n, -(-blocks * prod(block) // THREADS))
         self.launch(name, grid=grid, block=block, defines=defines, N=n, C=c, **given)
+
+
+def _countable(h: int, w: int, c: int) -> None:
+    """Threads count the numbers of an image in 32 bits."""
+    if h * w * c >= 1 << 31:
+        raise KernelError(
+            f"an image must have fewer than 2^31 numbers, channels that lie side by side among them; got {h} x {w} "
+            f"pixels of {c}. Cut it into parts"
+        )
 
 
 def _images_at_once(n: int, blocks: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from ...dtypes import is_float
 from ..launch import Boxed, Strided
 from . import tiles
+from .convolutions import LEAST, RATES, split
 from .machine import Machine, merged, named
 
 AXES = 4  # of `struct Batch`
@@ -67,6 +68,15 @@ class Products(Machine):
     def linear(self, x, w, b, relu):
         rows = self._product(x.reshape(-1, x.shape[-1]), self.swap(w), b, relu)  # one matrix, whatever axes x has
         return rows.reshape(*x.shape[:-1], w.shape[0])
+
+    def linear_dw(self, g, x):
+        """Few tiles with a long sum leave most of a GPU idle. The weight gradient of a convolution of one pixel is the
+        same product, and knows how to divide it."""
+        g, x = (a.reshape(prod(a.shape[:-1]), a.shape[-1]) for a in (g, x))
+        if not is_float(x.dtype) or not _divided(g.shape[1], *x.shape, x.dtype, self.hardware):
+            return self.matmul(self.swap(g), x)
+        dw = self.conv2d_dw(x[..., None, None], g[..., None, None], (1, 1), (0, 0), (1, 1), 1, (1, 1))
+        return self.swap(dw[..., 0, 0])  # in order C
 
     def _product(self, x, w, bias=None, relu=False):
         """relu?(x w + bias), x (..., M, K), w (..., K, N), bias (N)"""
@@ -135,6 +145,13 @@ class Products(Machine):
     def _rung(self, m, n, dtype):
         """The highest that pays, below Hopper's."""
         return next(rung for rung in CHOICE if rung != HOPPER and _pays(rung, m, n, dtype, self.hardware))
+
+
+def _divided(m, depth, n, dtype, hardware):
+    """Whether the sums of an (m, n) weight gradient, over `depth` rows, are divided: as a convolution divides them."""
+    engine = tiles.engine(dtype.name, hardware)
+    tile, rate = engine.tiles[dtype.itemsize][-1], RATES[engine.name][dtype.itemsize]
+    return min(m, n) >= LEAST and split(tile, rate, m, n, depth, 1)[1] > 1
 
 
 def _pays(rung, m, n, dtype, hardware):

@@ -17,6 +17,7 @@ Ints = tuple[int, ...]
 AXES = 4  # of `struct Axes`
 BLOCKS = 1024  # fill a large GPU: where there are fewer, long rows are cut. A constant, so that sums are alike on all
 PIECE = 16  # numbers of a lane in a piece, at least
+LARGE = 1 << 31  # from so many results or numbers of one on, kernels count in 64 bits
 FOUND = {"var": 3, "logsumexp": 2}  # numbers that a piece finds; the others find one
 
 
@@ -82,7 +83,7 @@ class Reductions(Machine):
         return given, plan
 
     def _tiled(self, kernel, dtype, tiling, **given):
-        defines = {"DTYPE": dtype.name}
+        defines = {"DTYPE": dtype.name} | ({"INDEX": "i64"} if max(tiling.K, tiling.R) >= LARGE else {})
         self.launch(kernel, grid=tiling.grid, block=(tiling.threads,), defines=defines, plan=tiling.plan, **given)
 
     # The softmax family: kernels/softmax.cu
@@ -139,7 +140,7 @@ class Tiling:
         blocks = -(-K // results)
         pieces = max(min(BLOCKS // max(blocks, 1), R // (lanes * PIECE)), 1) if cut else 1
         length = -(-R // (pieces * lanes)) * lanes
-        self.K, self.lanes, self.threads = K, lanes, lanes * results
+        self.K, self.R, self.lanes, self.threads = K, R, lanes, lanes * results
         self.pieces = -(-R // length) if pieces > 1 else 1
         self.grid = (blocks, self.pieces)
         self.plan = dict(K=K, R=R, length=length, lanes=lanes, columns=columns)

@@ -1,8 +1,8 @@
-"""Launchers of kernels/updates.cu and kernels/gradients.cu: one launch for up to 64 arrays of one dtype."""
+"""Launchers of kernels/updates.cu and kernels/gradients.cu: one launch for all arrays of one dtype."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -13,7 +13,6 @@ from ..wide import wide_type
 from .machine import Machine
 
 CHUNK = 4096  # elements of a block
-ROOM = 64  # arrays of a launch: `Arrays` in lists.cuh
 
 
 class Updates(Machine):
@@ -35,7 +34,7 @@ class Updates(Machine):
 
     def total_norm(self, gs, p):
         parts, start = self.empty((sum(map(_blocks, gs)),), float64), 0
-        for rows in _batches([gs]):
+        for rows in _alike([gs]):
             some = [g for (g,) in rows]
             end = start + sum(map(_blocks, some))
             self._over_lists("total_norm_parts", dict(gs=some), "gs", part=parts[start:end], p=p)
@@ -57,34 +56,33 @@ class Updates(Machine):
         self._over_lists("unscale_", dict(gs=gs), inverse=inverse, found=found)
 
     def update_scale_(self, state, flags, growth, backoff, interval):
-        given = dict(state_=state, flags=flags, count=len(flags), growth=growth, backoff=backoff, interval=interval)
+        given = dict(state_=state, flags=flags, growth=growth, backoff=backoff, interval=interval)
         self.launch("update_scale_", grid=(1,), block=(1,), defines=_defines(float32), **given)
 
     def _over_lists(self, kernel, lists, only_read="", **given):
         """A kernel over lists of arrays, element by element; an empty list stands for arrays that are not there."""
         n = len(next(iter(lists.values())))
-        for rows in _batches([v or [None] * n for v in lists.values()]):
+        for rows in _alike([v or [None] * n for v in lists.values()]):
             lines = [_lines(row) for row in rows]
             near = [[self.contiguous(a) for a in line] for line in lines]
             first = [0, *accumulate(_blocks(row[0]) for row in rows)]
-            parts = dict(size=[row[0].size for row in rows], first=first[:-1], count=len(rows))
+            parts = dict(sizes=[row[0].size for row in rows], first=first[:-1])
             columns = {name: [a for a in column if a is not None] for name, column in zip(lists, zip(*near))}
             defines = _defines(rows[0][0].dtype)
-            self.launch(kernel, grid=(first[-1],), block=(256,), defines=defines, parts=parts, **columns, **given)
+            self.launch(kernel, grid=(first[-1],), block=(256,), defines=defines, **parts, **columns, **given)
             for line, copies in zip(lines, near):
                 for name, a, copy in zip(lists, line, copies):
                     if a is not None and name != only_read and not a.flags.c_contiguous:
                         self.write_(a, copy)
 
 
-def _batches(lists: list[list]) -> Iterator[list[tuple]]:
-    """What goes into a launch: rows (w, g, ...) of one dtype, as many as there is room for. Empty arrays go nowhere."""
+def _alike(lists: list[list]) -> Iterable[list[tuple]]:
+    """What goes into a launch: rows (w, g, ...) of one dtype. Empty arrays go nowhere."""
     alike: dict[Any, list[tuple]] = {}
     for row in zip(*lists, strict=True):
         if row[0].size:
             alike.setdefault(row[0].dtype, []).append(row)
-    for rows in alike.values():
-        yield from (rows[i : i + ROOM] for i in range(0, len(rows), ROOM))
+    return alike.values()
 
 
 def _lines(row: tuple) -> tuple:
