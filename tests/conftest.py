@@ -35,15 +35,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 _running = []  # the test of this moment, in this process
 _names, _sums, _tables = defaultdict(set), defaultdict(int), defaultdict(dict)
-_seconds = {}  # of a processor that a test took, and what it started
+_seconds = {}  # of a processor that a test took
 
 EMULATED, NOT_EMULATED = "tests/kernels/", "tests/kernels/test_compile.py"  # which is NVIDIA's compiler
 BUDGET = float(os.environ.get("KERNEL_SECONDS", 600))  # that they may take together: five minutes of two cores
 
 
 def processor():
-    """Seconds of a processor, of this process and those that it has waited for: a busy computer adds little to them."""
-    return sum(os.times()[:4])
+    """Seconds of a processor that this process took: neither a busy computer adds much to them, nor a compiler."""
+    return sum(os.times()[:2])
 
 
 @pytest.hookimpl(wrapper=True)
