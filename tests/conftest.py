@@ -84,8 +84,8 @@ def gpu(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def launches():
-    """What tests launch of our kernels, NVIDIA's compiler is shown as well: flags that no row of kernels/README.md has,
-    or a form of the tile loop that no launcher asks for, fail the test that reaches them."""
+    """What tests launch of our kernels is compiled for GPUs as well (kernels/gate.py): flags that no row has in
+    kernels/README.md, or a form of the tile loop that no launcher asks for, fail the test that reaches them."""
     from tests.kernels import gate
     from tinygrad_fast.backend import launch
 
