@@ -35,15 +35,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 _running = []  # the test of this moment, in this process
 _names, _sums, _tables = defaultdict(set), defaultdict(int), defaultdict(dict)
-_seconds = {}  # of a processor that a test took, and what it started
+_seconds = {}  # of a processor that a test took
 
 EMULATED, NOT_EMULATED = "tests/kernels/", "tests/kernels/test_compile.py"  # which is NVIDIA's compiler
 BUDGET = float(os.environ.get("KERNEL_SECONDS", 600))  # that they may take together: five minutes of two cores
 
 
 def processor():
-    """Seconds of a processor, of this process and those that it has waited for: a busy computer adds little to them."""
-    return sum(os.times()[:4])
+    """Seconds of a processor that this process took: neither a busy computer adds much to them, nor a compiler."""
+    return sum(os.times()[:2])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,8 +84,8 @@ def gpu(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def launches():
-    """What tests launch of our kernels, NVIDIA's compiler is shown as well: flags that no row of kernels/README.md has,
-    or a form of the tile loop that no launcher asks for, fail the test that reaches them."""
+    """What tests launch of our kernels is compiled for GPUs as well (kernels/gate.py): flags that no row has in
+    kernels/README.md, or a form of the tile loop that no launcher asks for, fail the test that reaches them."""
     from tests.kernels import gate
     from tinygrad_fast.backend import launch
 

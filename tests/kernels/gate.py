@@ -96,7 +96,7 @@ def compiled_with_tile(cell, more):
 
 
 def known(kernel, defines):
-    """Whether somebody compiles this specialisation with NVIDIA's compiler."""
+    """Whether a specialisation is one of these; of the tile loop narrower ones may be compiled in its place."""
     asked = kernel, flags(**defines)
     return asked in in_the_table() or asked in on_the_tile_loop() or asked in on_hopper()
 
@@ -110,7 +110,8 @@ def on_hopper():
 
 def narrowest():
     """Of each shape of the tile loop, dtype and engine the form with the narrowest copies: it takes the most registers.
-    On sm_75, and on one of the others in turn, whose code differs little; of products in one order in turn."""
+    On sm_75, and on one of the others in turn, whose code differs little; of products in one order in turn. And all of
+    Hopper's."""
     found = {}
     for (kernel, how), where in on_the_tile_loop().items():
         defines = dict(flag.split("=") for flag in how.split())
@@ -121,6 +122,8 @@ def narrowest():
         least = [form for form in forms if form[0] == min(forms)[0]]
         _, how, where = least[i % len(least)]
         yield kernel, how, where[i % len(where)]
+    for (kernel, how), where in on_hopper().items():
+        yield kernel, how, *where
 
 
 def every_form():

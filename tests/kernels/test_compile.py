@@ -36,7 +36,7 @@ def test_every_header_says_what_share_of_the_limit_to_expect(file):
 
 def test_every_tile_has_a_row():
     """Of each kernel on the tile loop each shape, by engine and bytes of an element: a budget. Turing's, whose code is
-    simpler, have one for some, and for all `test_no_form_of_the_tile_loop_spills`."""
+    simpler, have one for some, and for all `test_no_form_of_a_tile_spills`."""
 
     def key(kernel, engine, tile, dtype):
         return kernel, engine.name, tile, dtype_of(dtype).itemsize
@@ -123,7 +123,7 @@ def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, reg
 
 @needs_nvrtc
 @pytest.mark.parametrize("kernel, flags, architecture", FORMS)
-def test_no_form_of_the_tile_loop_spills(kernel, flags, architecture, tally):
+def test_no_form_of_a_tile_spills(kernel, flags, architecture, tally):
     """What launchers can ask for beside the rows: the narrowest copies of each shape; in profile `thorough`, all."""
     text = launch.sources(launch.folder())[kernel].text
     use = nvrtc.compiled(text, architecture, *flags.split()).uses[kernel]
