@@ -13,8 +13,10 @@
 //
 // COST      2 N OH OW O KH KW C / groups flop; of memory x, w and y once, if L2 holds what KH KW taps read again:
 //           BM BN / (BM + BN) flop a byte of float16 from L2, as a product of matrices.
-//           Odd channels of float16 are first copied beside channels of zeros, 4 for 3, 8 for 5 and 7 (copies of a tile
-//           begin at 4 bytes): for 512 images of 32 x 32 x 3, 3 MB read, 4 MB of zeros and 3 MB written, 3 us.
+//           Odd channels of float16 are first copied beside channels of zeros, 4 for 3, 8 for 5 and 7 (an asynchronous
+//           copy has 4 bytes or more): for 512 images of 32 x 32 x 3, 3 MB read, 4 MB of zeros and 3 MB written, 3 us.
+//           2 bytes at a time, as small matrix products do it, would be 17 instructions for each mma (dx 26, dw 13),
+//           where 4 channels take 4.3 (sm_90): for these images and 64 outputs of 3 x 3, 8 us to issue against 3.
 // EDGES     any sizes, strides, paddings, dilations; x N H W C, w KH KW C O (the launcher copies what lies otherwise),
 //           so many elements a copy as channels and addresses allow (-DXV=8 -DWV=8). A group has N outputs, in w beside
 //           zeros up to `columns`. Images below 2^31 elements, and fewer than 2^31 pixels.

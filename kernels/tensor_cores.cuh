@@ -32,9 +32,15 @@ __device__ __forceinline__ const T* along(const T* p, int n, int stride = 1) {
   return q;
 }
 
-// Copy BYTES = 16, 8 or 4 from global to shared memory, past the registers; zeros where it is not `inside`. The thread
-// may go on at once: the copy has happened only after a copy_wait. Before sm_80 it happens here.
+// Copy BYTES = 16, 8, 4 or 2 from global to shared memory, past the registers; zeros where it is not `inside`. The
+// thread may go on at once: the copy has happened only after a copy_wait. Before sm_80 it happens here, and 2 bytes do
+// always: they have no other way than through a register.
 template <int BYTES> __device__ __forceinline__ void copy_async(Shared to, const void* from, bool inside) {
+  if constexpr (BYTES == 2) {
+    u16 r = inside ? __ldg((const u16*)from) : 0;
+    asm volatile("st.shared.u16 [%0], %1;" ::"r"(to), "h"(r) : "memory");
+    return;
+  }
 #if __CUDA_ARCH__ >= 800
   int size = inside ? BYTES : 0;  // the rest is filled with zeros
   if constexpr (BYTES == 16)      // .cg: not through L1, which would only be swept out

@@ -69,7 +69,6 @@ template <class Tile, class Loader> struct Filler {
   static const int PER = Tile::ROWS * Tile::CHUNKS / THREADS, DOWN = THREADS / Tile::CHUNKS;
   static const int FIXES = Tile::K_MAJOR ? PER : PIECES, STEPS = Tile::K_MAJOR ? PIECES : PER;
   static_assert(PER * DOWN == Tile::ROWS, "a thread keeps its column of chunks");
-  static_assert(V * sizeof(T) >= 4, "copies begin at 4 bytes");
   typedef decltype(((Loader*)0)->fix(0)) Fix;
   const Loader& loader;
   Shared start;  // of this thread's first chunk, in the first stage

@@ -100,6 +100,7 @@ LOOPS = [
 
 @pytest.mark.parametrize("rung, dtype, form", LOOPS)
 def test_tile_loop(machine, monkeypatch, rung, dtype, form, tally):
+    """Of odd float16: loads of 2 bytes, or copies of the operands (`SMALL`)."""
     monkeypatch.setattr(machine, "rung", rung)
     before = machine.launch.counts[rung]
     x_layouts, w_layouts, multiples = FORMS[form]
@@ -114,10 +115,26 @@ def test_tile_loop(machine, monkeypatch, rung, dtype, form, tally):
         x, w = (rng.standard_normal(s).astype(dtype) for s in ((*a, m, k), (*b, k, n)))
         x, w = laid_out(x, data.draw(st.sampled_from(x_layouts))), laid_out(w, data.draw(st.sampled_from(w_layouts)))
         bias = rng.standard_normal(n).astype(dtype) if data.draw(st.booleans()) else None
+        monkeypatch.setattr(products, "SMALL", 0 if form == "one by one" and data.draw(st.booleans()) else 1 << 30)
         check(machine, x, w, bias, data.draw(st.booleans()))
 
     any_product()
     tally(kernel=rung, launches=machine.launch.counts[rung] - before)
+
+
+def test_odd_float16_is_copied_where_that_pays(monkeypatch):
+    """Into rows with zeros behind them. A small product reads it where it lies."""
+    x, w = (np.random.default_rng(0).standard_normal(shape).astype(np.float16) for shape in [(65, 33), (33, 64)])
+    for small, width in ((1 << 30, 1), (0, 8)):
+        monkeypatch.setattr(products, "SMALL", small)
+        machine, seen = Emulated(), []
+        run = machine.launch
+        machine.launch = lambda kernel, run=run, seen=seen, **given: seen.append(given) or run(kernel, **given)
+        machine.launch.counts = run.counts
+        check(machine, x, w)
+        [given] = seen
+        assert (given["defines"]["XV"], given["defines"]["WV"]) == (width, 8)
+        assert np.may_share_memory(given["x"].array, x) == (width == 1) and given["w"].array is w
 
 
 @pytest.mark.parametrize("rung", ENGINES)

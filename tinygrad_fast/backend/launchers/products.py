@@ -35,6 +35,11 @@ ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSO
 HOPPER = "matmul_hopper"
 LADDER = *RUNGS, *ENGINES, HOPPER
 
+# Multiplications from which on an operand of odd float16 is first copied to wider rows: before, the two launches of the
+# copy (5 us) take longer than what loads of 2 bytes add (kernels/README.md: 6 instructions for each mma of 2,048
+# multiplications, of which an H100 issues 9e11 a second). A guess, not yet measured.
+SMALL = 1 << 30
+
 # Which rung, from above: the first that takes the dtype on this GPU, where M and N are at least so many. Guesses, not
 # yet measured. Hopper's asks for more: operands that a tensor map can describe, and a tile (`tiles.hopper_tile`).
 CHOICE = {
@@ -93,8 +98,9 @@ class Products(Machine):
         kernel = asked if asked not in ("", HOPPER) else self._rung(m, n, x.dtype.name)
         kernel = kernel if k else "matmul_naive"  # sums of nothing: what is empty has no strides to copy by
         if kernel in ENGINES:
-            if not (_copyable(left) and _copyable(right)):
-                both = (a.array if _copyable(a) else self._widened(a.array) for a in (left, right))
+            least = 2 if batches * m * n * k < SMALL else 4
+            if not (_copyable(left, least) and _copyable(right, least)):
+                both = (a.array if _copyable(a, least) else self._widened(a.array) for a in (left, right))
                 size, left, right = self._operands(*both)
             how = _tiled(kernel, left, right, m, n, batches, self.hardware)
         else:
@@ -159,10 +165,11 @@ def _pays(rung, m, n, dtype, hardware):
     return min(m, n) >= least and takes(dtype, hardware)
 
 
-def _copyable(a):
-    """Whether the tile loop can copy from an operand: 4 bytes at once (float16 of odd sizes: 2), strides below 2^31."""
+def _copyable(a, least):
+    """Whether the tile loop may copy from an operand: so many bytes at once (float16 of odd sizes: 2), strides below
+    2^31."""
     size = a.array.dtype.itemsize
-    return a.width * size >= 4 and max(abs(a.side[1]), abs(a.depth[1])) * size < 1 << 31
+    return a.width * size >= least and max(abs(a.side[1]), abs(a.depth[1])) * size < 1 << 31
 
 
 def _tiled(kernel, x, w, m, n, batches, hardware):
