@@ -243,3 +243,19 @@ extern "C" __global__ void box_under_a_product(const __grid_constant__ TensorMap
   }
   y[threadIdx.x] = sums[0];
 }
+
+extern "C" __global__ void written_before_all_have_read(float* y) {
+  DYNAMIC_SHARED(u64, empty);  // for three warps, of which one does not wait for its lanes
+  volatile float* told = (volatile float*)(empty + 1);
+  if (threadIdx.x == 0) *told = 1;
+  make(empty, 3);
+  int warp = threadIdx.x / 32;
+  if (warp == 2 && threadIdx.x % 32 == 0) barrier_arrive(empty);
+  if (warp) y[threadIdx.x] = *told;
+  __syncwarp();
+  if (warp % 2 && threadIdx.x % 32 == 0) barrier_arrive(empty);
+  if (threadIdx.x == 0) {
+    barrier_wait(empty, 0);
+    *told = 2;  // FAULT
+  }
+}

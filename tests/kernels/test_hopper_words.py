@@ -145,6 +145,7 @@ SAYS = {
     "product_of_what_nobody_wrote": "multiplies what nobody has written: 16 bytes at byte 0 of shared memory",
     "product_of_what_did_not_land": "multiplies what a copy on its way will write",
     "box_under_a_product": "(0, 0, 0) of block (0, 0, 0) copies to what another multiplies at the same time (thread",
+    "written_before_all_have_read": "block (0, 0, 0) writes what another reads at the same time (thread (95, 0, 0))",
 }
 
 

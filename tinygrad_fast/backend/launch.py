@@ -260,8 +260,8 @@ def tensor_map(address: int, dtype: str, sizes: Triple, strides: tuple[int, int]
     if refused:
         raise KernelError(
             f"the driver makes no tensor map (CUDA error {refused}) of {dtype} {sizes} with strides {strides} bytes, "
-            f"box {box}, at {address:#x}: the address and strides must be multiples of 16, strides below 2^40, and each "
-            "hold the axes before it a whole number of times"
+            f"box {box}, at {address:#x}: the address and strides must be multiples of 16, strides below 2^40, and "
+            "each hold the axes before it a whole number of times"
         )
     return np.frombuffer(memory.raw, np.dtype([("opaque", np.uint64, 16)]), 1, start).reshape(())
 

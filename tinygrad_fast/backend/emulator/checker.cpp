@@ -24,7 +24,8 @@ typedef unsigned u32;
 // who: block * 1024 + thread + 1; when: interval; 0 never. clock: a warp's, or COPIES; time: what it showed
 struct Access { u32 who, when, warp_when, clock, time; };
 enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
-struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied; };  // of a copy on its way, and when
+struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied, each; };
+// copier, copied: of a copy on its way, and when; each: where `each_warp` has its readers one by one, if it has
 
 // `room`: bytes from the start that belong to nobody else; what lies in them beyond `size` is outside.
 struct Space { uintptr_t start; size_t size, room; Cell* cells; };
@@ -42,6 +43,11 @@ static Times known[CLOCKS];               // to each warp: how much of each cloc
 static struct { Times gathered, released; } phases[64];  // by those who have arrived; by the ends of phases
 static Times* multiplied;                 // when each warp last multiplied these 16 bytes of the launch's shared memory
 static bool multiplies;                   // in this block
+
+struct WarpsRead { Access last[COPIES]; bool more[COPIES]; };  // by warp; more: other lanes of it, too
+static WarpsRead** each_warp;             // of bytes of shared memory that several warps of this block have read
+static u32 each_count, each_room;
+static bool barriers;                     // which put warps in order one by one, in this block
 
 // ---- Time ----------------------------------------------------------------------------------------------------------
 
@@ -68,7 +74,8 @@ void emulator::check_block() {  // nothing in shared memory outlives a block: Na
   block_number++;
   for (int c = 0; c < CLOCKS; c++) now[c] = 1, known[c] = {};
   if (multiplies) memset(multiplied, 0, MOST_SHARED / 16 * sizeof(Times));
-  multiplies = false;
+  multiplies = barriers = false;
+  each_count = 0;
 }
 
 static void learn(Times& mine, const Times& theirs) {
@@ -83,7 +90,7 @@ void emulator::check_barrier() {
 }
 void emulator::check_warp(int warp) { warp_interval[warp]++; }
 
-void emulator::check_barrier_init(int barrier) { phases[barrier] = {}; }
+void emulator::check_barrier_init(int barrier) { phases[barrier] = {}, barriers = true; }
 void emulator::check_release(int barrier) {
   int warp = thread_number() / 32;
   learn(phases[barrier].gathered, known[warp]);
@@ -104,20 +111,25 @@ static Access mine() { return {me, interval, my_warp_interval, my_warp, now[my_w
 
 static bool behind(const Access& a) { return known[my_warp].of[a.clock] >= a.time; }
 
-static bool in_order(const Access& a) {  // before this access, whatever the machine does
+// Before this access, whatever the machine does. more: other lanes of its warp made the same one.
+static bool in_order(const Access& a, bool more = false) {
   if (!a.who || a.when < since) return true;
   if (block_of(a.who) != block_of(me)) return false;
   if (a.clock == COPIES) return a.when < interval || behind(a);
-  return a.who == me || a.when < interval || (warp_of(a.who) == warp_of(me) && a.warp_when < my_warp_interval) || behind(a);
+  bool same = warp_of(a.who) == warp_of(me) && a.warp_when < my_warp_interval;
+  return (a.who == me && !more) || a.when < interval || same || behind(a);
 }
 
-static bool reads_in_order(const Cell& c) {
-  if (c.readers == ONE || c.read.when < since) return in_order(c.read);
-  if (c.readers == IN_GRID) return false;
-  if (block_of(c.read.who) != block_of(me)) return false;
-  if (c.read.when < interval) return true;
-  bool same = warp_of(c.read.who) == warp_of(me) && c.read.warp_when < my_warp_interval;
-  return c.readers == IN_WARP && (same || behind(c.read));
+// Who reads it, not known to me to be done with it; 0: nobody.
+static u32 reading(const Cell& c) {
+  if (c.readers < IN_BLOCK) return in_order(c.read, c.readers == IN_WARP) ? 0 : c.read.who;
+  if (c.read.when < since || (block_of(c.read.who) == block_of(me) && c.readers == IN_BLOCK && c.read.when < interval))
+    return 0;
+  if (c.readers == IN_GRID || !c.each || block_of(c.read.who) != block_of(me)) return c.read.who;
+  const WarpsRead& by = *each_warp[c.each - 1];
+  for (int w = 0; w < COPIES; w++)
+    if (!in_order(by.last[w], by.more[w])) return by.last[w].who;
+  return 0;
 }
 
 static u32 multiplying(const Space*, size_t offset);
@@ -126,14 +138,33 @@ static Readers apart(u32 a, u32 b) {
   return a == b ? ONE : block_of(a) != block_of(b) ? IN_GRID : warp_of(a) != warp_of(b) ? IN_BLOCK : IN_WARP;
 }
 
-// A read that is in order before this one need not be kept: whoever is in order after this one is after both.
-static void note_read(Cell& c) {
-  if (reads_in_order(c)) {
-    c.read = mine();
-    c.readers = ONE;
-  } else {
-    c.readers = std::max(c.readers, apart(c.read.who, me));
+static WarpsRead& readers_of(Cell& c) {
+  if (c.each) return *each_warp[c.each - 1];
+  if (each_count == each_room) {
+    each_warp = (WarpsRead**)realloc(each_warp, (each_room = 2 * each_room + 64) * sizeof(WarpsRead*));
+    for (u32 i = each_count; i < each_room; i++) each_warp[i] = (WarpsRead*)malloc(sizeof(WarpsRead));
   }
+  WarpsRead& by = *each_warp[each_count];
+  memset(&by, 0, sizeof by);
+  by.last[c.read.clock] = c.read, by.more[c.read.clock] = c.readers == IN_WARP;
+  c.each = ++each_count;
+  return by;
+}
+
+// A read that is in order before this one need not be kept: whoever is in order after this one is after both.
+static void note_read(Cell& c, bool shared) {
+  if (!reading(c)) {
+    c.read = mine(), c.readers = ONE, c.each = 0;
+    return;
+  }
+  Readers far = std::max(c.readers, apart(c.read.who, me));
+  if (far == IN_WARP) c.read.time = now[my_warp];
+  if (far == IN_BLOCK && shared && barriers && (c.readers < IN_BLOCK || c.each)) {
+    WarpsRead& by = readers_of(c);
+    by.more[my_warp] = !in_order(by.last[my_warp], by.more[my_warp]);
+    by.last[my_warp] = mine();
+  }
+  c.readers = far;
 }
 
 // As it is told to Python: 1 global, 2 `__shared__` arrays, counted from the first of them, 3 of the launch.
@@ -206,14 +237,14 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
             bytes, code, c.write.who);
     if (u32 other = writes ? multiplying(space, offset) : 0)
       fault("writes what another multiplies at the same time", *space, at, bytes, code, other);
-    if (writes && !reads_in_order(c))
-      fault("writes what another reads at the same time", *space, at, bytes, code, c.read.who);
+    if (u32 other = writes ? reading(c) : 0)
+      fault("writes what another reads at the same time", *space, at, bytes, code, other);
     if (writes) {
       c.write = mine();
       c.atomic = atomic;
       if (!shared) written[offset] = 2;
     } else {
-      note_read(c);
+      note_read(c, shared);
     }
   }
 }
@@ -232,8 +263,8 @@ void emulator::check_departure(const Copy& copy) {
     if (flying || !in_order(c.write))
       fault("copies at the same time to where another writes", *space, at, copy.size, copy.code,
             flying ? c.copier : c.write.who);
-    if (!reads_in_order(c))
-      fault("copies to what another reads at the same time", *space, at, copy.size, copy.code, c.read.who);
+    if (u32 other = reading(c))
+      fault("copies to what another reads at the same time", *space, at, copy.size, copy.code, other);
     c.copier = me;
     c.copied = interval;
   }
@@ -272,8 +303,8 @@ void emulator::check_box_departure(const void* to, int bytes, Where where) {
     if (flying || !in_order(c.write))
       fault("copies at the same time to where another writes", *space, at, bytes, nullptr,
             flying ? c.copier : c.write.who, flying);
-    if (!reads_in_order(c))
-      fault("copies to what another reads at the same time", *space, at, bytes, nullptr, c.read.who);
+    if (u32 other = reading(c))
+      fault("copies to what another reads at the same time", *space, at, bytes, nullptr, other);
     if (u32 other = multiplying(space, offset))
       fault("copies to what another multiplies at the same time", *space, at, bytes, nullptr, other);
     c.copier = me;
