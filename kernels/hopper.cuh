@@ -9,6 +9,10 @@
 // THE BARRIER. Who wants what is copied waits for a phase of a barrier, eight bytes in shared memory. A phase ends when
 //     as many threads have arrived as the barrier was made for, and as many bytes as were announced. Then the next one
 //     begins. Phases are told apart by their parity: 0, 1, 0, 1, ...
+// THE CLUSTER. Two blocks that run at the same time, neighbours in the grid, each with its own shared memory. A place
+//     in one is a place in the other, too: a copy may go to the same place in both, read once and counted by the barrier
+//     at the same place in each; and who has done with such a copy arrives at both barriers. Nobody may reach into a
+//     block that has not begun or has ended: all threads of a cluster wait for each other, first thing and last.
 // THE SWIZZLE. Rows of 128 bytes would begin in one bank, all of them, and columns of 16 bytes be read eight times
 //     slower than rows. So chunk c of row r stands at c ^ r % 8: bits 4-6 of an address, changed by bits 7-9.
 //
@@ -73,6 +77,33 @@ __device__ __forceinline__ void copy_box(void* to, const TensorMap* map, u64* ba
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
                " [%0], [%1, {%3, %4, %5}], [%2];"
                ::"r"(shared_address(to)), "l"(map), "r"(shared_address(barrier)), "r"(i), "r"(j), "r"(b) : "memory");
+}
+
+// The blocks of a cluster: which of them this is; and until all their threads have arrived, what they did before done.
+__device__ __forceinline__ int cluster_rank() {
+  u32 rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return (int)rank;
+}
+
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
+
+// Arrive at the barrier at the same place in a block of the cluster: to tell that it has been read here, not what has
+// been written (`.release.cluster` would do that, and make each arrival wait for the memory of the whole GPU).
+__device__ __forceinline__ void barrier_arrive_at(u64* barrier, int rank) {
+  asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
+               "mbarrier.arrive.shared::cluster.b64 _, [there];\n}"
+               ::"r"(shared_address(barrier)), "r"(rank) : "memory");
+}
+
+// copy_box to the same place in several blocks of the cluster, a bit for each.
+__device__ __forceinline__ void copy_box_to(u16 blocks, void* to, const TensorMap* map, u64* barrier, int i, int j,
+                                            int b) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
+               " [%0], [%1, {%3, %4, %5}], [%2], %6;"
+               ::"r"(shared_address(to)), "l"(map), "r"(shared_address(barrier)), "r"(i), "r"(j), "r"(b), "h"(blocks)
+               : "memory");
 }
 
 // Before the first product: what was done to the registers of its sums is done.

@@ -143,6 +143,107 @@ extern "C" __global__ void half_a_warpgroup(float* y) {  // 64 threads
   y[threadIdx.x] = sums[0];
 }
 
+// In a cluster of two: reported always
+
+__device__ __forceinline__ void meet() {
+  cluster_arrive();
+  cluster_wait();
+}
+
+// A barrier in either block, that the other block knows of.
+__device__ __forceinline__ void make_two(u64* barrier, int arrivals) {
+  make(barrier, arrivals);
+  meet();
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) block_that_has_not_begun(float* y) {
+  DYNAMIC_SHARED(u64, barrier);
+  make(barrier, 1);  // and no meeting after it
+  if (threadIdx.x == 127 && cluster_rank() == 0) barrier_arrive_at(barrier, 1);  // FAULT
+  meet();
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) block_that_has_ended(float* y) {
+  DYNAMIC_SHARED(u64, barrier);
+  make_two(barrier, 1);
+  if (threadIdx.x == 0 && cluster_rank() == 1) barrier_arrive_at(barrier, 0);
+  if (threadIdx.x == 0 && cluster_rank() == 0) {
+    barrier_wait(barrier, 0);
+    barrier_arrive_at(barrier, 1);  // FAULT
+  }
+  if (cluster_rank()) y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) box_for_a_block_that_ends(
+    const __grid_constant__ TensorMap x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64* barrier = (u64*)(held + BOX);
+  make_two(barrier, 1);
+  if (cluster_rank() == 0) {
+    if (threadIdx.x == 0) {
+      barrier_expect(barrier, BOX);
+      copy_box_to(3, held, &x, barrier, 0, 0, 0);  // FAULT
+    }
+    barrier_wait(barrier, 0);
+    y[threadIdx.x] = 1;
+  }
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) box_for_the_wrong_block(
+    const __grid_constant__ TensorMap x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64* barrier = (u64*)(held + BOX);
+  make_two(barrier, 1);
+  if (threadIdx.x == 0) barrier_expect(barrier, BOX);
+  if (threadIdx.x == 0 && cluster_rank() == 0) copy_box_to(1, held, &x, barrier, 0, 0, 0);
+  barrier_wait(barrier, 0);  // FAULT
+  meet();
+  if (cluster_rank()) y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) box_for_no_block(
+    const __grid_constant__ TensorMap x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64* barrier = (u64*)(held + BOX);
+  make_two(barrier, 1);
+  if (threadIdx.x == 0) copy_box_to(6, held, &x, barrier, 0, 0, 0);  // FAULT
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) arrival_at_no_block(float* y) {
+  DYNAMIC_SHARED(u64, barrier);
+  make_two(barrier, 1);
+  if (threadIdx.x == 0) barrier_arrive_at(barrier, cluster_rank() + 1);  // FAULT
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) too_many_bytes_expected(
+    const __grid_constant__ TensorMap x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64* barrier = (u64*)(held + 2 * BOX);
+  make_two(barrier, 1);
+  if (threadIdx.x == 0) {
+    barrier_expect(barrier, 2 * BOX);  // a box from either block, were it not
+    copy_box_to(cluster_rank() ? 2 : 3, held + cluster_rank() * BOX, &x, barrier, 0, 0, 0);
+  }
+  barrier_wait(barrier, 0);  // FAULT
+  meet();
+  if (cluster_rank()) y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) no_arrival_at_the_cluster(float* y) {
+  cluster_wait();  // FAULT
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) two_arrivals_at_the_cluster(float* y) {
+  cluster_arrive();
+  if (threadIdx.x == 5) cluster_arrive();  // FAULT
+  cluster_wait();
+  if (cluster_rank()) y[threadIdx.x] = 1;
+}
+
 // Reported by the checking mode
 
 extern "C" __global__ void box_not_waited_for(const __grid_constant__ TensorMap x, float* y) {
@@ -242,4 +343,101 @@ extern "C" __global__ void box_under_a_product(const __grid_constant__ TensorMap
     wgmma_wait<0>();  // of this warp: the others may still multiply
   }
   y[threadIdx.x] = sums[0];
+}
+
+extern "C" __global__ void written_before_all_have_read(float* y) {
+  DYNAMIC_SHARED(u64, empty);  // for three warps, of which one does not wait for its lanes
+  volatile float* told = (volatile float*)(empty + 1);
+  if (threadIdx.x == 0) *told = 1;
+  make(empty, 3);
+  int warp = threadIdx.x / 32;
+  if (warp == 2 && threadIdx.x % 32 == 0) barrier_arrive(empty);
+  if (warp) y[threadIdx.x] = *told;
+  __syncwarp();
+  if (warp % 2 && threadIdx.x % 32 == 0) barrier_arrive(empty);
+  if (threadIdx.x == 0) {
+    barrier_wait(empty, 0);
+    *told = 2;  // FAULT
+  }
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) barrier_made_at_the_same_time(float* y) {
+  DYNAMIC_SHARED(u64, barrier);
+  make(barrier, 1);  // of block 0, which by luck has begun
+  if (threadIdx.x == 0 && cluster_rank() == 1) barrier_arrive_at(barrier, 0);  // FAULT
+  meet();
+  if (cluster_rank()) y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) block_that_may_have_ended(float* y) {
+  DYNAMIC_SHARED(u64, barrier);
+  make_two(barrier, 1);
+  if (threadIdx.x == 0 && cluster_rank() == 1) barrier_arrive_at(barrier, 0);  // FAULT
+  if (cluster_rank() == 0) __syncthreads();  // by luck it has not
+  if (cluster_rank()) y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) too_few_bytes_expected(
+    const __grid_constant__ TensorMap x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64* barrier = (u64*)(held + 2 * BOX);
+  make_two(barrier, 1);
+  if (threadIdx.x == 0) {
+    barrier_expect(barrier, BOX);
+    if (cluster_rank() == 0)
+      for (int i = 0; i < 2; i++)
+        copy_box_to(3, held + i * BOX, &x, barrier, 0, 0, 0);  // ALSO
+  }
+  barrier_wait(barrier, 0);
+  if (cluster_rank()) y[threadIdx.x] = held[BOX + threadIdx.x];  // FAULT
+  meet();
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) refilled_before_both_have_read(
+    const __grid_constant__ TensorMap x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64 *full = (u64*)(held + 2 * BOX), *empty = full + 1;
+  float sums[64] = {};
+  if (threadIdx.x == 0) barrier_init(empty, 4);  // warps, where there are eight
+  make_two(full, 1);
+  for (int t = 0; t < 2; t++) {
+    if (threadIdx.x == 0) {
+      barrier_wait(empty, (t & 1) ^ 1);
+      barrier_expect(full, 2 * BOX);
+      copy_box_to(3, held + cluster_rank() * BOX, &x, full, 0, 0, 0);  // FAULT
+    }
+    barrier_wait(full, t & 1);
+    wgmma_fence();
+    wgmma_f16<true, true>(sums, described(held), described(held), 1);
+    wgmma_commit();
+    wgmma_wait<0>();
+    if (threadIdx.x % 32 == 0) barrier_arrive(empty);
+  }
+  meet();
+  if (cluster_rank()) y[threadIdx.x] = sums[0];
+}
+
+extern "C" __global__ void __cluster_dims__(2, 1, 1) told_too_soon(
+    const __grid_constant__ TensorMap x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64 *full = (u64*)(held + 2 * BOX), *empty = full + 1;
+  float sums[64] = {};
+  if (threadIdx.x == 0) barrier_init(empty, 8);
+  make_two(full, 1);
+  for (int t = 0; t < 2; t++) {
+    if (threadIdx.x == 0) {
+      barrier_wait(empty, (t & 1) ^ 1);
+      barrier_expect(full, 2 * BOX);
+      copy_box_to(3, held + cluster_rank() * BOX, &x, full, 0, 0, 0);  // ALSO
+    }
+    barrier_wait(full, t & 1);
+    if (threadIdx.x % 32 == 0) barrier_arrive_at(empty, cluster_rank() ^ 1);  // before it has been read
+    wgmma_fence();
+    wgmma_f16<true, true>(sums, described(held), described(held), 1);  // FAULT
+    wgmma_commit();
+    wgmma_wait<0>();
+    if (threadIdx.x % 32 == 0) barrier_arrive(empty);
+  }
+  meet();
+  if (cluster_rank()) y[threadIdx.x] = sums[0];
 }

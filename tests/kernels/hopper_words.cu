@@ -26,7 +26,7 @@ extern "C" __global__ void __launch_bounds__(128) box(const __grid_constant__ Te
 extern "C" __global__ void __launch_bounds__(128) phases(const int* x, int* y, int n) {  // thread 0 tells three warps
   DYNAMIC_SHARED(u64, full);
   u64* empty = full + 1;
-  volatile int* told = (volatile int*)(full + 2);  // a place for each warp: of many readers the checker remembers one
+  volatile int* told = (volatile int*)(full + 2);
   if (threadIdx.x == 0) {
     barrier_init(full, 1);
     barrier_init(empty, 3);
@@ -35,16 +35,58 @@ extern "C" __global__ void __launch_bounds__(128) phases(const int* x, int* y, i
   for (int t = 0; t < n; t++) {
     if (threadIdx.x == 0) {
       barrier_wait(empty, (t & 1) ^ 1);  // the first time at once
-      for (int w = 1; w < 4; w++) told[w] = x[t] + w;
+      *told = x[t];
       barrier_arrive(full);
     }
     if (threadIdx.x >= 32) {
       barrier_wait(full, t & 1);
-      y[t * 96 + threadIdx.x - 32] = told[threadIdx.x / 32];
+      y[t * 96 + threadIdx.x - 32] = *told + threadIdx.x / 32;
       __syncwarp();
       if (threadIdx.x % 32 == 0) barrier_arrive(empty);
     }
   }
+}
+
+// Two blocks: each copies to those of its bits, and writes down what has come to it. Block 0 asks for matrix 0 of x,
+// block 1 for matrix 1.
+extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(128) shared_boxes(
+    const __grid_constant__ TensorMap x, u16* y, int blocks0, int blocks1) {
+  DYNAMIC_SHARED(unsigned char, held);  // a box from each block
+  u64* barrier = (u64*)(held + 2 * BOX);
+  int rank = cluster_rank(), comes = (blocks0 >> rank & 1) + (blocks1 >> rank & 1);
+  if (threadIdx.x == 0) {
+    barrier_init(barrier, 1);
+    barrier_fence();
+  }
+  cluster_arrive();
+  cluster_wait();
+  if (threadIdx.x == 0) {
+    barrier_expect(barrier, comes * BOX);
+    copy_box_to(rank ? blocks1 : blocks0, held + rank * BOX, &x, barrier, 0, 0, rank);
+  }
+  barrier_wait(barrier, 0);
+  for (int from = 0; from < 2; from++)
+    if ((from ? blocks1 : blocks0) >> rank & 1)
+      for (int e = threadIdx.x; e < BOX / 2; e += 128)
+        y[(2 * blockIdx.x + from) * BOX / 2 + e] = ((const u16*)(held + from * BOX))[e];
+  cluster_arrive();
+  cluster_wait();
+}
+
+// Two blocks in step: a phase of either's barrier is an arrival of each of their eight warps.
+extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(128) both_arrive(int* y, int n) {
+  DYNAMIC_SHARED(u64, barrier);
+  if (threadIdx.x == 0) barrier_init(barrier, 8);
+  cluster_arrive();
+  cluster_wait();
+  for (int t = 0; t < n; t++) {
+    __syncwarp();  // no lane is left behind by two phases
+    if (threadIdx.x % 32 < 2) barrier_arrive_at(barrier, threadIdx.x % 32);
+    barrier_wait(barrier, t & 1);
+    y[(blockIdx.x * n + t) * 128 + threadIdx.x] = t + 1;
+  }
+  cluster_arrive();
+  cluster_wait();
 }
 
 template <bool A_K, bool B_K>

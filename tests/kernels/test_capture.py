@@ -545,6 +545,27 @@ def test_what_is_refused(stand_in, device, body, says):
     assert like_cuda.get_current_stream().recorded is None and gc.isenabled()
 
 
+def test_the_first_check_of_an_index_within_a_capture(stand_in):
+    """In one that fails, and in one that does not: the flag is clear before, and what a replay found is told."""
+    x, calls = tf.ones(3, 2).to("cuda:0"), []
+
+    def step(x, at):
+        calls.append(1)
+        y = x[at] if len(calls) > 2 else x
+        return y.sum().item() if len(calls) == 3 else y
+
+    run, far = tf.cuda.capture(step), tf.tensor([0, 2]).to("cuda:0")
+    run(x, far), run(x, far)
+    with pytest.raises(CaptureError, match="reads a number"):
+        run(x, far)
+    assert x.sum().item() == 6  # no index was wrong
+    run(x, far)
+    run(x, tf.tensor([0, 3]).to("cuda:0"))
+    run(x, far)
+    with pytest.raises(IndexError, match="got 3"):
+        x.sum().item()
+
+
 @pytest.mark.parametrize("device", ["cuda:0", "emulated"])
 def test_gradients_from_before_the_step_are_refused(stand_in, device):
     layer = nn.Linear(4, 3).to(device)

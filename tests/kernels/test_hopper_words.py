@@ -31,10 +31,10 @@ def run(machine):
             return launch.Boxed(there.asarray(a.array), a.sizes, a.strides, a.box)
         return there.asarray(a) if isinstance(a, np.ndarray) else a
 
-    def once(kernel, y, shared, dtype="float16", columns=128, **arguments):
+    def once(kernel, y, shared, dtype="float16", columns=128, blocks=1, **arguments):
         given, out = {name: moved(a) for name, a in arguments.items()}, there.asarray(np.zeros_like(y))
         defines = {"DTYPE": dtype, "BN": columns}
-        words(kernel, grid=(1,), block=(128,), defines=defines, shared=shared, y=out, **given)
+        words(kernel, grid=(blocks,), block=(128,), defines=defines, shared=shared, y=out, **given)
         return there.to_numpy(out)
 
     return once
@@ -86,6 +86,41 @@ def test_phases_come_one_after_another(run):
     np.testing.assert_array_equal(y, x[:, None] + 1 + np.arange(96) // 32)
 
 
+# The cluster
+
+
+@pytest.mark.parametrize("blocks", [(3, 3), (1, 2), (2, 1), (3, 1), (2, 3)])
+def test_boxes_for_the_blocks_of_a_cluster(run, blocks):
+    """What a block asks for comes to the blocks of its bits, at the same place in each."""
+    x = np.random.default_rng(0).integers(1, 1 << 15, (2, 64, 64)).astype(np.uint16)
+    got = run(
+        *("shared_boxes", np.zeros((4, 2, 64, 64), np.uint16), 2 * BOX + 8),
+        **dict(blocks=4, x=boxed(x.view(np.float16)), blocks0=blocks[0], blocks1=blocks[1]),
+    )
+    for block in range(4):  # two clusters
+        for at in range(2):
+            comes = blocks[at] >> block % 2 & 1
+            np.testing.assert_array_equal(got[block, at], comes * swizzled(x[at]))
+
+
+def test_what_a_cluster_is_not(tmp_path):
+    """Half a pair; and, on the emulator, blocks with `__shared__` arrays, which it has one of each."""
+    words, y = launch.Launcher(Emulator(), HERE), np.zeros((3, 7, 128), np.int32)
+    given = dict(block=(128,), defines={"DTYPE": "float16", "BN": 128}, shared=8, n=7)
+    with pytest.raises(launch.KernelError, match="^both_arrive .*a grid must be whole clusters along x"):
+        words("both_arrive", grid=(3,), y=y, **given)
+    lines = "__shared__ volatile int told;", "told = n;", "y[threadIdx.x] = told;"
+    text = 'extern "C" __global__ void __cluster_dims__(2, 1, 1) told(int* y, int n) {' + "\n  ".join(lines) + "}\n"
+    (tmp_path / "told.cu").write_text('#include "common.cuh"\n' + text)
+    with pytest.raises(launch.KernelError, match="share their __shared__ arrays here: use DYNAMIC_SHARED"):
+        launch.Launcher(Emulator(), tmp_path)("told", grid=(2,), y=y, **given)
+
+
+def test_arrivals_at_the_barriers_of_another_block(run):
+    y = run("both_arrive", np.zeros((2, 7, 128), np.int32), 8, blocks=2, n=7)
+    assert (y == 1 + np.arange(7)[:, None]).all()
+
+
 # The product
 
 
@@ -112,7 +147,8 @@ def test_products_of_a_warpgroup(run, dtype, n, a_along_k, b_along_k):
 def test_nvidias_compiler_knows_the_words():
     text = launch.read(HERE / "hopper_words.cu").text
     used = nvrtc.compiled(text, "sm_90a", "DTYPE=bfloat16", "BN=256").uses
-    assert set(used) == {"box", "phases", "product"} and not any(u.spilled for u in used.values())
+    assert set(used) == {"box", "phases", "shared_boxes", "both_arrive", "product"}
+    assert not any(u.spilled for u in used.values())
 
 
 # Faults
@@ -120,7 +156,9 @@ def test_nvidias_compiler_knows_the_words():
 ALWAYS = (
     "missing_arrival missing_bytes wrong_parity one_arrival_too_many no_barrier_there barrier_not_aligned "
     "no_fence_for_the_copies box_not_aligned nobody_waits_for_a_box no_wgmma_fence no_second_wgmma_fence "
-    "lanes_that_disagree warps_that_disagree half_a_warpgroup"
+    "lanes_that_disagree warps_that_disagree half_a_warpgroup "
+    "block_that_has_not_begun block_that_has_ended box_for_a_block_that_ends box_for_the_wrong_block box_for_no_block "
+    "arrival_at_no_block too_many_bytes_expected no_arrival_at_the_cluster two_arrivals_at_the_cluster"
 ).split()
 NEVER = "waits for a phase of its barrier that never ends"
 SAYS = {
@@ -138,6 +176,22 @@ SAYS = {
     "lanes_that_disagree": "gives the lanes of a warp different operands",
     "warps_that_disagree": "gives the warps of a warpgroup different operands",
     "half_a_warpgroup": "needs the four warps of a warpgroup",
+    "block_that_has_not_begun": "block (0, 0, 0) takes for a barrier what barrier_init has not made one",
+    "block_that_has_ended": "block (0, 0, 0) reaches into a block of its cluster that has ended",
+    "box_for_a_block_that_ends": "block (0, 0, 0) copies a box to a block that ends before it has landed",
+    "box_for_the_wrong_block": f"block (1, 0, 0) {NEVER}",
+    "box_for_no_block": "copies to a block that its cluster does not have",
+    "arrival_at_no_block": "block (1, 0, 0) arrives at a barrier of a block that its cluster does not have",
+    "too_many_bytes_expected": f"block (0, 0, 0) {NEVER}",
+    "no_arrival_at_the_cluster": "waits for its cluster without having arrived at its barrier",
+    "two_arrivals_at_the_cluster": "thread (5, 0, 0) of block (0, 0, 0) arrives at its cluster's barrier again",
+    "barrier_made_at_the_same_time": "block (1, 0, 0) reads what another writes at the same time (thread (0, 0, 0) of "
+    "block (0, 0, 0)): 8 bytes at byte 0 of shared memory of block (0, 0, 0)",
+    "block_that_may_have_ended": "block (1, 0, 0) reaches into a block of its cluster that may have ended",
+    "too_few_bytes_expected": f"of block (1, 0, 0) reads what a copy on its way will write: 1 bytes at byte {BOX}",
+    "refilled_before_both_have_read": "block (0, 0, 0) copies at the same time to where another writes: 8192 bytes at "
+    "byte 0 of shared memory of block (1, 0, 0)",
+    "told_too_soon": "of block (1, 0, 0) multiplies what a copy on its way will write: 16 bytes at byte 0",
     "box_not_waited_for": "reads what a copy on its way will write: 1 bytes at byte",
     "written_under_a_box": "(0, 0, 0) of block (0, 0, 0) writes what a copy on its way will write: 1 bytes at byte 5",
     "box_past_shared": "copies to outside every array",
@@ -145,6 +199,7 @@ SAYS = {
     "product_of_what_nobody_wrote": "multiplies what nobody has written: 16 bytes at byte 0 of shared memory",
     "product_of_what_did_not_land": "multiplies what a copy on its way will write",
     "box_under_a_product": "(0, 0, 0) of block (0, 0, 0) copies to what another multiplies at the same time (thread",
+    "written_before_all_have_read": "block (0, 0, 0) writes what another reads at the same time (thread (95, 0, 0))",
 }
 
 
@@ -153,8 +208,8 @@ def planted(kernel, check):
     arrays = {"x": boxed(np.zeros((64, 64), np.float16)), "y": np.zeros(128, np.float32)}
     given = {p.name: arrays[p.name] for p in FAULTS.kernels[kernel]}
     block = 64 if kernel == "half_a_warpgroup" else 128
-    machine = launch.Launcher(Emulator(check), HERE)
-    machine(kernel, grid=(1,), block=(block,), defines={"DTYPE": "float16"}, shared=2 * BOX + 8, **given)
+    given |= dict(grid=(FAULTS.clusters.get(kernel, 1),), block=(block,), shared=2 * BOX + 16)
+    launch.Launcher(Emulator(check), HERE)(kernel, defines={"DTYPE": "float16"}, **given)
 
 
 def test_every_fault_is_expected():

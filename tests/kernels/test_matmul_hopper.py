@@ -197,8 +197,8 @@ def test_what_it_is_compiled_with_and_how_its_operands_are_described(on_cupy):
     flags = {"-DBM=128", "-DBN=128", "-DSTAGES=6", "-DDTYPE=float16", "-DXK=1", "-DWK=0"}
     assert set(options) == {"-arch=sm_90a", "-std=c++17"} | flags
     of_x, of_w = like_driver.maps
-    assert of_x == dict(sizes=(72, 24, 1), strides=(144, 16), box=(64, 64, 1), dtype=6)
-    assert of_w == dict(sizes=(40, 72, 1), strides=(80, 16), box=(64, 64, 1), dtype=6)
+    assert of_x == dict(sizes=(72, 24, 1), strides=(144, 24 * 144), box=(64, 64, 1), dtype=6)
+    assert of_w == dict(sizes=(40, 72, 1), strides=(80, 72 * 80), box=(64, 64, 1), dtype=6)
     on_cupy.matmul(x, w)
     assert len(like_driver.compiled) == 1 and len(like_driver.maps) == 2  # kept, while they lie where they lay
 
@@ -235,12 +235,33 @@ def test_the_parts_of_a_batch(on_cupy):
     assert like_driver.maps[0]["strides"] == (32, 256)
 
 
+@pytest.mark.parametrize(
+    "shape, strides, takes",  # of x: elements of float16
+    [
+        ((3, 1, 16), (24, 16, 1), (16, 1, 3)),  # a row each: from one to the next
+        ((3, 1, 16), (8, 16, 1), None),  # which overlap
+        ((2, 4, 16), (64, 16, 1), (16, 4, 2)),
+        ((2, 4, 16), (72, 16, 1), None),  # not a whole number of rows
+        ((2, 4, 16), (16, 32, 1), None),  # row by row of either matrix
+        ((1, 4, 16), (0, 16, 1), (16, 4, 1)),
+    ],
+)
+def test_operands_that_the_manual_allows_are_described(on_cupy, shape, strides, takes):
+    memory = np.random.default_rng(0).integers(-4, 4, 256).astype(np.float16)
+    x = np.lib.stride_tricks.as_strided(memory, shape, [2 * s for s in strides])
+    w = np.ones((16, 8), np.float16)
+    y = on_cupy.matmul(like_cupy.ndarray(x), on_cupy.asarray(w))
+    np.testing.assert_array_equal(y.held, x @ w)
+    assert [m["sizes"] for m in like_driver.maps[:1]] == ([takes] if takes else [])
+    assert takes or "matmul_hopper" not in on_cupy.launch.counts
+
+
 def test_a_description_begins_at_a_multiple_of_64():
     """By luck one in four does."""
     like_driver.maps.clear()
     with like_cupy.installed():
         for rows in range(1, 33):
-            map = launch.tensor_map(1 << 20, "bfloat16", (64, rows, 1), (128, 16), (64, 64, 1))
+            map = launch.tensor_map(1 << 20, "bfloat16", (64, rows, 1), (128, 128 * rows), (64, 64, 1))
             assert map.shape == () and map.nbytes == 128
     assert len(like_driver.maps) == 32
 
@@ -248,10 +269,13 @@ def test_a_description_begins_at_a_multiple_of_64():
 @pytest.mark.parametrize(
     "address, sizes, strides",
     [
-        (8, (64, 64, 1), (128, 16)),
-        (1 << 20, (64, 64, 1), (136, 16)),
+        (8, (64, 64, 1), (128, 8192)),
+        (1 << 20, (64, 64, 1), (136, 64 * 136)),
         (1 << 20, (64, 64, 2), (128, 1 << 40)),
-        (1 << 20, (0, 64, 1), (128, 16)),
+        (1 << 20, (0, 64, 1), (128, 8192)),
+        (1 << 20, (64, 64, 1), (112, 64 * 112)),  # rows that overlap
+        (1 << 20, (64, 64, 2), (128, 16)),  # matrices that do
+        (1 << 20, (64, 64, 2), (128, 8192 + 16)),  # not a whole number of rows
     ],
 )
 def test_a_map_that_the_driver_refuses(on_cupy, address, sizes, strides):

@@ -121,6 +121,7 @@ class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sa
         return self.asarray(make()) if mode.capture is None else mode.capture.told(make)
 
     def graph(self):
+        self.ready_to_check()
         return Graph(self)
 
     def address(self, a):

@@ -81,6 +81,7 @@ class Source:
     text: str
     kernels: Mapping[str, tuple[Parameter, ...]]
     structures: Mapping[str, np.dtype]
+    clusters: Mapping[str, int]  # kernels whose blocks run together along x, and how many of them
     needs: str = ""  # the only architecture that it is for, if it says so: "NEEDS     sm_90a"
 
 
@@ -108,13 +109,15 @@ def read(path: Path) -> Source:
     """A file as the compiler gets it. `#line` keeps its messages about the file and line that a person can open."""
     text = _pasted(path, set())
     bare = re.sub(r"//.*", "", text)
-    kernels = re.findall(r'extern "C" __global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\(([^)]*)\)', bare)
+    attributes = r"(?: __cluster_dims__\((\d+), 1, 1\))?(?: __launch_bounds__\([^)]*\))?"
+    kernels = re.findall(rf'extern "C" __global__ void{attributes}\s+(\w+)\(([^)]*)\)', bare)
     structures = re.findall(r"^struct (\w+) \{([^}]*)\};", bare, re.M)
     return Source(
         path.name,
         text,
-        {name: tuple(map(_parameter, given.split(","))) for name, given in kernels},
+        {name: tuple(map(_parameter, given.split(","))) for _, name, given in kernels},
         {name: _structure(members) for name, members in structures},
+        {name: int(blocks) for blocks, name, _ in kernels if blocks},
         found[1] if (found := re.search(r"^// NEEDS +(sm_\w+)", text, re.M)) else "",
     )
 
@@ -274,7 +277,8 @@ def tensor_map(address: int, dtype: str, sizes: Triple, strides: tuple[int, int]
     if refused:
         raise KernelError(
             f"the driver makes no tensor map (CUDA error {refused}) of {dtype} {sizes} with strides {strides} bytes, "
-            f"box {box}, at {address:#x}: the address and strides must be multiples of 16, strides at most 2^40"
+            f"box {box}, at {address:#x}: the address and strides must be multiples of 16, strides below 2^40, and "
+            "each hold the axes before it a whole number of times"
         )
     return np.frombuffer(memory.raw, np.dtype([("opaque", np.uint64, 16)]), 1, start).reshape(())
 

@@ -49,7 +49,8 @@ class _Fault(C.Structure):
     _fields_ = [
         *(("what", C.c_char_p), ("file", C.c_char_p), ("line", C.c_int), ("word", C.c_char_p), ("code", C.c_longlong)),
         *(("block", _Three), ("thread", _Three), ("space", C.c_int), ("offset", C.c_longlong), ("bytes", C.c_int)),
-        *(("other", _Three), ("also_file", C.c_char_p), ("also_line", C.c_int), ("also_word", C.c_char_p)),
+        *(("owner", _Three), ("other", _Three), ("other_block", _Three)),
+        *(("also_file", C.c_char_p), ("also_line", C.c_int), ("also_word", C.c_char_p)),
     ]
 
 
@@ -59,7 +60,7 @@ class Library:
     def __init__(self, source: Source, defines: Mapping[str, Any], checked: bool):
         flags = [f"{name}={value}" for name, value in defines.items()]
         try:
-            self.path = build.library(source.file, source.text, source.kernels, flags, checked)
+            self.path = build.library(source, flags, checked)
         except build.NoCompiler as e:
             raise KernelError(str(e)) from None
         except subprocess.CalledProcessError as e:
@@ -217,8 +218,9 @@ def _told(library: Library, arrays: list[_Span]) -> str:
     text = f"thread {fault.thread} of block {fault.block} {fault.what.decode()}"
     if not fault.code and not fault.file:
         return fault.what.decode()
-    if "same time" in text and str(fault.other) != str(fault.thread):
-        text += f" (thread {fault.other})"
+    near = str(fault.other_block) == str(fault.block)
+    if "same time" in text and not (near and str(fault.other) == str(fault.thread)):
+        text += f" (thread {fault.other})" if near else f" (thread {fault.other} of block {fault.other_block})"
     if text.endswith("than"):
         text += f" thread {fault.other}"
     if fault.space == 1:
@@ -235,6 +237,8 @@ def _told(library: Library, arrays: list[_Span]) -> str:
         text += f": {fault.bytes} bytes {in_shared(library, fault.offset, fault.bytes)} in shared memory"
     elif fault.space == 3:
         text += f": {fault.bytes} bytes at byte {fault.offset} of shared memory"
+        if str(fault.owner) != str(fault.block):
+            text += f" of block {fault.owner}"
     if fault.file:
         text += f"\n  at {fault.file.decode()}:{fault.line}"
     [chain] = chains(library.path, [fault.code]) if fault.code else [[]]

@@ -21,6 +21,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from ..launch import Source
 from . import elf
 
 HERE = Path(__file__).parent
@@ -76,16 +77,17 @@ def cache_folder() -> Path:
     return home
 
 
-def library(file: str, text: str, kernels: Iterable[str], defines: Iterable[str], checked: bool = False) -> Path:
+def library(source: Source, defines: Iterable[str], checked: bool = False) -> Path:
     """The library of one .cu file under one set of defines. Raises CalledProcessError with the compiler's words."""
-    unit = "\n".join(['#include "cuda.h"', text, *(f"EMULATE({name})" for name in kernels), ""])
+    exported = (f"EMULATE({name}, {source.clusters.get(name, 1)})" for name in source.kernels)
+    unit = "\n".join(['#include "cuda.h"', source.text, *exported, ""])
     flags = (*FLAGS, *KERNEL, *(f"-D{name}" for name in defines), *(_checked() if checked else ()))
-    kernel = _built(f"{file}.o", ("-c", *flags, f"-I{HERE}"), unit, then=elf.spread)
+    kernel = _built(f"{source.file}.o", ("-c", *flags, f"-I{HERE}"), unit, then=elf.spread)
     parts = [_built(f"{name}.o", ("-c", *FLAGS, f"-I{HERE}"), (HERE / name).read_text()) for name in MACHINE]
     link = (
         ("-shared", "-nostdlib++") if "ziglang" in compiler() else ("-shared",)
     )  # zig would build its C++ library first
-    return _built(f"{file}.so", link, None, [kernel, *parts])
+    return _built(f"{source.file}.so", link, None, [kernel, *parts])
 
 
 def _checked() -> tuple[str, ...]:

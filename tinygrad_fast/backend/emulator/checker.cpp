@@ -5,10 +5,11 @@
 //     is it inside an array?            has anybody written it?
 //     could another thread have touched it at the same time?     (one of the two writing, neither of them atomic)
 // Time is counted in intervals between barriers. Two accesses are in order if a barrier, or for lanes of one warp
-// __syncwarp, stands between them; different blocks of one launch are never in order. That shuffles and luck keep lanes
+// __syncwarp, stands between them; blocks of different clusters are never in order. That shuffles and luck keep lanes
 // together is not relied upon, as CUDA does not promise it. The barriers of Hopper, where not all wait for all, put in
-// order what a warp did before it arrived and what another does after it waited: each warp has a clock, and knows how
-// much of each other's time lies behind it. The copies have a clock as well.
+// order what a warp did before it arrived and what another does after it waited, in its own block or in another of its
+// cluster: each warp has a clock, and knows how much of each other's time lies behind it. What is copied to a block has
+// a clock as well.
 #include "machine.h"
 
 #include <dlfcn.h>
@@ -21,103 +22,160 @@ using namespace emulator;
 
 typedef unsigned u32;
 
-// who: block * 1024 + thread + 1; when: interval; 0 never. clock: a warp's, or COPIES; time: what it showed
+// who: block * 1024 + thread + 1; when: interval; 0 never. clock: a warp's, or from COPIES on; time: what it showed
 struct Access { u32 who, when, warp_when, clock, time; };
 enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
-struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied; };  // of a copy on its way, and when
+struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied, each; };
+// copier, copied: of a copy on its way, and when; each: where `each_warp` has its readers one by one, if it has
 
 // `room`: bytes from the start that belong to nobody else; what lies in them beyond `size` is outside.
 struct Space { uintptr_t start; size_t size, room; Cell* cells; };
-static Space global, dynamic;             // arrays; the shared memory of the launch
+static Space global;                      // arrays
+static Space dynamic[MOST_CLUSTER];       // the shared memory of the launch, of each block
 static Space* fixed;                      // the `__shared__` arrays, in the order of their addresses
 static int fixed_count;
 static unsigned char* written;            // of every byte of `global`: 0 outside an array, 1 unwritten, 2 written
 static bool checking;
-static u32 interval = 1, launched, block_began, warp_interval[32], block_number;
+static u32 ticks = 1, launched, block_began, block_number;  // block_number: of the first of the cluster
 
-static const int COPIES = 32, CLOCKS = 33;
+static const int WARPS = MOST_CLUSTER * MOST_WARPS, COPIES = WARPS, CLOCKS = WARPS + MOST_CLUSTER;
+static u32 block_interval[MOST_CLUSTER], warp_interval[WARPS];
 struct Times { u32 of[CLOCKS]; };
 static u32 now[CLOCKS];                   // what each clock shows
 static Times known[CLOCKS];               // to each warp: how much of each clock's time lies behind it
-static struct { Times gathered, released; } phases[64];  // by those who have arrived; by the ends of phases
+struct Phase { Times gathered, released; };  // by those who have arrived; by the ends of phases
+static Phase phases[128], of_cluster;
 static Times* multiplied;                 // when each warp last multiplied these 16 bytes of the launch's shared memory
-static bool multiplies;                   // in this block
+static bool multiplies;                   // in this cluster
+
+struct Reach { Thread* thread; u32 time; Where where; };
+static Reach reached[MOST_CLUSTER][WARPS];  // into each block's shared memory: the last time of each warp of another
+
+struct WarpsRead { Access last[WARPS]; bool more[WARPS]; };  // by warp; more: other lanes of it, too
+static WarpsRead** each_warp;             // of bytes of shared memory that several warps of a block have read
+static u32 each_count, each_room;
+static bool barriers;                     // which put warps in order one by one, in this cluster
 
 // ---- Time ----------------------------------------------------------------------------------------------------------
 
 void emulator::check_launch(int shared) {
-  dynamic.start = (uintptr_t)emulator_shared;
-  dynamic.size = (size_t)shared;
-  dynamic.room = MOST_SHARED;
-  launched = ++interval;
+  for (int r = 0; r < MOST_CLUSTER; r++) {
+    dynamic[r].start = (uintptr_t)block_at(r).shared;
+    dynamic[r].size = r < cluster_size() ? (size_t)shared : 0;
+    dynamic[r].room = MOST_SHARED;
+  }
+  launched = ++ticks;
   block_number = 0;
   if (!checking) return;
   for (int i = 0; i < fixed_count; i++) {
     free(fixed[i].cells);
     fixed[i].cells = (Cell*)calloc(fixed[i].size, sizeof(Cell));
   }
-  free(dynamic.cells);
-  dynamic.cells = (Cell*)calloc(dynamic.size, sizeof(Cell));
+  for (Space& s : dynamic) {
+    free(s.cells);
+    s.cells = (Cell*)calloc(s.size, sizeof(Cell));
+  }
 }
 
-void emulator::check_block() {  // nothing in shared memory outlives a block: NaN in every float format, so that use shows
+bool emulator::has_fixed() { return fixed_count; }
+
+// Nothing in shared memory outlives a block: NaN in every float format, so that use shows.
+void emulator::check_cluster() {
   trace_settle();
   for (int i = 0; i < fixed_count; i++) memset((void*)fixed[i].start, 0xff, fixed[i].size);
-  memset((void*)dynamic.start, 0xff, dynamic.size);
-  block_began = ++interval;
-  block_number++;
+  for (Space& s : dynamic) memset((void*)s.start, 0xff, s.size);
+  block_began = ++ticks;
+  for (u32& i : block_interval) i = block_began;
+  block_number += cluster_size();
   for (int c = 0; c < CLOCKS; c++) now[c] = 1, known[c] = {};
-  if (multiplies) memset(multiplied, 0, MOST_SHARED / 16 * sizeof(Times));
-  multiplies = false;
+  of_cluster = {};
+  memset(reached, 0, sizeof reached);
+  if (multiplies) memset(multiplied, 0, MOST_CLUSTER * MOST_SHARED / 16 * sizeof(Times));
+  multiplies = barriers = false;
+  each_count = 0;
 }
 
 static void learn(Times& mine, const Times& theirs) {
   for (int c = 0; c < CLOCKS; c++) mine.of[c] = std::max(mine.of[c], theirs.of[c]);
 }
 
-void emulator::check_barrier() {
-  interval++;
+static Times block_knows(int rank) {
   Times all = {};
-  for (int c = 0; c < COPIES; c++) learn(all, known[c]), all.of[c] = now[c]++;
-  for (int c = 0; c < COPIES; c++) known[c] = all;
+  int first = rank * MOST_WARPS, end = first + (thread_count() + 31) / 32;
+  for (int w = first; w < end; w++) learn(all, known[w]), all.of[w] = now[w];
+  return all;
+}
+
+void emulator::check_barrier() {
+  int rank = emulator_thread->block->rank;
+  block_interval[rank] = ++ticks;
+  Times all = block_knows(rank);
+  for (int w = rank * MOST_WARPS; w < (rank + 1) * MOST_WARPS; w++) known[w] = all, now[w]++;
 }
 void emulator::check_warp(int warp) { warp_interval[warp]++; }
 
-void emulator::check_barrier_init(int barrier) { phases[barrier] = {}; }
-void emulator::check_release(int barrier) {
-  int warp = thread_number() / 32;
-  learn(phases[barrier].gathered, known[warp]);
-  phases[barrier].gathered.of[warp] = now[warp]++;
+static void release(Phase& phase) {
+  int warp = warp_number();
+  learn(phase.gathered, known[warp]);
+  phase.gathered.of[warp] = now[warp]++;
 }
+
+void emulator::check_barrier_init(int barrier) { phases[barrier] = {}, barriers = true; }
+void emulator::check_release(int barrier) { release(phases[barrier]); }
 void emulator::check_phase(int barrier) { phases[barrier].released = phases[barrier].gathered; }
-void emulator::check_acquire(int barrier) { learn(known[thread_number() / 32], phases[barrier].released); }
+void emulator::check_acquire(int barrier) { learn(known[warp_number()], phases[barrier].released); }
+void emulator::check_cluster_arrive() { release(of_cluster); }
+void emulator::check_cluster_phase() { of_cluster.released = of_cluster.gathered; }
+void emulator::check_cluster_wait() { learn(known[warp_number()], of_cluster.released); }
+
+// A block that is reached into must be there: reached after it has ended (by luck), or not known to it to be over.
+void emulator::check_reach(int rank, Where where) {
+  if (!block_at(rank).live) stop({"reaches into a block of its cluster that has ended", where});
+  reached[rank][warp_number()] = {emulator_thread, now[warp_number()], where};
+}
+void emulator::check_end() {
+  int rank = emulator_thread->block->rank;
+  Times all = block_knows(rank);
+  for (int w = 0; w < WARPS; w++) {
+    const Reach& last = reached[rank][w];
+    if (!checking || !last.thread || last.thread->block->rank == rank || last.time <= all.of[w]) continue;
+    emulator_thread = last.thread;
+    stop({"reaches into a block of its cluster that may have ended", last.where});
+  }
+}
 
 // ---- Accesses ------------------------------------------------------------------------------------------------------
 
 static u32 block_of(u32 who) { return (who - 1) / 1024; }
 static u32 warp_of(u32 who) { return (who - 1) / 32; }  // counted through all blocks
 
-static u32 me, my_warp, my_warp_interval, since;  // of the access that is checked; what was before `since` is forgotten
+static u32 me, my_warp, interval, my_warp_interval;  // of the access that is checked
+static u32 since;                                 // what was before is forgotten
 static const Where* asked;                        // where it was asked for, if no thread makes it
 
 static Access mine() { return {me, interval, my_warp_interval, my_warp, now[my_warp]}; }
 
 static bool behind(const Access& a) { return known[my_warp].of[a.clock] >= a.time; }
 
-static bool in_order(const Access& a) {  // before this access, whatever the machine does
+// Before this access, whatever the machine does. more: other lanes of its warp made the same one.
+static bool in_order(const Access& a, bool more = false) {
   if (!a.who || a.when < since) return true;
-  if (block_of(a.who) != block_of(me)) return false;
-  if (a.clock == COPIES) return a.when < interval || behind(a);
-  return a.who == me || a.when < interval || (warp_of(a.who) == warp_of(me) && a.warp_when < my_warp_interval) || behind(a);
+  if (block_of(a.who) != block_of(me)) return block_of(a.who) >= block_number && behind(a);  // of its cluster
+  if (a.clock >= COPIES) return a.when < interval || behind(a);
+  bool same = warp_of(a.who) == warp_of(me) && a.warp_when < my_warp_interval;
+  return (a.who == me && !more) || a.when < interval || same || behind(a);
 }
 
-static bool reads_in_order(const Cell& c) {
-  if (c.readers == ONE || c.read.when < since) return in_order(c.read);
-  if (c.readers == IN_GRID) return false;
-  if (block_of(c.read.who) != block_of(me)) return false;
-  if (c.read.when < interval) return true;
-  bool same = warp_of(c.read.who) == warp_of(me) && c.read.warp_when < my_warp_interval;
-  return c.readers == IN_WARP && (same || behind(c.read));
+// Who reads it, not known to me to be done with it; 0: nobody.
+static u32 reading(const Cell& c) {
+  if (c.readers < IN_BLOCK) return in_order(c.read, c.readers == IN_WARP) ? 0 : c.read.who;
+  if (c.read.when < since || (block_of(c.read.who) == block_of(me) && c.readers == IN_BLOCK && c.read.when < interval))
+    return 0;
+  if (c.readers == IN_GRID || !c.each || block_of(c.read.who) != block_of(me)) return c.read.who;
+  const WarpsRead& by = *each_warp[c.each - 1];
+  for (int w = 0; w < WARPS; w++)
+    if (!in_order(by.last[w], by.more[w])) return by.last[w].who;
+  return 0;
 }
 
 static u32 multiplying(const Space*, size_t offset);
@@ -126,18 +184,38 @@ static Readers apart(u32 a, u32 b) {
   return a == b ? ONE : block_of(a) != block_of(b) ? IN_GRID : warp_of(a) != warp_of(b) ? IN_BLOCK : IN_WARP;
 }
 
-// A read that is in order before this one need not be kept: whoever is in order after this one is after both.
-static void note_read(Cell& c) {
-  if (reads_in_order(c)) {
-    c.read = mine();
-    c.readers = ONE;
-  } else {
-    c.readers = std::max(c.readers, apart(c.read.who, me));
+static WarpsRead& readers_of(Cell& c) {
+  if (c.each) return *each_warp[c.each - 1];
+  if (each_count == each_room) {
+    each_warp = (WarpsRead**)realloc(each_warp, (each_room = 2 * each_room + 64) * sizeof(WarpsRead*));
+    for (u32 i = each_count; i < each_room; i++) each_warp[i] = (WarpsRead*)malloc(sizeof(WarpsRead));
   }
+  WarpsRead& by = *each_warp[each_count];
+  memset(&by, 0, sizeof by);
+  by.last[c.read.clock] = c.read, by.more[c.read.clock] = c.readers == IN_WARP;
+  c.each = ++each_count;
+  return by;
+}
+
+// A read that is in order before this one need not be kept: whoever is in order after this one is after both.
+static void note_read(Cell& c, bool shared) {
+  if (!reading(c)) {
+    c.read = mine(), c.readers = ONE, c.each = 0;
+    return;
+  }
+  Readers far = std::max(c.readers, apart(c.read.who, me));
+  if (far == IN_WARP) c.read.time = now[my_warp];
+  if (far == IN_BLOCK && shared && barriers && (c.readers < IN_BLOCK || c.each)) {
+    WarpsRead& by = readers_of(c);
+    by.more[my_warp] = !in_order(by.last[my_warp], by.more[my_warp]);
+    by.last[my_warp] = mine();
+  }
+  c.readers = far;
 }
 
 // As it is told to Python: 1 global, 2 `__shared__` arrays, counted from the first of them, 3 of the launch.
-static int number_of(const Space* s) { return s == &global ? 1 : s == &dynamic ? 3 : 2; }
+static bool of_launch(const Space* s) { return s >= dynamic && s < dynamic + MOST_CLUSTER; }
+static int number_of(const Space* s) { return s == &global ? 1 : of_launch(s) ? 3 : 2; }
 static long long offset_of(const Space* s, uintptr_t at) {
   return (long long)(at - (number_of(s) == 2 ? fixed[0].start : s->start));
 }
@@ -151,8 +229,12 @@ static void fault(const char* what, const Space& space, uintptr_t at, int bytes,
   f.offset = offset_of(&space, at);
   u32 i = (other - 1) % 1024;
   dim3 n = emulator_block_dim;
+  if (of_launch(&space)) f.owner = block_at((int)(&space - dynamic)).index;
+  f.other_block = emulator_thread->block->index;
   if (other) f.other = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
-  if (copy) f.also = where_copied((int)i, at);
+  int mate = (int)(block_of(other) - block_number);  // of the blocks that are there
+  if (other && mate >= 0) f.other_block = block_at(mate).index;
+  if (copy) f.also = where_copied((int)(1024 * mate + i), at);
   if (copy && !f.also.file) f.also = where_boxed(at);
   if (asked) f.where = *asked, f.code = 0;
   asked = nullptr;
@@ -160,8 +242,9 @@ static void fault(const char* what, const Space& space, uintptr_t at, int bytes,
 }
 
 static const Space* space_of(uintptr_t at) {
-  for (const Space* space : {&global, &dynamic})
-    if (at - space->start < space->room) return space;
+  if (at - global.start < global.room) return &global;
+  for (const Space& space : dynamic)
+    if (at - space.start < space.room) return &space;
   if (!fixed_count || at < fixed[0].start) return nullptr;
   const Space* space = std::upper_bound(fixed, fixed + fixed_count, at, [](uintptr_t a, const Space& s) {
     return a < s.start;
@@ -174,8 +257,10 @@ static const Space* space_of(uintptr_t at) {
 static const Space* asks(uintptr_t at) {
   const Space* space = checking && emulator_thread ? space_of(at) : nullptr;
   if (!space) return nullptr;
-  me = block_number * 1024 + thread_number() + 1;
-  my_warp = thread_number() / 32;
+  int rank = emulator_thread->block->rank;
+  me = (block_number + rank) * 1024 + thread_number() + 1;
+  my_warp = warp_number();
+  interval = block_interval[rank];
   my_warp_interval = warp_interval[my_warp];
   since = space != &global ? block_began : launched;
   return space;
@@ -206,14 +291,14 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
             bytes, code, c.write.who);
     if (u32 other = writes ? multiplying(space, offset) : 0)
       fault("writes what another multiplies at the same time", *space, at, bytes, code, other);
-    if (writes && !reads_in_order(c))
-      fault("writes what another reads at the same time", *space, at, bytes, code, c.read.who);
+    if (u32 other = writes ? reading(c) : 0)
+      fault("writes what another reads at the same time", *space, at, bytes, code, other);
     if (writes) {
       c.write = mine();
       c.atomic = atomic;
       if (!shared) written[offset] = 2;
     } else {
-      note_read(c);
+      note_read(c, shared);
     }
   }
 }
@@ -232,8 +317,8 @@ void emulator::check_departure(const Copy& copy) {
     if (flying || !in_order(c.write))
       fault("copies at the same time to where another writes", *space, at, copy.size, copy.code,
             flying ? c.copier : c.write.who);
-    if (!reads_in_order(c))
-      fault("copies to what another reads at the same time", *space, at, copy.size, copy.code, c.read.who);
+    if (u32 other = reading(c))
+      fault("copies to what another reads at the same time", *space, at, copy.size, copy.code, other);
     c.copier = me;
     c.copied = interval;
   }
@@ -252,10 +337,10 @@ void emulator::check_landing(const Copy& copy) {
 
 // Who multiplies these bytes, not known to me to be done with it: a thread as in Access, or 0.
 static u32 multiplying(const Space* space, size_t offset) {
-  if (!multiplies || space != &dynamic) return 0;
-  for (u32 warp = 0; warp < COPIES; warp++)
-    if (multiplied[offset / 16].of[warp] > known[my_warp].of[warp] && warp != my_warp)
-      return (me - 1) / 1024 * 1024 + 32 * warp + 1;
+  if (!multiplies || !of_launch(space)) return 0;
+  const Times& last = multiplied[((space - dynamic) * MOST_SHARED + offset) / 16];
+  for (u32 warp = 0; warp < WARPS; warp++)
+    if (last.of[warp] > known[my_warp].of[warp] && warp != my_warp) return block_number * 1024 + 32 * warp + 1;
   return 0;
 }
 
@@ -272,8 +357,8 @@ void emulator::check_box_departure(const void* to, int bytes, Where where) {
     if (flying || !in_order(c.write))
       fault("copies at the same time to where another writes", *space, at, bytes, nullptr,
             flying ? c.copier : c.write.who, flying);
-    if (!reads_in_order(c))
-      fault("copies to what another reads at the same time", *space, at, bytes, nullptr, c.read.who);
+    if (u32 other = reading(c))
+      fault("copies to what another reads at the same time", *space, at, bytes, nullptr, other);
     if (u32 other = multiplying(space, offset))
       fault("copies to what another multiplies at the same time", *space, at, bytes, nullptr, other);
     c.copier = me;
@@ -282,21 +367,22 @@ void emulator::check_box_departure(const void* to, int bytes, Where where) {
   asked = nullptr;
 }
 
-void emulator::check_box_source(const void* from, int bytes, Where where) {
+void emulator::check_read(const void* from, int bytes, Where where) {
   asked = &where;
   check(from, bytes, false, false, nullptr);
   asked = nullptr;
 }
 
-void emulator::check_box_landing(const void* to, int bytes, int barrier, Where) {
-  phases[barrier].gathered.of[COPIES] = ++now[COPIES];
+void emulator::check_box_landing(const void* to, int bytes, int barrier) {
   uintptr_t at = (uintptr_t)to;
   const Space* space = asks(at);
   if (!space) return;
+  u32 clock = COPIES + (u32)(space - dynamic);
+  phases[barrier].gathered.of[clock] = ++now[clock];
   for (int i = 0; i < bytes; i++) {
     Cell& c = space->cells[at + i - space->start];
     c.copier = 0;
-    c.write = {me, interval, my_warp_interval, COPIES, now[COPIES]};
+    c.write = {me, interval, my_warp_interval, clock, now[clock]};
   }
 }
 
@@ -313,14 +399,14 @@ void emulator::check_multiplied(const void* p, Where where) {
       fault("multiplies what a copy on its way will write", *space, at, 16, nullptr, c.copier, true);
     if (c.write.when < since) fault("multiplies what nobody has written", *space, at, 16, nullptr);
     if (!in_order(c.write))
-      fault(c.write.clock == COPIES ? "multiplies what was copied, without having waited for it"
+      fault(c.write.clock >= COPIES ? "multiplies what was copied, without having waited for it"
                                     : "multiplies what another writes at the same time",
             *space, at, 16, nullptr, c.write.who);
   }
   asked = nullptr;
-  if (!multiplied) multiplied = (Times*)calloc(MOST_SHARED / 16, sizeof(Times));
+  if (!multiplied) multiplied = (Times*)calloc(MOST_CLUSTER * MOST_SHARED / 16, sizeof(Times));
   multiplies = true;
-  multiplied[(at - space->start) / 16].of[my_warp] = now[my_warp];
+  multiplied[((space - dynamic) * MOST_SHARED + (at - space->start)) / 16].of[my_warp] = now[my_warp];
 }
 
 extern "C" {

@@ -21,11 +21,11 @@
 #define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static __attribute__((aligned(16)))  // elf.py finds them
-#define DYNAMIC_SHARED(type, name) type* name = (type*)emulator_shared
+#define DYNAMIC_SHARED(type, name) type* name = (type*)emulator_thread->block->shared
 
 // Who is asking
 #define threadIdx (emulator_thread->index)
-#define blockIdx emulator_block
+#define blockIdx (emulator_thread->block->index)
 #define blockDim emulator_block_dim
 #define gridDim emulator_grid_dim
 #define warpSize 32
@@ -155,8 +155,11 @@ inline void mma_f16_k8(float (&d)[4], unsigned a0, unsigned a1, unsigned b, FROM
 
 // The words of hopper.cuh: see there
 #define __grid_constant__
+#define __cluster_dims__(...)  // launch.py reads it
 
-inline unsigned shared_address(const void* p) { return (unsigned)((const unsigned char*)p - emulator_shared); }
+inline unsigned shared_address(const void* p) {
+  return (unsigned)((const unsigned char*)p - emulator_thread->block->shared);
+}
 
 __forceinline__ void barrier_init(void* barrier, int arrivals, FROM) {
   emulator_write(barrier, 8);
@@ -176,7 +179,15 @@ __forceinline__ void barrier_wait(void* barrier, int parity, FROM) {
   emulator_barrier_wait(barrier, parity, HERE);
 }
 inline void copy_box(void* to, const void* map, void* barrier, int i, int j, int b, FROM) {
-  emulator_box(to, map, barrier, i, j, b, HERE);
+  emulator_box(to, map, barrier, i, j, b, 1u << emulator_thread->block->rank, HERE);
+}
+
+inline int cluster_rank() { return emulator_thread->block->rank; }
+inline void cluster_arrive(FROM) { emulator_cluster_arrive(HERE); }
+inline void cluster_wait(FROM) { emulator_cluster_wait(HERE); }
+__forceinline__ void barrier_arrive_at(void* barrier, int rank, FROM) { emulator_remote_arrive(barrier, rank, HERE); }
+inline void copy_box_to(unsigned blocks, void* to, const void* map, void* barrier, int i, int j, int b, FROM) {
+  emulator_box(to, map, barrier, i, j, b, blocks, HERE);
 }
 
 #define WGMMA(name, meeting)                                                                                \
@@ -200,10 +211,11 @@ void emulator_call(void (*kernel)(P...), void** arguments, std::index_sequence<I
 template <class... P> void emulator_call(void (*kernel)(P...), void** arguments) {
   emulator_call(kernel, arguments, std::index_sequence_for<P...>());
 }
-#define EMULATE(name)                                                                                                \
+// cluster: how many of its blocks run together.
+#define EMULATE(name, cluster)                                                                                       \
   extern "C" __attribute__((visibility("default"))) void emulate_##name(const unsigned* grid, const unsigned* block, \
                                                                         int shared, void** arguments) {              \
     emulator_launch([](void* p) { emulator_call(name, (void**)p); }, arguments, {grid[0], grid[1], grid[2]},         \
-                    {block[0], block[1], block[2]}, shared);                                                         \
+                    {block[0], block[1], block[2]}, shared, cluster);                                                \
     fflush(stdout);                                                                                                  \
   }

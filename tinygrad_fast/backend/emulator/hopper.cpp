@@ -1,5 +1,6 @@
 // What Hopper does while its threads do something else: copies of boxes, and products of a warpgroup; and the barriers
-// in shared memory that threads and copies meet at. kernels/hopper.cuh says what each word means.
+// in shared memory that threads and copies meet at, from other blocks of a cluster, too. kernels/hopper.cuh says what
+// each word means.
 //
 // The hardware may do what it was asked for at any moment from then on. Here each is done as late as can be: a copy
 // when no thread can go on without it, a product when it is waited for. Whoever does not wait finds what was there
@@ -11,9 +12,9 @@ using namespace emulator;
 
 // ---- Barriers: what eight bytes of shared memory stand for -----------------------------------------------------------
 
-struct Barrier { const void* at; int arrivals, missing; long long bytes; unsigned phase; bool fenced; int maker; };
+struct Barrier { const void* at; int arrivals, missing; long long bytes; unsigned phase; bool fenced; Thread* maker; };
 
-static const int MOST_BARRIERS = 64;
+static const int MOST_BARRIERS = 128;
 static Barrier barriers[MOST_BARRIERS];
 static int barrier_count;
 
@@ -34,13 +35,13 @@ void emulator_barrier_init(void* at, int arrivals, Where where) {
   Barrier* b = barrier_at(at);
   if (!b && barrier_count == MOST_BARRIERS) stop({"makes more barriers than the emulator has room for", where});
   if (!b) b = &barriers[barrier_count++];
-  *b = {at, arrivals, arrivals, 0, 0, false, thread_number()};
+  *b = {at, arrivals, arrivals, 0, 0, false, emulator_thread};
   check_barrier_init((int)(b - barriers));
 }
 
 void emulator_barrier_fence() {
   for (int i = 0; i < barrier_count; i++)
-    if (barriers[i].maker == thread_number()) barriers[i].fenced = true;
+    if (barriers[i].maker == emulator_thread) barriers[i].fenced = true;
 }
 
 static void end_phase(Barrier& b) {
@@ -60,6 +61,18 @@ void emulator_barrier_arrive(void* at, int bytes, Where where) {
   end_phase(b);
 }
 
+static void* reach(const void* at, int rank, const char* beyond, Where where) {
+  if ((unsigned)rank >= (unsigned)cluster_size()) stop({beyond, where});
+  if (rank != emulator_thread->block->rank) check_reach(rank, where);
+  return there(at, rank);
+}
+
+void emulator_remote_arrive(void* at, int rank, Where where) {
+  at = reach(at, rank, "arrives at a barrier of a block that its cluster does not have", where);
+  check_read(at, 8, where);
+  emulator_barrier_arrive(at, 0, where);
+}
+
 void emulator_barrier_wait(void* at, int parity, Where where) {
   Barrier& b = made(at, where);
   while ((int)(b.phase & 1) == parity) wait_for_phase(at, where);
@@ -72,7 +85,7 @@ struct Box { unsigned char* to; Boxes map; Barrier* barrier; int at[3]; Thread* 
 
 static const int MOST_BOXES = 1024;
 static Box boxes[MOST_BOXES];
-static unsigned boxes_landed, boxes_asked;  // of this block
+static unsigned boxes_landed, boxes_asked;  // of this cluster
 
 static int bytes_of(const Boxes& map) { return (int)(map.box[0] * map.box[1] * map.box[2] * map.element); }
 
@@ -80,15 +93,23 @@ static uintptr_t swizzled(uintptr_t at, int mode) {  // mode: bits of an address
   return at ^ (at >> 7 & ((1u << mode) - 1)) << 4;
 }
 
-void emulator_box(void* to, const void* map, void* at, int i, int j, int k, Where where) {
-  Barrier& b = made(at, where);
-  Box box = {(unsigned char*)to, {}, &b, {i, j, k}, emulator_thread, where};
+// To the same place in each of these blocks, of which each counts what comes to it.
+void emulator_box(void* to, const void* map, void* at, int i, int j, int k, unsigned blocks, Where where) {
+  Box box = {nullptr, {}, nullptr, {i, j, k}, emulator_thread, where};
   memcpy(&box.map, map, sizeof(Boxes));
-  if (!b.fenced) stop({"copies to a barrier that no barrier_fence has shown to the copies", where});
-  if (((unsigned char*)to - emulator_shared) % (128u << box.map.swizzle)) stop({"copies a box to where its swizzle does not begin", where});
-  if (boxes_asked - boxes_landed == MOST_BOXES) stop({"has more copies on their way than the emulator has room for", where});
-  check_box_departure(to, bytes_of(box.map), where);
-  boxes[boxes_asked++ % MOST_BOXES] = box;
+  if (((unsigned char*)to - emulator_thread->block->shared) % (128u << box.map.swizzle))
+    stop({"copies a box to where its swizzle does not begin", where});
+  for (int rank = 0; blocks >> rank; rank++) {
+    if (!(blocks >> rank & 1)) continue;
+    box.to = (unsigned char*)reach(to, rank, "copies to a block that its cluster does not have", where);
+    box.barrier = &made(there(at, rank), where);
+    check_read(box.barrier->at, 8, where);
+    if (!box.barrier->fenced) stop({"copies to a barrier that no barrier_fence has shown to the copies", where});
+    if (boxes_asked - boxes_landed == MOST_BOXES)
+      stop({"has more copies on their way than the emulator has room for", where});
+    check_box_departure(box.to, bytes_of(box.map), where);
+    boxes[boxes_asked++ % MOST_BOXES] = box;
+  }
 }
 
 bool emulator::land() {
@@ -108,12 +129,12 @@ bool emulator::land() {
     if (inside && first < last) {
       const char* from = (const char*)map.array + j * map.stride[0] + k * map.stride[1] + first * map.element;
       int bytes = (int)((last - first) * map.element);
-      check_box_source(from, bytes, box.where);
+      check_read(from, bytes, box.where);
       memcpy(line + (first - box.at[0]) * map.element, from, bytes);
     }
     for (int c = 0; c < row; c += 16) memcpy((void*)swizzled((uintptr_t)box.to + at + c, map.swizzle), line + c, 16);
   }
-  check_box_landing(box.to, size, (int)(box.barrier - barriers), box.where);
+  check_box_landing(box.to, size, (int)(box.barrier - barriers));
   emulator_thread = running;
   box.barrier->bytes -= size;
   end_phase(*box.barrier);
@@ -129,10 +150,15 @@ Where emulator::where_boxed(uintptr_t at) {
 }
 
 void emulator::check_landed() {
-  if (boxes_landed == boxes_asked) return;
-  const Box& box = boxes[boxes_landed % MOST_BOXES];
-  emulator_thread = box.thread;
-  stop({"ends before a copy of a box has landed", box.where});
+  unsigned char* ended = emulator_thread->block->shared;
+  for (unsigned i = boxes_landed; i != boxes_asked; i++) {
+    const Box& box = boxes[i % MOST_BOXES];
+    if (box.to < ended || box.to >= ended + MOST_SHARED) continue;
+    bool mine = box.thread->block == emulator_thread->block;
+    emulator_thread = box.thread;
+    stop({mine ? "ends before a copy of a box has landed" : "copies a box to a block that ends before it has landed",
+          box.where});
+  }
 }
 
 // ---- Products --------------------------------------------------------------------------------------------------------
@@ -141,7 +167,7 @@ void emulator::check_landed() {
 struct Sums { float* lane[32]; float held[32][128]; int count, waiting; };
 struct Asked { Operands product; Meeting kind; Sums* sums; unsigned group; Where where; };
 
-static const int MOST_ASKED = 64, MOST_SUMS = 4, WARPS = 32;
+static const int MOST_ASKED = 64, MOST_SUMS = 4, WARPS = MOST_CLUSTER * MOST_WARPS;
 static struct {
   Asked asked[MOST_ASKED];
   Sums sums[MOST_SUMS];
@@ -169,7 +195,7 @@ static const unsigned char* element(uint64_t description, bool along_k, int i, i
   if (along_k) at = i % 8 * row + i / 8 * stride + (mode ? 2 * k : k % 8 * 2 + k / 8 * leading);
   else if (mode) at = 2 * i % row + 2 * i / row * leading + k % 8 * row + k / 8 * stride;
   else at = 2 * i % 16 + i / 8 * stride + k % 8 * 16 + k / 8 * leading;
-  return emulator_shared + swizzled((uintptr_t)(begin + at), mode);
+  return emulator_thread->block->shared + swizzled((uintptr_t)(begin + at), mode);
 }
 
 static float value(Meeting kind, const unsigned char* at) {
@@ -207,7 +233,7 @@ static void ask(Meeting kind, Thread* lanes, int warp) {
   auto& w = warps[warp];
   Where where = lanes->where;
   const Operands& p = *(const Operands*)lanes->give;
-  if (warp / 4 * 4 + 4 > thread_count() / 32) stop({"needs the four warps of a warpgroup", where});
+  if (warp % MOST_WARPS / 4 * 4 + 4 > thread_count() / 32) stop({"needs the four warps of a warpgroup", where});
   for (int lane = 0; lane < 32; lane++)
     if (memcmp(lanes[lane].give, &p, sizeof p)) stop({"gives the lanes of a warp different operands", where});
   auto& same = last_of_group[warp / 4][w.end % MOST_ASKED];
@@ -250,7 +276,7 @@ static void finish(int warp, unsigned groups) {
 }
 
 void emulator::warpgroup(Meeting meeting, Thread* lanes) {
-  int warp = thread_number() / 32;
+  int warp = warp_number();
   if (meeting == WGMMA_FENCE) warps[warp].fenced = true;
   else if (meeting == WGMMA_COMMIT) warps[warp].commits++;
   else if (meeting == WGMMA_WAIT) finish(warp, lanes->from);

@@ -1,4 +1,5 @@
-// The emulated machine: one block at a time, every CUDA thread a fiber with a stack of its own.
+// The emulated machine: one block at a time, every CUDA thread a fiber with a stack of its own. The blocks of a cluster
+// run together, their threads taking turns as if they were one block's.
 //
 // A thread runs until it must wait: at a barrier, or for the other lanes of its warp. Then it gives way to the next
 // that can run, which is a change of stacks, ten instructions. Nothing runs at the same time, so an atomic operation
@@ -14,14 +15,15 @@
 
 using namespace emulator;
 
-static const int MOST_THREADS = 1024, WARP = 32;
+static const int MOST_THREADS = 1024, WARP = 32, ALL = MOST_CLUSTER * MOST_THREADS;
 static const size_t STACK = 256 << 10;  // reserved, not used: pages come when they are touched
 
 struct Warp { unsigned live, waiting; };  // a bit for each lane
 
-static Thread threads[MOST_THREADS];
-static Warp warps[MOST_THREADS / WARP];
-static int count, at_barrier;
+static Block blocks[MOST_CLUSTER];
+static Thread threads[ALL];  // of the second block from MOST_THREADS on
+static Warp warps[ALL / WARP];
+static int count, cluster;   // threads of a block, blocks of a cluster
 static char* stacks;
 static void* home;        // the stack of whoever launched
 static bool parked;       // the fibers stand at the end of `life`, ready for the next block
@@ -30,8 +32,7 @@ static void* arguments;
 
 extern "C" {
 Thread* emulator_thread;
-dim3 emulator_block, emulator_block_dim, emulator_grid_dim;
-unsigned char* emulator_shared;
+dim3 emulator_block_dim, emulator_grid_dim;
 Fault emulator_fault;
 }
 
@@ -77,9 +78,9 @@ static void* prepared(void** top) {
 }
 #else  // anywhere else: the C library's, fifty times slower because each change asks the system about signals
 #include <ucontext.h>
-static ucontext_t contexts[MOST_THREADS + 1];
+static ucontext_t contexts[ALL + 1];
 static void change_stacks(void** save, void* next) {
-  *save = &contexts[save == &home ? MOST_THREADS : (Thread*)((char*)save - offsetof(Thread, stack)) - threads];
+  *save = &contexts[save == &home ? ALL : (Thread*)((char*)save - offsetof(Thread, stack)) - threads];
   swapcontext((ucontext_t*)*save, (ucontext_t*)next);
 }
 static void* prepared(void** top) {
@@ -92,12 +93,21 @@ static void* prepared(void** top) {
 }
 #endif
 
+static Thread* first(const Block& b) { return threads + b.rank * MOST_THREADS; }
+
+// The thread whose turn is next.
+static Thread* after(Thread* t) {
+  if ((t - threads) % MOST_THREADS + 1 < count) return t + 1;
+  return first(blocks[(t->block->rank + 1) % cluster]);
+}
+
 static void prepare() {
-  for (int i = 0; i < count; i++) {  // tops staggered by some lines, or all of them would fall into one set of the cache
-    char* top = stacks + (i + 1) * STACK - i * 320 % 4096 / 64 * 64;
-    memset(top - 256, 0, 256);
-    threads[i].stack = prepared((void**)top);
-  }
+  for (int r = 0; r < cluster; r++)
+    for (int i = r * MOST_THREADS; i < r * MOST_THREADS + count; i++) {
+      char* top = stacks + (i + 1) * STACK - i * 320 % 4096 / 64 * 64;  // staggered, or all of them would fall into
+      memset(top - 256, 0, 256);                                        // one set of the cache
+      threads[i].stack = prepared((void**)top);
+    }
   parked = true;
 }
 
@@ -109,11 +119,17 @@ static void run(Thread* next) {
 
 static void leave() { change_stacks(&emulator_thread->stack, home); }
 
-int emulator::thread_number() { return (int)(emulator_thread - threads); }
+int emulator::thread_number() { return (int)(emulator_thread - threads) % MOST_THREADS; }
+int emulator::warp_number() { return (int)(emulator_thread - threads) / WARP; }
 int emulator::thread_count() { return count; }
+int emulator::cluster_size() { return cluster; }
+Block& emulator::block_at(int rank) { return blocks[rank]; }
+void* emulator::there(const void* p, int rank) {
+  return blocks[rank].shared + ((const unsigned char*)p - emulator_thread->block->shared);
+}
 
 void emulator::stop(Fault fault) {
-  fault.block = emulator_block;
+  fault.block = emulator_thread->block->index;
   fault.thread = emulator_thread->index;
   emulator_fault = fault;
   parked = false;
@@ -124,21 +140,23 @@ void emulator::stop(Fault fault) {
 // ---- Waiting -------------------------------------------------------------------------------------------------------
 
 static Thread* waits(State state) {
-  for (Thread* t = threads; t < threads + count; t++)
+  Thread* t = threads;
+  do {
     if (t->state == state) return t;
+  } while ((t = after(t)) != threads);
   return nullptr;
 }
 
 // To the next thread that can run. If there is none, all have ended, or those that wait do so in vain.
 static void give_way() {
-  Thread *end = threads + count, *next = emulator_thread;
+  Thread* next = emulator_thread;
   do {
-    for (int i = 0; i < count; i++) {
-      if (++next == end) next = threads;
+    for (int i = 0; i < count * cluster; i++) {
+      next = after(next);
       if (next->state == READY) return run(next);
     }
   } while (waits(AT_PHASE) && land());  // nobody can go on before a copy has landed
-  for (State state : {AT_WARP, AT_PHASE, AT_BARRIER}) {  // a warp first: the block may wait for it
+  for (State state : {AT_WARP, AT_PHASE, AT_BARRIER}) {  // a warp first: the block may wait for it; or the cluster
     if (!(next = waits(state))) continue;
     emulator_thread = next;
     stop({state == AT_WARP    ? "waits for lanes of its warp that never come"
@@ -146,7 +164,6 @@ static void give_way() {
                               : "waits at __syncthreads, which other threads of its block never reach",
           next->where});
   }
-  check_landed();
   leave();
 }
 
@@ -158,21 +175,24 @@ void emulator::wait_for_phase(const void* barrier, Where where) {
 }
 
 void emulator::wake(const void* barrier) {
-  for (Thread* t = threads; t < threads + count; t++)
+  Thread* t = threads;
+  do {
     if (t->state == AT_PHASE && t->phase == barrier) t->state = READY;
+  } while ((t = after(t)) != threads);
 }
 
 void emulator_barrier(Where where) {
   emulator_thread->where = where;
   trace_arrival(nullptr, 0, where);
-  if (++at_barrier < count) {
+  Block& block = *emulator_thread->block;
+  if (++block.at_barrier < count) {
     emulator_thread->state = AT_BARRIER;
     give_way();
     return;
   }
-  at_barrier = 0;
-  Thread* one = threads;
-  for (Thread* other = threads; other < threads + count; other++) {
+  block.at_barrier = 0;
+  Thread* one = first(block);
+  for (Thread* other = one; other < one + count; other++) {
     if (other->where.line != one->where.line || strcmp(other->where.file, one->where.file)) {
       emulator_thread = one;
       Fault f = {"waits at another __syncthreads than", one->where};
@@ -182,6 +202,41 @@ void emulator_barrier(Where where) {
     other->state = READY;
   }
   check_barrier();
+}
+
+// The barrier of a cluster: who has arrived may do something else before it waits. Threads that have ended are not
+// waited for.
+static struct { int missing; unsigned phases; } of_cluster;  // threads that have not arrived; phases that have ended
+
+static void end_cluster_phase() {
+  if (of_cluster.missing) return;
+  of_cluster.phases++;
+  check_cluster_phase();
+  Thread* t = threads;
+  do {
+    of_cluster.missing += t->state != DONE;
+    if (t->state == AT_CLUSTER) t->state = READY;
+  } while ((t = after(t)) != threads);
+}
+
+void emulator_cluster_arrive(Where where) {
+  if (emulator_thread->arrived) stop({"arrives at its cluster's barrier again without having waited", where});
+  emulator_thread->arrived = of_cluster.phases + 1;
+  check_cluster_arrive();
+  of_cluster.missing--;
+  end_cluster_phase();
+}
+
+void emulator_cluster_wait(Where where) {
+  Thread* me = emulator_thread;
+  if (!me->arrived) stop({"waits for its cluster without having arrived at its barrier", where});
+  if (of_cluster.phases < me->arrived) {
+    me->where = where;
+    me->state = AT_CLUSTER;
+    give_way();
+  }
+  me->arrived = 0;
+  check_cluster_wait();
 }
 
 static void together(int warp, unsigned lanes, Meeting meeting) {
@@ -228,9 +283,9 @@ static bool completed(int warp, Thread* lane) {
 }
 
 void emulator_meet(Meeting meeting, unsigned mask, const void* give, void* take, int from, int size, Where where) {
-  int number = thread_number(), warp = number / WARP;
+  int number = thread_number(), warp = warp_number();
   Thread* me = emulator_thread;
-  *me = {me->stack, me->index, AT_WARP, where, meeting, mask, give, take, from, size, nullptr};
+  *me = {me->stack, me->index, me->block, me->arrived, AT_WARP, where, meeting, mask, give, take, from, size, nullptr};
   if (!(mask >> number % WARP & 1)) stop({"is not in the mask of its own warp collective", where});
   warps[warp].waiting |= 1u << number % WARP;
   int bytes = meeting == VOTE ? (int)sizeof(int) : size;
@@ -242,22 +297,24 @@ void emulator_meet(Meeting meeting, unsigned mask, const void* give, void* take,
 // ---- Copies that nobody waits for: each thread has a queue, and they are done when it waits ------------------------
 
 struct Queue { Copy* copies; int room, first, end; unsigned commits; };
-static Queue queues[MOST_THREADS];
+static Queue queues[ALL];
+
+static Queue& my_queue() { return queues[emulator_thread - threads]; }
 
 // Nothing is copied here: whoever relies on a copy that was not waited for gets what was there before.
 void emulator_copy(void* to, const void* from, int size, bool inside, Where where) {
   if ((uintptr_t)to % size || (inside && (uintptr_t)from % size))
     stop({"copies to or from what is not aligned", where});
-  Queue& q = queues[thread_number()];
+  Queue& q = my_queue();
   if (q.end == q.room) q.copies = (Copy*)realloc(q.copies, (q.room = 2 * q.room + 16) * sizeof(Copy));
   q.copies[q.end] = {to, from, size, inside, q.commits, where, __builtin_return_address(0)};
   check_departure(q.copies[q.end++]);
 }
 
-void emulator_commit() { queues[thread_number()].commits++; }
+void emulator_commit() { my_queue().commits++; }
 
 void emulator_wait(int groups) {
-  Queue& q = queues[thread_number()];
+  Queue& q = my_queue();
   for (; q.first < q.end && (int)(q.commits - q.copies[q.first].group) > groups; q.first++) {
     const Copy& copy = q.copies[q.first];
     check_landing(copy);
@@ -278,56 +335,74 @@ Where emulator::where_copied(int thread, uintptr_t at) {
 static void life() {
   for (;;) {
     kernel(arguments);
-    int number = thread_number(), warp = number / WARP;
-    emulator_thread->state = DONE;
+    int number = thread_number(), warp = warp_number();
+    Thread* me = emulator_thread;
+    me->state = DONE;
     warps[warp].live &= ~(1u << number % WARP);
     for (int i = 0; i < WARP; i++)  // others may have waited for this lane alone
       if (warps[warp].waiting >> i & 1) completed(warp, threads + warp * WARP + i);
+    if (me->arrived <= of_cluster.phases) {  // and the cluster for this thread
+      of_cluster.missing--;
+      end_cluster_phase();
+    }
+    if (--me->block->live == 0) check_landed(), check_end();
     give_way();
   }
 }
 
-static void run_block(dim3 block) {
-  emulator_block = block;
-  at_barrier = 0;
+// One cluster, from this block on.
+static void run_cluster(dim3 at) {
   dim3 n = emulator_block_dim;
-  for (int i = 0; i < count; i++) {
-    threads[i].index = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
-    threads[i].state = READY;
-    queues[i].first = queues[i].end = 0;
+  for (int r = 0; r < cluster; r++, at.x++) {
+    blocks[r].index = at, blocks[r].live = count, blocks[r].at_barrier = 0;
+    Thread* t = first(blocks[r]);
+    for (unsigned i = 0; i < (unsigned)count; i++) {
+      t[i].index = {i % n.x, i / n.x % n.y, i / (n.x * n.y)};
+      t[i].block = &blocks[r], t[i].arrived = 0, t[i].state = READY;
+      queues[t + i - threads].first = queues[t + i - threads].end = 0;
+    }
+    for (int i = 0; i < count; i += WARP)
+      warps[r * MOST_WARPS + i / WARP] = {count - i < WARP ? (1u << (count - i)) - 1 : ~0u, 0};
   }
-  for (int i = 0; i < count; i += WARP) warps[i / WARP] = {count - i < WARP ? (1u << (count - i)) - 1 : ~0u, 0};
-  check_block();
+  of_cluster = {cluster * count, 0};
+  check_cluster();
   forget_phases();
   emulator_thread = threads;
   change_stacks(&home, threads->stack);
   emulator_thread = nullptr;
 }
 
-void emulator_launch(void (*k)(void*), void* a, dim3 grid, dim3 block, int shared) {
+static const char* refused(dim3 grid, int n, int shared, int blocks) {
+  if (n < 1 || n > MOST_THREADS) return "a block must have 1 to 1024 threads";
+  if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+    return "a grid has at most 65,535 blocks along y and along z";
+  if (shared > 227 << 10) return "a block has at most 227 KB of shared memory";
+  if (blocks > MOST_CLUSTER) return "a cluster has at most two blocks here";
+  if (grid.x % blocks) return "a grid must be whole clusters along x";
+  if (blocks > 1 && has_fixed()) return "blocks of a cluster share their __shared__ arrays here: use DYNAMIC_SHARED";
+  return nullptr;
+}
+
+void emulator_launch(void (*k)(void*), void* a, dim3 grid, dim3 block, int shared, int of) {
   emulator_fault = {};
   int n = block.x * block.y * block.z;
-  if (n < 1 || n > MOST_THREADS) { emulator_fault.what = "a block must have 1 to 1024 threads"; return; }
-  if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {
-    emulator_fault.what = "a grid has at most 65,535 blocks along y and along z";
-    return;
-  }
-  if (shared > 227 << 10) { emulator_fault.what = "a block has at most 227 KB of shared memory"; return; }
+  if ((emulator_fault.what = refused(grid, n, shared, of))) return;
   if (!stacks) {
     int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    stacks = (char*)mmap(nullptr, MOST_THREADS * STACK, PROT_READ | PROT_WRITE, kind, -1, 0);
-    emulator_shared = (unsigned char*)mmap(nullptr, MOST_SHARED, PROT_READ | PROT_WRITE, kind, -1, 0);
+    stacks = (char*)mmap(nullptr, ALL * STACK, PROT_READ | PROT_WRITE, kind, -1, 0);
+    auto* memory = (unsigned char*)mmap(nullptr, MOST_CLUSTER * MOST_SHARED, PROT_READ | PROT_WRITE, kind, -1, 0);
+    for (int r = 0; r < MOST_CLUSTER; r++) blocks[r].shared = memory + r * MOST_SHARED, blocks[r].rank = r;
   }
   kernel = k, arguments = a, emulator_grid_dim = grid, emulator_block_dim = block;
-  if (!parked || n != count) {
-    count = n;
+  if (!parked || n != count || of != cluster) {
+    count = n, cluster = of;
     prepare();
   }
   check_launch(shared);
   for (unsigned z = 0; z < grid.z; z++)
     for (unsigned y = 0; y < grid.y; y++)
-      for (unsigned x = 0; x < grid.x; x++) {
-        run_block({x, y, z});
+      for (unsigned x = 0; x < grid.x; x += cluster) {
+        run_cluster({x, y, z});
         if (emulator_fault.what) return;
       }
 }

@@ -38,8 +38,9 @@ void emulator_trace(Event* memory, long long many, unsigned x, unsigned y, unsig
 }
 
 static Event* next(Traced kind) {
-  dim3 b = emulator_block, t = traced_block;
-  if (!events || !emulator_thread || b.x != t.x || b.y != t.y || b.z != t.z) return nullptr;
+  if (!events || !emulator_thread) return nullptr;
+  dim3 b = emulator_thread->block->index, t = traced_block;
+  if (b.x != t.x || b.y != t.y || b.z != t.z) return nullptr;
   int thread = thread_number();
   if (thread < first || thread > last || emulator_traced++ >= room) return nullptr;
   Event* event = &events[emulator_traced - 1];

@@ -17,7 +17,7 @@ class Checks(Machine):
     """
 
     def __init__(self) -> None:
-        self._flag: Any = None  # made at the first check
+        self._flag: Any = None  # made at the first check, or before a capture
         self._checks: dict[Places, int] = {}
         self._heeded: list[Any] = []  # machines
 
@@ -25,8 +25,7 @@ class Checks(Machine):
         if not places.n and index.size and places.ignored is None:
             raise places.error("one")
         given = self.contiguous(index, int64)
-        if self._flag is None:
-            self._flag = self.full((2,), 0, int64)
+        self.ready_to_check()
         y = self.empty(index.shape, int64)
         who = self._checks.setdefault(places, len(self._checks) + 1)
         self.launch(
@@ -38,6 +37,12 @@ class Checks(Machine):
             **dict(ignores=places.ignored is not None, ignored=places.ignored or 0, who=who, flag_=self._flag),
         )
         return y
+
+    def ready_to_check(self) -> None:
+        """Make what stands on the GPU, if it is not there. What a capture made would be cleared by each replay, and by
+        nobody if the capture fails: so this is called before one."""
+        if self._flag is None:
+            self._flag = self.full((2,), 0, int64)
 
     def heed(self, other: Any) -> None:
         """An array came from another GPU, unread: what was found wrong there is told where a value is read here."""

@@ -207,12 +207,15 @@ def _hopper(x, w, batches, hardware, asked):
 
 
 def _boxed(a, batches):
-    """An operand of one batch axis by boxes of 64 rows of 64 neighbours; None if 16 bytes are not aligned, or its rows
-    do not follow one another."""
+    """An operand of one batch axis by boxes of 64 rows of 64 neighbours; None if 16 bytes are not aligned, or its rows,
+    or its matrices, do not follow one another: each stride of a tensor map holds the axes before it a whole number of
+    times, as CUDA's manual has it."""
     itemsize = a.array.dtype.itemsize
     (near, _), (rows, stride) = (a.depth, a.side) if a.along_k else (a.side, a.depth)
     step = a.batch[-1]
-    stride = stride if rows > 1 else -(-near // a.width) * a.width
-    if a.width * itemsize < 16 or stride < near or step < 0:
+    stride = stride if rows > 1 else step or -(-near // a.width) * a.width
+    step = step or rows * stride
+    if a.width * itemsize < 16 or stride < near or step < rows * stride or step % stride:
         return None
-    return Boxed(a.array, (near, rows, batches if step else 1), (stride * itemsize, step * itemsize or 16), (64, 64, 1))
+    sizes = near, rows, batches if a.batch[-1] else 1
+    return Boxed(a.array, sizes, (stride * itemsize, step * itemsize), (64, 64, 1))
