@@ -2,6 +2,7 @@
 //
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
 //           1. matmul_naive -> 2. matmul_tiles -> 3. matmul_registers -> 4. matmul_tensor -> 5. matmul_hopper
+//           -> 6. matmul_cluster
 // BACKWARD  dx = g w^T, dw = x^T g: the same kernels on the same memory, with the strides of w and x swapped.
 // EDGES     any M, N, K; any strides, so that a transposed or expanded operand is read where it lies; batch axes
 //           that broadcast have stride 0; K = 0 gives relu?(bias). y is written in order C.

@@ -15,7 +15,7 @@ ROWS = [
     if row.startswith("| `")
 ]
 TABLE = [row for row in ROWS if len(row) == 6]
-HOPPER = [row for row in ROWS if row[0] == "matmul_hopper"]
+HOPPER = [row for row in ROWS if row[0] in tiles.CLUSTERS]
 LOOPS = [row for row in ROWS if len(row) == 8 and row not in HOPPER]  # on the tile loop
 ENGINES = {"HMMA": tiles.TENSOR_CORES, "FFMA": tiles.MULTIPLY_ADDS, "DFMA": tiles.MULTIPLY_ADDS}
 ALL = {"dtypes": "float64 float32 float16 bfloat16".split(), "architectures": "sm_75 sm_80 sm_90 sm_90a sm_120".split()}
@@ -34,7 +34,8 @@ def test_every_tile_has_a_row():
         works = {work for work, e in ENGINES.items() if e is engine}
         assert {tile for shapes in engine.tiles.values() for tile in shapes} <= {t for w, t in rows if w in works}
 
-    assert {hopper_tile(row[1]) for row in HOPPER} == set(tiles.HOPPER)
+    hopper = {(row[0], hopper_tile(row[1])) for row in HOPPER}
+    assert hopper == {(kernel, tile) for kernel in tiles.CLUSTERS for tile in tiles.HOPPER}
 
 
 def hopper_tile(cell):
@@ -109,6 +110,7 @@ def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, reg
     for instructions in loops.values():
         waits = [i for i in instructions if "gsb0" in i]  # one commit, one wait: not product by product
         assert len(waits) == 2, f"the products wait for each other: {waits}"
+        assert not [i for i in instructions if "MEMBAR" in i or "CCTL" in i], "an arrival waits for the GPU's memory"
     within(kernel, used, int(registers))
     assert tile.shared() == int(shared) <= 227 << 10
     assert 0.95 * float(budget) < max(each.values()) <= float(budget), each
@@ -116,10 +118,24 @@ def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, reg
 
 
 @needs_nvrtc
-def test_hopper_alone_understands_it():
-    text = launch.sources(launch.folder())["matmul_hopper"].text
-    assert launch.sources(launch.folder())["matmul_hopper"].needs == "sm_90a"
-    with pytest.raises(nvrtc.Refused, match=r"not supported on \.target 'sm_90'"):
+@needs_nvdisasm
+@pytest.mark.parametrize("tile", tiles.HOPPER)
+def test_what_a_cluster_shares_is_copied_once(tile):
+    """Of the boxes that a block asks for, its tile of x and half a tile of w, those of w go to both."""
+    source = launch.sources(launch.folder())["matmul_cluster"]
+    flags = [f"{name}={n}" for name, n in tile.defines().items()] + "DTYPE=float16 XK=1 WK=0".split()
+    code, _ = sass.code_of(nvrtc.compiled(source.text, "sm_90a", *flags).cubin, "matmul_cluster")
+    counted = sass.count(code, "UTMALDG"), sass.count(code, "UTMALDG.3D.MULTICAST")
+    assert counted == (tile.BM // 64 + tile.BN // 2 // 64, tile.BN // 2 // 64)
+    assert source.clusters == {"matmul_cluster": tiles.CLUSTERS["matmul_cluster"]}
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("kernel", tiles.CLUSTERS)
+def test_hopper_alone_understands_it(kernel):
+    text = launch.sources(launch.folder())[kernel].text
+    assert launch.sources(launch.folder())[kernel].needs == "sm_90a"
+    with pytest.raises(nvrtc.Refused, match=r"\.target 'sm_90'"):
         nvrtc.compiled(text, "sm_90", "DTYPE=float16", "BM=128", "BN=128", "STAGES=6", "XK=1", "WK=0")
 
 

@@ -1,4 +1,4 @@
-"""Launchers of kernels/matmul.cu, matmul_registers.cu, matmul_tensor.cu and matmul_hopper.cu."""
+"""Launchers of kernels/matmul.cu and the other rungs of its ladder, matmul_registers.cu to matmul_cluster.cu."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ RUNGS = {
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
 }
 ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR_CORES}  # of kernels/tile_loop.cuh
-HOPPER = "matmul_hopper"
+HOPPER = tuple(tiles.CLUSTERS)
 
 # Which rung, from above: the first that takes the dtype on this GPU, where M and N are at least so many. Guesses, not
-# yet measured. Hopper's asks for more: operands that a tensor map can describe, and a tile (`tiles.hopper_tile`).
+# yet measured. Hopper's ask for more: operands that a tensor map can describe, and a tile (`tiles.on_clusters`).
 CHOICE = {
-    HOPPER: (tiles.on_hopper, 1),
+    "matmul_cluster": (tiles.on_hopper, 1),
+    "matmul_hopper": (tiles.on_hopper, 1),
     "matmul_tensor": (tiles.on_tensor_cores, 16),
     "matmul_registers": (tiles.anywhere, 64),
     "matmul_tiles": (tiles.anywhere, 0),
@@ -74,11 +75,11 @@ class Products(Machine):
         y, batches = self.empty((*shape, m, n), x.dtype), prod(shape)
         known = dict(bias=self.contiguous(bias), y=y, M=m, N=n, K=k, batches=batches, relu=relu)
         size, left, right = self._operands(x, w)
-        if self.rung in ("", HOPPER) and size[:-1] == (1,) * (AXES - 1):
-            if found := _hopper(left, right, batches, self.hardware, asked=bool(self.rung)):
-                self.launch(HOPPER, **found, **known)
+        if self.rung in ("", *HOPPER) and size[:-1] == (1,) * (AXES - 1):
+            if found := _hopper(left, right, batches, self.hardware, self.rung):
+                self.launch(**found, **known)
                 return y
-        kernel = self.rung if self.rung not in ("", HOPPER) else self._rung(m, n, x.dtype.name)
+        kernel = self.rung if self.rung not in ("", *HOPPER) else self._rung(m, n, x.dtype.name)
         kernel = kernel if k else "matmul_naive"  # sums of nothing: what is empty has no strides to copy by
         if kernel in ENGINES:
             if not (_copyable(left) and _copyable(right)):
@@ -121,7 +122,7 @@ class Products(Machine):
 
     def _rung(self, m, n, dtype):
         """The highest that pays, below Hopper's."""
-        return next(rung for rung in CHOICE if rung != HOPPER and _pays(rung, m, n, dtype, self.hardware))
+        return next(rung for rung in CHOICE if rung not in HOPPER and _pays(rung, m, n, dtype, self.hardware))
 
 
 def _pays(rung, m, n, dtype, hardware):
@@ -149,19 +150,22 @@ def _tiled(kernel, x, w, m, n, batches, hardware):
 
 
 def _hopper(x, w, batches, hardware, asked):
-    """How the last rung is launched; None where it is not: the rung below takes what one of these does not let through.
+    """How one of Hopper's rungs is launched; None where none is: the rung below takes what is not let through here.
 
-    asked: whether somebody wants to see it, and does not mind that most of the GPU would be idle.
+    asked: the one that somebody wants to see, and does not mind that most of the GPU would be idle; or "".
     """
     dtype, m, n = x.array.dtype.name, x.side[0], w.side[0]
-    if not _pays(HOPPER, m, n, dtype, hardware):
-        return None
-    if not (x.depth[0] and (xs := _boxed(x, batches)) and (ws := _boxed(w, batches))):
-        return None  # lies where no tensor map can say
-    if not (tile := tiles.hopper_tile(m, n, batches, hardware) or (asked and tiles.HOPPER[-1])):
+    rungs = [rung for rung in HOPPER if asked in ("", rung) and _pays(rung, m, n, dtype, hardware)]
+    if not (rungs and x.depth[0] and (xs := _boxed(x, batches)) and (ws := _boxed(w, batches))):
+        return None  # not of this GPU, or lies where no tensor map can say
+    found = tiles.on_clusters(rungs, m, n, batches, hardware) or (asked and (asked, tiles.HOPPER[-1]))
+    if not found:
         return None  # too small, or measured to be slower than the rung below
+    kernel, tile = found
+    blocks = tile.blocks(m, n, tiles.CLUSTERS[kernel]) * batches
     return dict(
-        grid=(min(tile.blocks(m, n) * batches, hardware.processors),),
+        kernel=kernel,
+        grid=(min(blocks, tiles.resident(kernel, hardware)),),
         block=(tile.threads,),
         shared=tile.shared(),
         defines=tile.defines() | {"DTYPE": dtype, "XK": x.along_k, "WK": w.along_k},
