@@ -2,8 +2,8 @@
 
 For each product and convolution of benchmarks/gpu/cases.py: which kernel asks the table for a tile, of which class of
 shapes (`tuned.measured`), is heard while it runs once; then each candidate takes the place of the rule's choice, is
-compared with its result, and timed. Classes that this GPU has in the table are left as they are. Where Hopper's rung
-may be taken, the rung below is tuned first, and is then one of the candidates.
+compared with its result, and timed. Classes that this GPU has in the table are left as they are. Where one of Hopper's
+rungs may be taken, the rung below is tuned first, and is then one of the candidates.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from tinygrad_fast import backend
@@ -89,10 +89,14 @@ def tune(xp: Any, timer: Timer, case: Case, l2: int, ahead: measure.Ahead) -> It
         classes = tuned.table().setdefault(asked.gpu, {}).setdefault(asked.kernel, {})
         if asked.shapes in classes:
             continue
+        candidates = asked.candidates(SHARED.get(xp.hardware.capability, 99) << 10)
+        below = () in candidates
+        if below:
+            with chosen(asked, ()):
+                yield from tune(xp, timer, case, l2, ahead)
         sets = min(measure.SETS, max(2, -(-2 * l2 // sum(a.nbytes for a in arrays))))
         runs = [ours.ready(xp, case, ours.copies(xp, arrays)) for _ in range(sets)]
         found: dict[Numbers | None, float] = {None: timed(timer, case, runs)}
-        candidates = asked.candidates(SHARED.get(xp.hardware.capability, 99) << 10)
         with ahead.recorded(), measure.multiplied(case):
             for tile in candidates:
                 with chosen(asked, tile):
@@ -110,6 +114,8 @@ def tune(xp: Any, timer: Timer, case: Case, l2: int, ahead: measure.Ahead) -> It
             classes[asked.shapes] = list(best)
         rule, least = found[None], found[best]
         yield f"{asked.kernel} {asked.shapes}: {shown(best)} {1e3 * least:.4g} ms; by the rule {1e3 * rule:.4g} ms"
+        if below:
+            return  # what else was asked for is of the rungs below
 
 
 def timed(timer: Timer, case: Case, runs: list[Any]) -> float:
@@ -122,14 +128,6 @@ def shown(tile: Numbers | None) -> str:
     if not tile:
         return "the rule's" if tile is None else "the rung below"
     return f"{' x '.join(map(str, tile[:-1][:3]))}, {tile[-1]} stages"
-
-
-def ways(cases: Iterable[Case], hardware: tiles.Hardware) -> Iterator[Case]:
-    """What is tuned, in this order: before what may take Hopper's rung, the same by the rung below."""
-    for case in cases:
-        if case.family == "matmul" and tiles.on_hopper(case.dtype, hardware):
-            yield replace(case, rung="matmul_tensor")
-        yield case
 
 
 def main() -> int:
@@ -146,7 +144,7 @@ def main() -> int:
         timer, enter = Events(cupy), cupy.cuda.Device().use
         l2 = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id).get("l2CacheSize", 64 << 20)
     every = [c for c in table(args.rehearse).values() if c.family in ("matmul", "conv") and not c.rung]
-    wanted = list(ways([c for c in every if any(text in c.name for text in args.only or [""])], xp.hardware))
+    wanted = [c for c in every if any(text in c.name for text in args.only or [""])]
     began, ahead = time.time(), measure.Ahead(xp.launch.machine, enter)
     xp.launch.machine = ahead
     for i, case in enumerate(wanted):

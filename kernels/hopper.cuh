@@ -79,15 +79,23 @@ __device__ __forceinline__ void copy_box(void* to, const TensorMap* map, u64* ba
                ::"r"(shared_address(to)), "l"(map), "r"(shared_address(barrier)), "r"(i), "r"(j), "r"(b) : "memory");
 }
 
-// The blocks of a cluster: which of them this is; and until all their threads have arrived, what they did before done.
+// Which block of its cluster this is; and until all threads of the cluster have arrived, what they did before done. By
+// whole warps.
 __device__ __forceinline__ int cluster_rank() {
   u32 rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return (int)rank;
 }
 
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
-__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
+__device__ __forceinline__ void cluster_arrive() {
+  __syncwarp();
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+__device__ __forceinline__ void cluster_wait() {
+  __syncwarp();
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
 
 // Arrive at the barrier at the same place in a block of the cluster: to tell that it has been read here, not what has
 // been written (`.release.cluster` would do that, and make each arrival wait for the memory of the whole GPU).

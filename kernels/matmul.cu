@@ -2,6 +2,7 @@
 //
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
 //           1. matmul_naive -> 2. matmul_tiles -> 3. matmul_registers -> 4. matmul_tensor -> 5. matmul_hopper
+//           -> 6. matmul_cluster
 // BACKWARD  dx = g w^T, dw = x^T g: the same kernels on the same memory, with the strides of w and x swapped. Of one w
 //           for a batch, dw is one product over the rows of all (64 batches of 1,024 columns: no (64, 1024, 1024) is
 //           written and read, 268 MB of float16); a long sum for few tiles goes to conv2d_dw_tiles, which divides it.

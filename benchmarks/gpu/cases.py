@@ -62,7 +62,7 @@ class Case:
 
 
 LADDER = {  # dtype: the rungs of kernels/matmul.cu that take it, from below
-    "float16": ("matmul_naive", "matmul_tiles", "matmul_registers", "matmul_tensor", "matmul_hopper"),
+    "float16": ("matmul_naive", "matmul_tiles", "matmul_registers", "matmul_tensor", "matmul_hopper", "matmul_cluster"),
     "float32": ("matmul_naive", "matmul_tiles", "matmul_registers"),
 }
 FUSED = (1.0, 0.80)  # the floor of what only moves bytes

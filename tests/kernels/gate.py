@@ -21,7 +21,7 @@ ROWS = [
     if row.startswith("| `")
 ]
 TABLE = [row for row in ROWS if len(row) == 6]
-HOPPER = [row for row in ROWS if row[0] == products.HOPPER]
+HOPPER = [row for row in ROWS if row[0] in products.HOPPER]
 LOOPS = [row for row in ROWS if len(row) == 8 and row not in HOPPER]  # on the tile loop
 COPIES = {  # kernels of the tile loop: the flags that say how wide their copies are
     "conv2d_tiles": "XV WV",
@@ -63,12 +63,17 @@ def on_the_tile_loop():
     for (kernel, copies), dtype, (architecture, capability) in product(COPIES.items(), DTYPES, GPUS.items()):
         itemsize, hardware = dtype_of(dtype).itemsize, tiles.Hardware(capability, 132)
         for engine in engines(kernel, dtype, hardware):
-            for widths in product(tiles.widths(itemsize), repeat=2):
+            for widths in product(widths_of(kernel, itemsize), repeat=2):
                 for tile in engine.offered(itemsize, min(widths) * itemsize, hardware):
                     for more in orders(kernel, engine):
                         how = tile.defines() | dict(zip(copies.split(), widths)) | more
                         found.setdefault((kernel, flags(DTYPE=dtype, **how)), []).append(architecture)
     return found
+
+
+def widths_of(kernel, itemsize):
+    """Copies of 16, 8 or 4 bytes; in small products of odd float16 also of 2."""
+    return sorted({*tiles.widths(itemsize), *({1} if kernel in products.ENGINES else ())}, reverse=True)
 
 
 def orders(kernel, engine):
@@ -103,9 +108,9 @@ def known(kernel, defines):
 
 @cache
 def on_hopper():
-    """As `on_the_tile_loop`, of matmul_hopper."""
-    forms = product(tiles.HOPPER, ("float16", "bfloat16"), (0, 1), (0, 1))
-    return {(products.HOPPER, flags(DTYPE=t, XK=x, WK=w, **tile.defines())): ["sm_90a"] for tile, t, x, w in forms}
+    """As `on_the_tile_loop`, of the rungs for Hopper."""
+    forms = product(products.HOPPER, tiles.HOPPER, ("float16", "bfloat16"), (0, 1), (0, 1))
+    return {(rung, flags(DTYPE=t, XK=x, WK=w, **tile.defines())): ["sm_90a"] for rung, tile, t, x, w in forms}
 
 
 def narrowest():

@@ -239,7 +239,7 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) no_arrival_at_the_cluster(f
 
 extern "C" __global__ void __cluster_dims__(2, 1, 1) two_arrivals_at_the_cluster(float* y) {
   cluster_arrive();
-  if (threadIdx.x == 5) cluster_arrive();  // FAULT
+  cluster_arrive();  // FAULT
   cluster_wait();
   if (cluster_rank()) y[threadIdx.x] = 1;
 }

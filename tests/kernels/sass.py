@@ -22,8 +22,8 @@ def nvdisasm():
     return next((path for place in places for path in sorted(place.rglob("bin/nvdisasm*"))), None)
 
 
-def main_loop(cubin, kernel, works="HMMA"):
-    """The instructions of the loop of a kernel with the largest share of words that begin with `works`."""
+def code_of(cubin, kernel):
+    """The instructions of a kernel, and which of them its labels stand before."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(cubin)
@@ -35,6 +35,12 @@ def main_loop(cubin, kernel, works="HMMA"):
             labels[label[1]] = len(code)
         elif instruction := re.search(r"/\*[0-9a-f]{4,}\*/\s+(.*?);", line):
             code.append(instruction[1])
+    return code, labels
+
+
+def main_loop(cubin, kernel, works="HMMA"):
+    """The instructions of the loop of a kernel with the largest share of words that begin with `works`."""
+    code, labels = code_of(cubin, kernel)
     loops = []
     for i, instruction in enumerate(code):
         target = re.search(r"BRA.*\(\.(L_\w+)\)", instruction)

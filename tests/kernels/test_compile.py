@@ -50,7 +50,8 @@ def test_every_tile_has_a_row():
         for engine in gate.engines(kernel, dtype, tiles.Hardware(90, 132)):
             for tile in engine.tiles[dtype_of(dtype).itemsize]:
                 assert key(kernel, engine, tile, dtype) in rows, f"{kernel} {engine.name} {dtype} {tile} has no budget"
-    assert {hopper_tile(row[1]) for row in HOPPER} == set(tiles.HOPPER)
+    hopper = {(row[0], hopper_tile(row[1])) for row in HOPPER}
+    assert hopper == {(kernel, tile) for kernel in tiles.CLUSTERS for tile in tiles.HOPPER}
 
 
 def compiled(kernel, flags, dtypes, architectures):
@@ -115,6 +116,7 @@ def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, reg
     for instructions in loops.values():
         waits = [i for i in instructions if "gsb0" in i]  # one commit, one wait: not product by product
         assert len(waits) == 2, f"the products wait for each other: {waits}"
+        assert not [i for i in instructions if "MEMBAR" in i or "CCTL" in i], "an arrival waits for the GPU's memory"
     within(kernel, used, int(registers))
     assert tile.shared() == int(shared) <= 227 << 10
     assert 0.95 * float(budget) < max(each.values()) <= float(budget), each
@@ -147,10 +149,24 @@ def test_what_tests_launch_has_a_row():
 
 
 @needs_nvrtc
-def test_hopper_alone_understands_it():
-    text = launch.sources(launch.folder())["matmul_hopper"].text
-    assert launch.sources(launch.folder())["matmul_hopper"].needs == "sm_90a"
-    with pytest.raises(nvrtc.Refused, match=r"not supported on \.target 'sm_90'"):
+@needs_nvdisasm
+@pytest.mark.parametrize("tile", tiles.HOPPER)
+def test_what_a_cluster_shares_is_copied_once(tile):
+    """Of the boxes that a block asks for, its tile of x and half a tile of w, those of w go to both."""
+    source = launch.sources(launch.folder())["matmul_cluster"]
+    flags = [f"{name}={n}" for name, n in tile.defines().items()] + "DTYPE=float16 XK=1 WK=0".split()
+    code, _ = sass.code_of(nvrtc.compiled(source.text, "sm_90a", *flags).cubin, "matmul_cluster")
+    counted = sass.count(code, "UTMALDG"), sass.count(code, "UTMALDG.3D.MULTICAST")
+    assert counted == (tile.BM // 64 + tile.BN // 2 // 64, tile.BN // 2 // 64)
+    assert source.clusters == {"matmul_cluster": tiles.CLUSTERS["matmul_cluster"]}
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("kernel", tiles.CLUSTERS)
+def test_hopper_alone_understands_it(kernel):
+    text = launch.sources(launch.folder())[kernel].text
+    assert launch.sources(launch.folder())[kernel].needs == "sm_90a"
+    with pytest.raises(nvrtc.Refused, match=r"\.target 'sm_90'"):
         nvrtc.compiled(text, "sm_90", "DTYPE=float16", "BM=128", "BN=128", "STAGES=6", "XK=1", "WK=0")
 
 

@@ -109,8 +109,12 @@ def test_the_ladder_has_every_rung_and_one_call_shows_it():
     assert {c.rung for c in BY_RUNG} == set(known)
     full = cases.table()
     ladder = [c.rung for c in command.selected(full, ["matmul"]) if c.rung and c.dtype == "float16"]
-    assert ladder == [*RUNGS, *ENGINES, HOPPER]  # from below, at the size of the case that we choose a rung for
-    assert full["matmul 4096 by matmul_hopper, float16"].arrays == full["matmul 4096, float16"].arrays
+    assert ladder == [
+        *RUNGS,
+        *ENGINES,
+        *reversed(HOPPER),
+    ]  # from below, at the size of the case that we choose a rung for
+    assert full["matmul 4096 by matmul_cluster, float16"].arrays == full["matmul 4096, float16"].arrays
 
 
 def test_a_rung_that_is_not_for_this_gpu_is_left_out():
@@ -384,29 +388,41 @@ def test_a_planted_time_makes_a_tile_win(empty, fastest):
     assert tomllib.loads(text) == (empty if fastest else {}) and text.startswith("# The fastest tile")
 
 
-@pytest.mark.parametrize("fastest", [(), (128, 256, 3)])
-def test_hoppers_rung_is_tuned_beside_the_one_below(empty, fastest):
+@pytest.mark.parametrize(
+    "fastest, cluster, hopper",  # what the table has of either kernel
+    [("matmul_tensor", None, None), ("matmul_hopper", None, [128, 256, 3]), ("matmul_cluster", [128, 256, 3], None)]
+    + [("anything but by the rule", [], None)],
+)
+def test_hoppers_rungs_are_tuned_beside_the_ones_below(empty, fastest, cluster, hopper):
     xp, case, shapes = Emulated(), TABLE["matmul 64, float16"], "Hopper, 2 bytes, 64 x 64"
-    xp.hardware = GPU
+    xp.hardware, known = GPU, empty.setdefault("a GPU", {})
 
     class Planted(Scripted):
         def turn(self, runs, times, hold):
+            before = xp.launch.counts.copy()
             runs[0]()
-            kept = empty["a GPU"].get("matmul_hopper", {}).get(shapes)
-            return timing.Turn(1e-4 if kept == list(fastest) else 1e-3, 1e-5)
+            [kernel] = xp.launch.counts - before
+            tile = known.get(kernel, {}).get(shapes)
+            fast = kernel == fastest and (kernel == "matmul_tensor" or tile == [128, 256, 3])
+            fast |= cluster == known["matmul_cluster"].get(shapes) == []
+            return timing.Turn(1e-4 if fast else 1e-3 if kernel == "matmul_tensor" else 1e-2, 1e-5)
 
     ahead = xp.launch.machine = measure.Ahead(xp.launch.machine, lambda: None)
-    with mock.patch.object(tiles, "hopper_candidates", lambda _: [tiles.HopperTile(128, 256, s) for s in (3, 4)]):
-        by_tensor, by_hopper = tune.ways([case], GPU)
-        assert (by_tensor.rung, by_hopper) == ("matmul_tensor", case)
-        [said, _] = tune.tune(xp, Planted(), case, 0, ahead)  # the rule takes the rung below, which is heard as well
-    assert said.startswith(f"matmul_hopper {shapes}: {'128 x 256, 3 stages' if fastest else 'the rung below'} 0.1 ms")
-    assert empty["a GPU"]["matmul_hopper"] == {shapes: list(fastest)}
-    assert tomllib.loads(tuned.written(empty))["a GPU"]["matmul_hopper"] == {shapes: list(fastest)}
+    with (
+        mock.patch.object(tiles, "hopper_candidates", lambda _: [tiles.HopperTile(128, 256, s) for s in (3, 4)]),
+        mock.patch.object(tiles.Engine, "candidates", lambda *_: []),
+    ):
+        said = list(tune.tune(xp, Planted(), case, 0, ahead))
+    assert [line.partition(" ")[0] for line in said] == ["matmul_tensor", "matmul_hopper", "matmul_cluster"]
+    assert known["matmul_cluster"].get(shapes) == cluster and known["matmul_hopper"].get(shapes) == hopper
+    assert ("the rung below 0.1 ms" in said[2]) == (cluster == [])
+    kept = {
+        kernel: {shapes: t} for kernel, t in (("matmul_cluster", cluster), ("matmul_hopper", hopper)) if t is not None
+    }
+    assert tomllib.loads(tuned.written(empty)) == ({"a GPU": kept} if kept else {})
     before = xp.launch.counts.copy()
     ours.ready(xp, case, ours.placed(xp, case, cases.inputs(case)))()
-    assert set(xp.launch.counts - before) == {"matmul_hopper" if fastest else "matmul_tensor"}
-    assert list(tune.ways([case], tiles.Hardware(80, 108))) == [case]
+    assert set(xp.launch.counts - before) == {fastest if kept and cluster != [] else "matmul_tensor"}
 
 
 def test_what_is_tried_of_hoppers_rung_fits():
@@ -439,5 +455,5 @@ def test_a_tile_that_multiplies_wrongly_never_wins(empty):
 def test_the_table_in_the_repository_is_read():
     for kernels in tuned.table().values():
         for kernel, classes in kernels.items():
-            assert {len(tile) for tile in classes.values()} <= ({0, 3} if kernel == HOPPER else {6})
+            assert {len(tile) for tile in classes.values()} <= ({0, 3} if kernel in HOPPER else {6})
     assert tuned.written({}).rstrip() == "\n".join(x for x in tuned.PLACE.read_text().splitlines() if x.startswith("#"))

@@ -184,7 +184,7 @@ SAYS = {
     "arrival_at_no_block": "block (1, 0, 0) arrives at a barrier of a block that its cluster does not have",
     "too_many_bytes_expected": f"block (0, 0, 0) {NEVER}",
     "no_arrival_at_the_cluster": "waits for its cluster without having arrived at its barrier",
-    "two_arrivals_at_the_cluster": "thread (5, 0, 0) of block (0, 0, 0) arrives at its cluster's barrier again",
+    "two_arrivals_at_the_cluster": "of block (0, 0, 0) arrives at its cluster's barrier again",
     "barrier_made_at_the_same_time": "block (1, 0, 0) reads what another writes at the same time (thread (0, 0, 0) of "
     "block (0, 0, 0)): 8 bytes at byte 0 of shared memory of block (0, 0, 0)",
     "block_that_may_have_ended": "block (1, 0, 0) reaches into a block of its cluster that may have ended",

@@ -1,4 +1,4 @@
-"""Hopper's rung of the matrix products against NumPy in float64 (the bound: test_matmul.py); and its way to a GPU."""
+"""Hopper's rungs of the matrix products against NumPy in float64 (the bound: test_matmul.py); and its way to a GPU."""
 
 import ctypes
 import dataclasses
@@ -21,20 +21,23 @@ from .test_matmul import check, laid_out
 TWO = tiles.Hardware(90, 2)  # an H100 with two processors, so that a block takes several tiles
 
 
-@pytest.fixture
-def hopper(machine, monkeypatch):
+KERNELS = ["matmul_hopper", "matmul_cluster"]
+
+
+@pytest.fixture(params=KERNELS)
+def hopper(machine, monkeypatch, request):
     """The emulator, or by -m gpu a GPU that is Hopper's."""
     needs_hopper(its := machine.hardware)
     machine.hardware = TWO
-    monkeypatch.setattr(machine, "rung", "matmul_hopper")
+    monkeypatch.setattr(machine, "rung", request.param)
     machine.launch.counts.clear()
     yield machine
     machine.hardware = its
 
 
-def on_hopper(folder=None, check=True):
+def on_hopper(kernel, folder=None, check=True):
     machine = Emulated(check)
-    machine.rung, machine.hardware, machine.launch.place = "matmul_hopper", TWO, folder
+    machine.rung, machine.hardware, machine.launch.place = kernel, TWO, folder
     return machine
 
 
@@ -65,22 +68,40 @@ def test_hopper_multiplies(hopper, dtype, form, tally):
         check(hopper, laid_out(x, x_layout), laid_out(w, w_layout), bias, data.draw(st.booleans()))
 
     any_product()
-    assert set(hopper.launch.counts) == {"matmul_hopper"} and hopper.launch.counts.total() > 8
-    tally(kernel="matmul_hopper", launches=hopper.launch.counts["matmul_hopper"])
+    assert set(hopper.launch.counts) == {hopper.rung} and hopper.launch.counts.total() > 8
+    tally(kernel=hopper.rung, launches=hopper.launch.counts[hopper.rung])
 
 
 @pytest.mark.parametrize("machine", ["plain", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
 def test_hopper_with_its_large_tile(hopper, monkeypatch):
-    monkeypatch.setattr(tiles, "hopper_tile", lambda *_: tiles.HOPPER[0])
+    monkeypatch.setattr(tiles, "on_clusters", lambda *_: (hopper.rung, tiles.HOPPER[0]))
     x, w = (np.random.default_rng(0).standard_normal((270, 272)).astype(np.float16) for _ in "xw")
     check(hopper, x[:, :200], w[:200], w[0], True)
-    assert dict(hopper.launch.counts) == {"matmul_hopper": 1}
+    assert dict(hopper.launch.counts) == {hopper.rung: 1}
+
+
+@pytest.mark.parametrize("machine", ["plain", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
+@pytest.mark.parametrize("m", [1, 127, 129, 257, 385])
+@pytest.mark.parametrize("batches, processors", [(1, 2), (3, 2), (1, 1), (1, 132), (2, 5)])
+def test_tiles_that_are_no_pair(machine, monkeypatch, m, batches, processors):
+    """1, 1, 2, 3 and 4 of them one above the other, two or one side by side; and processors for a half."""
+    needs_hopper(machine.hardware)
+    grids = []
+    run = machine.launch.machine.run
+    monkeypatch.setattr(machine.launch.machine, "run", lambda *given: grids.append(given[2]) or run(*given))
+    monkeypatch.setattr(machine, "rung", "matmul_cluster")
+    monkeypatch.setattr(machine, "hardware", tiles.Hardware(90, processors))
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(np.float16) for s in ((batches, m, 72), (72, 136)))
+    check(machine, x, w)
+    pairs = -(-m // 256) * 2 * batches
+    assert grids == [(min(2 * pairs, max(2, processors // 2 * 2)), 1, 1)]
 
 
 @pytest.mark.parametrize(
     "x, w, dtype, takes",
     [
-        ((64, 64), (64, 64), np.float16, "matmul_hopper"),
+        ((64, 64), (64, 64), np.float16, ""),
         ((64, 65), (65, 64), np.float16, "matmul_tensor"),  # rows of x begin unaligned
         ((64, 64), (64, 64), np.float64, "matmul_registers"),
         ((2, 3, 64, 64), (3, 64, 64), np.float16, "matmul_tensor"),  # two axes of a batch
@@ -89,14 +110,22 @@ def test_hopper_with_its_large_tile(hopper, monkeypatch):
 )
 def test_what_hopper_leaves_to_the_rung_below(hopper, x, w, dtype, takes):
     check(hopper, np.ones(x, dtype), np.ones(w, dtype))
-    assert dict(hopper.launch.counts) == {takes: 1}
+    assert dict(hopper.launch.counts) == {takes or hopper.rung: 1}
 
 
 def test_hopper_is_chosen_where_it_pays():
     H100 = tiles.Hardware(90, 132)
-    assert tiles.hopper_tile(4096, 4096, 1, H100) == tiles.HOPPER[0]
-    assert tiles.hopper_tile(1536, 1536, 1, H100) == tiles.HOPPER[1]
-    assert tiles.hopper_tile(1024, 1024, 1, H100) is None
+    large, small = tiles.HOPPER
+
+    def chosen(m, n, batches=1):
+        return tiles.on_clusters(tiles.CLUSTERS, m, n, batches, H100)
+
+    assert chosen(4096, 4096) == ("matmul_cluster", large)
+    assert chosen(1536, 1536) == ("matmul_cluster", small)  # of large ones 72, for 132 processors
+    assert chosen(2304, 2304) == ("matmul_cluster", small)  # 3 rounds of 132 small tiles, or 2 of large ones
+    assert chosen(384, 256 * 88) == ("matmul_hopper", large)  # of four tiles in two pairs one would be empty
+    assert chosen(128, 256 * 132) == ("matmul_hopper", large)
+    assert chosen(1024, 1024) is None
     machine, x = Emulated(), np.ones((64, 64), np.float16)
     for capability, processors in ((90, 132), (120, 1), (80, 1)):
         machine.hardware = tiles.Hardware(capability, processors)
@@ -105,65 +134,83 @@ def test_hopper_is_chosen_where_it_pays():
     machine.hardware = tiles.Hardware(90, 1)
     big = np.ones((128, 128), np.float16)
     assert (machine.matmul(big, big) == 128).all() and machine.launch.counts["matmul_hopper"] == 1
+    machine.hardware = tiles.Hardware(90, 2)
+    big = np.ones((256, 128), np.float16)
+    assert (machine.matmul(big, big.T) == 128).all() and machine.launch.counts["matmul_cluster"] == 1
 
 
-MUTANTS = [  # what stands there, what is put in its place, what the checking mode says
-    ("      barrier_wait(full + turn.stage, turn.parity);\n", "", "multiplies what"),
-    (
-        "barrier_wait(full + turn.stage, turn.parity)",
-        "barrier_wait(full + turn.stage, turn.parity ^ 1)",
-        "multiplies|never ends",
-    ),
-    ("        barrier_wait(empty + turn.stage, turn.parity ^ 1);\n", "", "copies|multiplies|more often"),
-    (
-        "barrier_wait(empty + turn.stage, turn.parity ^ 1)",
-        "barrier_wait(empty + turn.stage, turn.parity)",
-        "never ends",
-    ),
-    ("barrier_expect(here, STAGE)", "barrier_expect(here, STAGE + 16)", "never ends"),
-    ("      wgmma_fence();\n", "", "without a wgmma_fence"),
-    ("    barrier_fence();\n", "", "no barrier_fence"),
-    ("  __syncthreads();\n", "", "barrier_init has not|nobody has written|at the same time"),
-    (
-        "if (t && lane == 0) barrier_arrive(empty + before.stage)",
-        "if (lane == 0) barrier_arrive(empty + turn.stage)",
-        "multipl|more often",
-    ),
-    ("barrier_init(empty + s, 4 * GROUPS)", "barrier_init(empty + s, 1)", "multipl|copies|more often|never ends"),
-    ("warp / 4 * BOX", "warp / 2 * BOX", "different operands"),
-    ("      __syncwarp();\n#pragma", "#pragma", "at the same time|nobody has written"),
+PARTS = ("matmul_hopper.cu", "matmul_cluster.cu", "hopper_loop.cuh", "hopper.cuh")
+
+
+def changed(folder, file, old, new):
+    """A copy of the kernels with one place of a file changed."""
+    for name in PARTS:
+        text = (launch.folder() / name).read_text()
+        assert name != file or old in text, old
+        (folder / name).write_text(text.replace(old, new, 1) if name == file else text)
+    return folder
+
+
+LOOP, HOPPER, CLUSTER = "hopper_loop.cuh", "matmul_hopper.cu", "matmul_cluster.cu"
+FULL, EMPTY = "barrier_wait(ring.full + turn.stage, turn.parity", "barrier_wait(ring.empty + turn.stage, turn.parity"
+START = "  cluster_arrive();\n  cluster_wait();  // both blocks have barriers\n"
+END = "  cluster_arrive();\n  cluster_wait();  // nobody's barriers are arrived at any more\n"
+TO_BOTH = "if (lane < CLUSTER) barrier_arrive_at(ring.empty + stage, lane)"
+MUTANTS = [  # where, what stands there, what is put in its place, what the checking mode says
+    (LOOP, f"    {FULL});\n", "", "multiplies what"),
+    (LOOP, f"{FULL})", f"{FULL} ^ 1)", "multiplies|never ends"),
+    (HOPPER, f"        {EMPTY} ^ 1);\n", "", "copies|multiplies|more often"),
+    (HOPPER, f"{EMPTY} ^ 1)", f"{EMPTY})", "never ends"),
+    (HOPPER, "barrier_expect(full, STAGE)", "barrier_expect(full, STAGE + 16)", "never ends"),
+    (LOOP, "    wgmma_fence();\n", "", "without a wgmma_fence"),
+    (LOOP, "    barrier_fence();\n", "", "no barrier_fence"),
+    (HOPPER, "  __syncthreads();\n", "", "barrier_init has not|nobody has written|at the same time"),
+    (LOOP, "    if (t) done(before.stage)", "    done(turn.stage)", "multipl|more often"),
+    (LOOP, "barrier_init(ring.empty + s, readers)", "barrier_init(ring.empty + s, 1)", "copies|more often|never"),
+    (LOOP, "threadIdx.x / 128 * BOX", "threadIdx.x / 64 * BOX", "different operands"),
+    (LOOP, "    __syncwarp();\n#pragma", "#pragma", "at the same time|nobody has written"),
+    (CLUSTER, START, "", "barrier_init has not|at the same time"),
+    (CLUSTER, START, "  __syncthreads();\n", "barrier_init has not|at the same time"),
+    (CLUSTER, END, "", "has ended|may have ended"),
+    (CLUSTER, "open_ring(shared, CLUSTER * WARPS)", "open_ring(shared, WARPS)", "copies|multiplies|more often"),
+    (CLUSTER, f"        {EMPTY} ^ 1);\n", "", "copies|multiplies|more often"),
+    (CLUSTER, TO_BOTH, TO_BOTH.replace("lane)", "rank)"), "more often|copies|multiplies"),
+    (CLUSTER, TO_BOTH, "if (lane == 0) barrier_arrive(ring.empty + stage)", "never ends"),
+    (CLUSTER, "copy_box_to(3,", "copy_box_to(1 << rank,", "never ends"),
+    (CLUSTER, "copy_box_to(3,", "copy_box_to(1,", "never ends"),
+    (CLUSTER, "copy_box_to(3,", "copy_box_to(6,", "its cluster does not have"),
+    (CLUSTER, "barrier_expect(full, STAGE)", "barrier_expect(full, STAGE + 16)", "never ends"),
+    (CLUSTER, "barrier_expect(full, STAGE)", "barrier_expect(full, STAGE - HALF / 64 * BOX)", "multiplies|copies"),
+    (CLUSTER, "        to += rank * HALF / 64 * BOX;\n", "", "copies at the same time|nobody has written"),
 ]
 
 
-@pytest.mark.parametrize("old, new, says", MUTANTS)
-def test_planted_faults_are_found(tmp_path, old, new, says, tally):
-    text = (launch.folder() / "matmul_hopper.cu").read_text()
-    assert old in text, old
-    (tmp_path / "matmul_hopper.cu").write_text(text.replace(old, new, 1))
+@pytest.mark.parametrize("file, old, new, says", MUTANTS)
+def test_planted_faults_are_found(tmp_path, file, old, new, says, tally):
+    kernel = Path(file).stem if file != LOOP else "matmul_hopper"
+    machine = on_hopper(kernel, changed(tmp_path, file, old, new))
     x = np.random.default_rng(0).standard_normal((200, 1032)).astype(np.float16)
-    with pytest.raises(launch.KernelError, match=rf"(?s)matmul_hopper .*thread \(.*({says}).*\.cuh?:\d+"):
-        on_hopper(tmp_path).matmul(x, x.T[:, :136].copy())
+    with pytest.raises(launch.KernelError, match=rf"(?s){kernel} .*thread \(.*({says}).*\.cuh?:\d+"):
+        machine.matmul(x, x.T[:, :136].copy())
     tally(faults=1)
 
 
 @pytest.mark.parametrize(
     "file, old, new",
     [
-        ("matmul_hopper.cu", "    wgmma_wait<0>();\n", ""),  # sums that are not there yet
-        ("matmul_hopper.cu", "xs + k * X_NEXT", "xs + k"),
+        (LOOP, "  wgmma_wait<0>();\n", ""),  # sums that are not there yet
+        (LOOP, "xs + k * X_NEXT", "xs + k"),
         ("hopper.cuh", "(u64)1 << 62", "(u64)2 << 62"),  # a swizzle of 64 bytes
         ("hopper.cuh", "(u64)(8 * 128 >> 4) << 32", "(u64)(8 * 64 >> 4) << 32"),
-        ("matmul_hopper.cu", "lane / 4 + 8 * (i / 2 % 2)", "lane / 4 + 8 * (i % 2)"),
+        (LOOP, "lane / 4 + 8 * (i / 2 % 2)", "lane / 4 + 8 * (i % 2)"),
+        (CLUSTER, "at.m + rank * BM + 16 * warp", "at.m + 16 * warp"),
+        (CLUSTER, "i = rank * HALF; i < (rank + 1) * HALF", "i = 0; i < HALF"),
     ],
 )
 def test_wrong_numbers_show(tmp_path, file, old, new, tally):
-    for name in ("matmul_hopper.cu", "hopper.cuh"):
-        text = (launch.folder() / name).read_text()
-        assert name != file or old in text
-        (tmp_path / name).write_text(text.replace(old, new, 1) if name == file else text)
     x = np.random.default_rng(0).standard_normal((136, 136)).astype(np.float16)
     with pytest.raises(AssertionError):
-        check(on_hopper(tmp_path, check=False), x, x)
+        check(on_hopper("matmul_cluster", changed(tmp_path, file, old, new), check=False), x, x)
     tally(faults=1)
 
 

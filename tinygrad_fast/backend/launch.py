@@ -149,7 +149,7 @@ def _structure(members: str) -> np.dtype:
     fields = []
     for line in filter(None, map(str.strip, members.split(";"))):
         kind = next((c for c in sorted(NUMBERS, key=len, reverse=True) if line.startswith(c + " ")), None)
-        if kind is None:
+        if kind is None or "*" in line.removeprefix(kind):
             return np.dtype([])  # not made of numbers alone: no parameter
         for name in line.removeprefix(kind).split(","):
             sized = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", name.strip())

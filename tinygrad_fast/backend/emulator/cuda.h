@@ -183,8 +183,14 @@ inline void copy_box(void* to, const void* map, void* barrier, int i, int j, int
 }
 
 inline int cluster_rank() { return emulator_thread->block->rank; }
-inline void cluster_arrive(FROM) { emulator_cluster_arrive(HERE); }
-inline void cluster_wait(FROM) { emulator_cluster_wait(HERE); }
+inline void cluster_arrive(FROM) {
+  __syncwarp(~0u, file, line);
+  emulator_cluster_arrive(HERE);
+}
+inline void cluster_wait(FROM) {
+  __syncwarp(~0u, file, line);
+  emulator_cluster_wait(HERE);
+}
 __forceinline__ void barrier_arrive_at(void* barrier, int rank, FROM) { emulator_remote_arrive(barrier, rank, HERE); }
 inline void copy_box_to(unsigned blocks, void* to, const void* map, void* barrier, int i, int j, int b, FROM) {
   emulator_box(to, map, barrier, i, j, b, blocks, HERE);

@@ -139,10 +139,19 @@ void emulator::stop(Fault fault) {
 
 // ---- Waiting -------------------------------------------------------------------------------------------------------
 
+// Whether a lane that waits for its warp does so because another lane waits for a phase.
+static bool held_up(const Thread* t) {
+  int warp = (int)(t - threads) / WARP;
+  unsigned missing = t->mask & warps[warp].live & ~warps[warp].waiting;
+  for (int i = 0; i < WARP; i++)
+    if (missing >> i & 1 && threads[warp * WARP + i].state == AT_PHASE) return true;
+  return false;
+}
+
 static Thread* waits(State state) {
   Thread* t = threads;
   do {
-    if (t->state == state) return t;
+    if (t->state == state && !(state == AT_WARP && held_up(t))) return t;
   } while ((t = after(t)) != threads);
   return nullptr;
 }

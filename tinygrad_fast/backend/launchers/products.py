@@ -1,4 +1,4 @@
-"""Launchers of kernels/matmul.cu, matmul_registers.cu, matmul_tensor.cu and matmul_hopper.cu."""
+"""Launchers of kernels/matmul.cu and the other rungs of its ladder, matmul_registers.cu to matmul_cluster.cu."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ RUNGS = {
     "matmul_tiles": Rung((TILE, TILE), TILE, TILE),
 }
 ENGINES = {"matmul_registers": tiles.MULTIPLY_ADDS, "matmul_tensor": tiles.TENSOR_CORES}  # of kernels/tile_loop.cuh
-HOPPER = "matmul_hopper"
-LADDER = *RUNGS, *ENGINES, HOPPER
+HOPPER = tuple(tiles.CLUSTERS)
+LADDER = *RUNGS, *ENGINES, *HOPPER
 
 # Multiplications from which on an operand of odd float16 is first copied to wider rows: before, the two launches of the
 # copy (5 us) take longer than what loads of 2 bytes add (kernels/README.md: 6 instructions for each mma of 2,048
@@ -41,9 +41,10 @@ LADDER = *RUNGS, *ENGINES, HOPPER
 SMALL = 1 << 30
 
 # Which rung, from above: the first that takes the dtype on this GPU, where M and N are at least so many. Guesses, not
-# yet measured. Hopper's asks for more: operands that a tensor map can describe, and a tile (`tiles.hopper_tile`).
+# yet measured. Hopper's ask for more: operands that a tensor map can describe, and a tile (`tiles.on_clusters`).
 CHOICE = {
-    HOPPER: (tiles.on_hopper, 1),
+    "matmul_cluster": (tiles.on_hopper, 1),
+    "matmul_hopper": (tiles.on_hopper, 1),
     "matmul_tensor": (tiles.on_tensor_cores, 16),
     "matmul_registers": (tiles.anywhere, 64),
     "matmul_tiles": (tiles.anywhere, 0),
@@ -91,11 +92,11 @@ class Products(Machine):
         known = dict(bias=self.contiguous(bias), y=y, M=m, N=n, K=k, batches=batches, relu=relu)
         size, left, right = self._operands(x, w)
         asked = self._asked(x.dtype.name)
-        if asked in ("", HOPPER) and size[:-1] == (1,) * (AXES - 1):
-            if found := _hopper(left, right, batches, self.hardware, asked=bool(asked)):
-                self.launch(HOPPER, **found, **known)
+        if asked in ("", *HOPPER) and size[:-1] == (1,) * (AXES - 1):
+            if found := _hopper(left, right, batches, self.hardware, asked):
+                self.launch(**found, **known)
                 return y
-        kernel = asked if asked not in ("", HOPPER) else self._rung(m, n, x.dtype.name)
+        kernel = asked if asked not in ("", *HOPPER) else self._rung(m, n, x.dtype.name)
         kernel = kernel if k else "matmul_naive"  # sums of nothing: what is empty has no strides to copy by
         if kernel in ENGINES:
             least = 2 if batches * m * n * k < SMALL else 4
@@ -150,7 +151,7 @@ class Products(Machine):
 
     def _rung(self, m, n, dtype):
         """The highest that pays, below Hopper's."""
-        return next(rung for rung in CHOICE if rung != HOPPER and _pays(rung, m, n, dtype, self.hardware))
+        return next(rung for rung in CHOICE if rung not in HOPPER and _pays(rung, m, n, dtype, self.hardware))
 
 
 def _divided(m, depth, n, dtype, hardware):
@@ -186,19 +187,22 @@ def _tiled(kernel, x, w, m, n, batches, hardware):
 
 
 def _hopper(x, w, batches, hardware, asked):
-    """How the last rung is launched; None where it is not: the rung below takes what one of these does not let through.
+    """How one of Hopper's rungs is launched; None where none is: the rung below takes what is not let through here.
 
-    asked: whether somebody wants to see it, and does not mind that most of the GPU would be idle.
+    asked: the one that somebody wants to see, and does not mind that most of the GPU would be idle; or "".
     """
     dtype, m, n = x.array.dtype.name, x.side[0], w.side[0]
-    if not _pays(HOPPER, m, n, dtype, hardware):
-        return None
-    if not (x.depth[0] and (xs := _boxed(x, batches)) and (ws := _boxed(w, batches))):
-        return None  # lies where no tensor map can say
-    if not (tile := tiles.hopper_tile(m, n, batches, hardware) or (asked and tiles.HOPPER[-1])):
+    rungs = [rung for rung in HOPPER if asked in ("", rung) and _pays(rung, m, n, dtype, hardware)]
+    if not (rungs and x.depth[0] and (xs := _boxed(x, batches)) and (ws := _boxed(w, batches))):
+        return None  # not of this GPU, or lies where no tensor map can say
+    found = tiles.on_clusters(rungs, m, n, batches, hardware) or (asked and (asked, tiles.HOPPER[-1]))
+    if not found:
         return None  # too small, or measured to be slower than the rung below
+    kernel, tile = found
+    blocks = tile.blocks(m, n, tiles.CLUSTERS[kernel]) * batches
     return dict(
-        grid=(min(tile.blocks(m, n) * batches, hardware.processors),),
+        kernel=kernel,
+        grid=(min(blocks, tiles.resident(kernel, hardware)),),
         block=(tile.threads,),
         shared=tile.shared(),
         defines=tile.defines() | {"DTYPE": dtype, "XK": x.along_k, "WK": w.along_k},

@@ -123,7 +123,7 @@ MULTIPLY_ADDS = Engine(
 
 @dataclass(frozen=True)
 class HopperTile:
-    """A block of kernels/matmul_hopper.cu computes BM x BN, with STAGES of 64 k in shared memory."""
+    """A block of kernels/hopper_loop.cuh computes BM x BN, with STAGES of 64 k in shared memory."""
 
     BM: int
     BN: int
@@ -137,8 +137,9 @@ class HopperTile:
         """Bytes of shared memory: the tiles, 16 x 40 sums of each warp on their way out, and two barriers a stage."""
         return self.STAGES * (self.BM + self.BN) * 128 + self.BM // 16 * 16 * 40 * 4 + 16 * self.STAGES
 
-    def blocks(self, m: int, n: int) -> int:
-        return -(-m // self.BM) * -(-n // self.BN)
+    def blocks(self, m: int, n: int, cluster: int = 1) -> int:
+        """Whole clusters: so many tiles one above the other."""
+        return -(-m // (cluster * self.BM)) * cluster * -(-n // self.BN)
 
     def defines(self) -> dict[str, int]:
         return asdict(self)
@@ -146,6 +147,7 @@ class HopperTile:
 
 # The largest first. 213 KB: nearly all that a multiprocessor of Hopper has (227), for it runs one block at a time.
 HOPPER = (HopperTile(128, 256, 4), HopperTile(128, 128, 6))
+CLUSTERS = {"matmul_cluster": 2, "matmul_hopper": 1}  # who takes them, the highest rung first: blocks of a cluster
 
 
 def hopper_candidates(most: int) -> list[HopperTile]:
@@ -154,16 +156,28 @@ def hopper_candidates(most: int) -> list[HopperTile]:
     return [t for t in tiles if t.shared() <= most]
 
 
-def hopper_tile(m: int, n: int, batches: int, hardware: Hardware) -> HopperTile | None:
-    """The tile measured to be the fastest (`tuned.py`), None where the rung below was. Where nothing was measured: the
-    largest that leaves no processor idle, and a quarter of its work at most outside y; None where none does."""
-    if (found := tuned.measured(hardware.gpu, "matmul_hopper", "Hopper", 2, m, n, batches)) is not None:
-        return HopperTile(*found) if found else None
-    for tile in HOPPER:
-        blocks = tile.blocks(m, n)
-        if blocks * batches >= hardware.processors and 3 * blocks * tile.BM * tile.BN <= 4 * m * n:
-            return tile
-    return None
+def on_clusters(
+    kernels: Iterable[str], m: int, n: int, batches: int, hardware: Hardware
+) -> tuple[str, HopperTile] | None:
+    """Which of these kernels of Hopper's, the highest first, and its tile: measured to be the fastest (`tuned.py`).
+    Where nothing was measured: what is done soonest, of the tiles that leave no processor idle, and a quarter of their
+    work at most outside y. None where there is none, or the rungs below were measured to be faster."""
+    fit: list[tuple[float, str, HopperTile]] = []
+    for kernel in kernels:
+        if found := tuned.measured(hardware.gpu, kernel, "Hopper", 2, m, n, batches):
+            return kernel, HopperTile(*found)
+        for tile in HOPPER if found is None else ():
+            blocks = tile.blocks(m, n, CLUSTERS[kernel])
+            if blocks * batches >= hardware.processors and 3 * blocks * tile.BM * tile.BN <= 4 * m * n:
+                rounds = -(-blocks * batches // resident(kernel, hardware))
+                toll = 1 if tile == HOPPER[0] else 8 / 7  # of a smaller tile: more bytes for each of its products
+                fit.append((rounds * tile.BM * tile.BN * toll, kernel, tile))
+    return min(fit, key=lambda each: each[0])[1:] if fit else None
+
+
+def resident(kernel: str, hardware: Hardware) -> int:
+    """Blocks that run at the same time: one a processor, in whole clusters."""
+    return max(hardware.processors // CLUSTERS[kernel], 1) * CLUSTERS[kernel]
 
 
 ON_TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
