@@ -40,9 +40,9 @@ def test_they_run_on_the_stand_in(tally, monkeypatch):
     monkeypatch.setenv("GPU_EXAMPLES", "7")
     files = "tests/laws/test_laws.py", "tests/kernels/test_cross_entropy.py", "tests/kernels/test_matmul_hopper.py"
     said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", "conv2d-layout or stable or hopper_")
-    assert re.search(r"^12 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
-    assert "kernels: matmul_hopper" in said, said
-    tally(gpu_tests=12)
+    assert re.search(r"^22 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
+    assert "kernels: matmul_cluster, matmul_hopper" in said, said
+    tally(gpu_tests=22)
 
 
 def test_their_examples_are_new_each_time():
