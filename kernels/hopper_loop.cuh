@@ -1,5 +1,6 @@
-// What the rungs for Hopper share: a ring of tiles in shared memory, the products of what is in it, and the sums' way out.
-// Who fills it, and who must have read a stage before it is filled again, a rung says (matmul_hopper.cu, matmul_cluster.cu).
+// What the rungs for Hopper share: a ring of tiles in shared memory, the products of what is in it, and the sums' way
+// out. Who fills the ring, and who must have read a stage before it is filled again, a rung says: matmul_hopper.cu,
+// matmul_cluster.cu.
 //
 // Compiled with -DBM=128 -DBN=256 -DSTAGES=4, and -DXK=1 where neighbours of x lie along k, -DWK of w.
 #include "hopper.cuh"

@@ -1,6 +1,6 @@
 // Which tile a block takes: columns of GROUP row tiles, one after another, so that blocks which run at the same time
-// share their rows of a and their columns of b in L2. Compiled with -DBM=128 -DBN=128, the extents of a tile; ROWS, where
-// several of them are taken as one.
+// share their rows of a and their columns of b in L2. Compiled with -DBM=128 -DBN=128, the extents of a tile; ROWS:
+// where several are taken as one.
 
 struct Place { int m, n; };
 

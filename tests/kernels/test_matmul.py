@@ -201,7 +201,7 @@ LOOP_MUTANTS = [  # file, what stands there, what is put in its place
     ("tile_loop.cuh", "  __syncthreads();  // and nobody reads the last", "  // and nobody reads the last"),
     ("tile_loop.cuh", "    engine.lay_down(i, staged);\n    __syncwarp();", "    engine.lay_down(i, staged);"),
     ("tile_loop.cuh", "    }\n    __syncwarp();", "    }"),
-    ("tile_order.cuh", "in % group) * BM", "0) * BM"),
+    ("tile_order.cuh", "in % group) * ROWS", "0) * ROWS"),
 ]
 
 

@@ -128,17 +128,19 @@ void emulator::check_cluster_arrive() { release(of_cluster); }
 void emulator::check_cluster_phase() { of_cluster.released = of_cluster.gathered; }
 void emulator::check_cluster_wait() { learn(known[warp_number()], of_cluster.released); }
 
-// A block that is reached into must be there: reached after it has ended (by luck), or not known to it to be over.
+// A block that is reached into must be there. That it had not ended may be luck: so before it ends, it must know of all
+// who reached into it that they have done so.
 void emulator::check_reach(int rank, Where where) {
   if (!block_at(rank).live) stop({"reaches into a block of its cluster that has ended", where});
   reached[rank][warp_number()] = {emulator_thread, now[warp_number()], where};
 }
 void emulator::check_end() {
+  if (!checking) return;
   int rank = emulator_thread->block->rank;
   Times all = block_knows(rank);
   for (int w = 0; w < WARPS; w++) {
     const Reach& last = reached[rank][w];
-    if (!checking || !last.thread || last.thread->block->rank == rank || last.time <= all.of[w]) continue;
+    if (!last.thread || last.thread->block->rank == rank || last.time <= all.of[w]) continue;
     emulator_thread = last.thread;
     stop({"reaches into a block of its cluster that may have ended", last.where});
   }
