@@ -1,9 +1,12 @@
 """What the tests of kernels share: a compiler, and the machines that they run on."""
 
 import inspect
+import secrets
+from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tinygrad_fast.backend import windows
 from tinygrad_fast.backend.cuda import Emulated
@@ -20,28 +23,53 @@ def needs_compiler():
         pytest.skip(str(e))
 
 
-class Near:
-    """A machine for tests that speak NumPy: arrays go there, answers come back, each in its memory order."""
+class Moved:
+    """Moves arrays to a machine, those in lists and tuples too, and knows which went where."""
 
     def __init__(self, machine):
-        vars(self)["machine"] = machine
+        self.machine, self.moved = machine, []
+
+    def __call__(self, a):
+        if type(a) in (tuple, list):
+            return type(a)(map(self, a))
+        if not isinstance(a, np.ndarray):
+            return a
+        self.moved.append((a, memory.on(self.machine, a)))
+        return self.moved[-1][1]
+
+
+class Near:
+    """A machine for tests that speak NumPy: arrays go there, answers come back, each in its memory order; and what a
+    function whose name ends in _ has written, to where it was."""
+
+    def __init__(self, machine):
+        vars(self).update(machine=machine, own={})  # own: what the machine had before somebody set another
 
     def __getattr__(self, name):
         f = getattr(self.machine, name)
         if not inspect.ismethod(f):
             return f
-        return lambda *arrays, **static: self._here(f(*map(self._there, arrays), **static))
+
+        def run(*arrays, **static):
+            there = Moved(self.machine)
+            result = f(*map(there, arrays), **{key: there(value) for key, value in static.items()})
+            for near, far in there.moved if name.endswith("_") else ():
+                if near.flags.writeable:
+                    near[...] = self._here(far)
+            return self._here(result)
+
+        return run
 
     def __setattr__(self, name, value):
+        if name in vars(self.machine):
+            self.own.setdefault(name, vars(self.machine)[name])
         setattr(self.machine, name, value)
 
-    def __delattr__(self, name):
-        delattr(self.machine, name)
-
-    def _there(self, a):
-        if type(a) is tuple:
-            return tuple(map(self._there, a))
-        return memory.on(self.machine, a) if isinstance(a, np.ndarray) else a
+    def __delattr__(self, name):  # monkeypatch's way back, as this object itself has no such attribute
+        if name in self.own:
+            setattr(self.machine, name, self.own.pop(name))
+        else:
+            delattr(self.machine, name)
 
     def _here(self, a):
         if type(a) is tuple:
@@ -50,6 +78,18 @@ class Near:
             return a
         order = windows.memory_order(a)
         return self.machine.to_numpy(a.transpose(order)).transpose([order.index(i) for i in range(a.ndim)])
+
+
+@cache
+def new():
+    """A number of this run by -m gpu; 0 else."""
+    return secrets.randbits(32) if settings.default is settings.get_profile("gpu") else 0
+
+
+def generator(seed):
+    """Of the same numbers each time; by -m gpu of those of this run, which is named where a test fails."""
+    print(f"generator: new() = {new()}")
+    return np.random.default_rng([seed, new()])
 
 
 def needs_hopper(hardware):

@@ -36,13 +36,15 @@ def test_without_a_gpu_they_are_skipped_and_say_why():
 
 
 def test_they_run_on_the_stand_in(tally, monkeypatch):
-    """Placing arrays, poison, the profile: all but the GPU."""
+    """Placing arrays, poison, the profile: all but the GPU. What writes in place, sums in any order, large tiles."""
     monkeypatch.setenv("GPU_EXAMPLES", "7")
-    files = "tests/laws/test_laws.py", "tests/kernels/test_cross_entropy.py", "tests/kernels/test_matmul_hopper.py"
-    said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", "conv2d-layout or stable or hopper_")
-    assert re.search(r"^12 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
+    names = "cross_entropy matmul_hopper updates reductions scatter matmul".split()
+    files = "tests/laws/test_laws.py", *(f"tests/kernels/test_{name}.py" for name in names)
+    some = "conv2d-layout or stable or hopper_ or 200_arrays or of_equals or lies_outside or large_tiles"
+    said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", some)
+    assert re.search(r"^30 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
     assert "kernels: matmul_hopper" in said, said
-    tally(gpu_tests=12)
+    tally(gpu_tests=30)
 
 
 def test_their_examples_are_new_each_time():

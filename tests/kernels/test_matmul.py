@@ -18,6 +18,8 @@ from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import products, tiles
 from tinygrad_fast.backend.launchers.products import ENGINES, RUNGS
 
+from .conftest import generator
+
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 65, 68, 130])
@@ -139,12 +141,13 @@ def test_odd_float16_is_copied_where_that_pays(monkeypatch):
 
 @pytest.mark.parametrize("rung", ENGINES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_large_tiles(monkeypatch, rung, dtype):
+@pytest.mark.parametrize("machine", ["plain", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
+def test_large_tiles(machine, monkeypatch, rung, dtype):
     """Those that only a large product is given: here to one that fills them and reaches over each edge."""
-    x, w = (np.random.default_rng(0).standard_normal((270, 272)).astype(dtype) for _ in "xw")
+    rng = generator(0)
+    x, w = (rng.standard_normal((270, 272)).astype(dtype) for _ in "xw")
+    monkeypatch.setattr(machine, "rung", rung)
     for tile in ENGINES[rung].tiles[x.itemsize][:-1]:
-        machine = Emulated()
-        machine.rung = rung
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
         check(machine, x[:, :72], w[:72], w[0], True)
 
