@@ -366,16 +366,17 @@ def test_tensors_run_it_forward_and_back():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", [False, True])
 def test_the_gradient_of_one_matrix_for_a_batch_is_one_product(layer, dtype):
-    """No (B, K, N) is written and summed. Of few tiles and 2,000 rows the sum is divided; of 20 it is not."""
+    """No (B, K, N) is written and summed. Of few tiles and 2,000 rows the sum is divided; of 20 it is not, and of none."""
     xp, op = backend.get("emulated"), tf.ops.linear if layer else tf.ops.matmul
     rng, name = np.random.default_rng(0), np.dtype(dtype).name
-    for rows in (500, 5):
+    for rows in (500, 5, 0):
         x, w, g = (rng.standard_normal(shape).astype(dtype) for shape in [(4, rows, 24), (24, 16), (4, rows, 16)])
         x = laid_out(x, "transposed" if rows == 500 else "in order")  # rows that lie in no order are copied
         _, (_, dw, *_) = op(xp, x, w.T if layer else w)
         before = xp.launch.counts.copy()
         got = dw(g)
         product = "matmul_tiles" if dtype in (np.float32, np.float64) else "matmul_tensor"
+        product = product if rows else "matmul_naive"
         divided = {"conv2d_dw_tiles": 1, "conv2d_dw_sum": 1}
         assert xp.launch.counts - before == (divided if rows == 500 else {product: 1})
         assert got.shape == ((16, 24) if layer else (24, 16)) and got.flags.c_contiguous
