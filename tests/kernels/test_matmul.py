@@ -366,7 +366,7 @@ def test_tensors_run_it_forward_and_back():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", [False, True])
 def test_the_gradient_of_one_matrix_for_a_batch_is_one_product(layer, dtype):
-    """No (B, K, N) is written and summed. Of few tiles and 2,000 rows the sum is divided; of 20 it is not, and of none."""
+    """No (B, K, N) is written and summed. Of few tiles and 2,000 rows the sum is divided; of 20 or none it is not."""
     xp, op = backend.get("emulated"), tf.ops.linear if layer else tf.ops.matmul
     rng, name = np.random.default_rng(0), np.dtype(dtype).name
     for rows in (500, 5, 0):
