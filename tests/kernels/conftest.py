@@ -1,10 +1,13 @@
 """What the tests of kernels share: a compiler, and the machines that they run on."""
 
 import inspect
+import secrets
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tinygrad_fast.backend import launch, windows
 from tinygrad_fast.backend.cuda import Emulated
@@ -21,8 +24,24 @@ def needs_compiler():
         pytest.skip(str(e))
 
 
+class Moved:
+    """Moves arrays to a machine, those in lists and tuples too, and knows which went where."""
+
+    def __init__(self, machine):
+        self.machine, self.moved = machine, []
+
+    def __call__(self, a):
+        if type(a) in (tuple, list):
+            return type(a)(map(self, a))
+        if not isinstance(a, np.ndarray):
+            return a
+        self.moved.append((a, memory.on(self.machine, a)))
+        return self.moved[-1][1]
+
+
 class Near:
-    """A machine for tests that speak NumPy: arrays go there, answers come back, each in its memory order."""
+    """A machine for tests that speak NumPy: arrays go there, answers come back, each in its memory order; and what a
+    function whose name ends in _ has written, to where it was."""
 
     __slots__ = ("machine",)  # and no __dict__ but the machine's: there monkeypatch looks for what it puts back
 
@@ -35,12 +54,12 @@ class Near:
             return f
 
         def run(*arrays, **static):
-            there = [self._there(a) for a in arrays]
-            found = self._here(f(*there, **{name: self._there(a) for name, a in static.items()}))
-            for near, far in zip(arrays, there):
-                if name.endswith("_") and isinstance(near, np.ndarray):  # in place
+            there = Moved(self.machine)
+            result = f(*map(there, arrays), **{key: there(value) for key, value in static.items()})
+            for near, far in there.moved if name.endswith("_") else ():
+                if near.flags.writeable:
                     near[...] = self._here(far)
-            return found
+            return self._here(result)
 
         return run
 
@@ -50,11 +69,6 @@ class Near:
     def __delattr__(self, name):
         delattr(self.machine, name)
 
-    def _there(self, a):
-        if type(a) is tuple:
-            return tuple(map(self._there, a))
-        return memory.on(self.machine, a) if isinstance(a, np.ndarray) else a
-
     def _here(self, a):
         if type(a) is tuple:
             return tuple(map(self._here, a))
@@ -62,6 +76,18 @@ class Near:
             return a
         order = windows.memory_order(a)
         return self.machine.to_numpy(a.transpose(order)).transpose([order.index(i) for i in range(a.ndim)])
+
+
+@cache
+def new():
+    """A number of this run by -m gpu; 0 else."""
+    return secrets.randbits(32) if settings.default is settings.get_profile("gpu") else 0
+
+
+def generator(seed):
+    """Of the same numbers each time; by -m gpu of those of this run, which is named where a test fails."""
+    print(f"generator: new() = {new()}")
+    return np.random.default_rng([seed, new()])
 
 
 def needs_ampere(hardware):

@@ -187,11 +187,12 @@ G, T4 = np.arange(32) // 4, np.arange(32) % 4  # a lane's group, and its place i
 
 
 @pytest.mark.parametrize("n", [32, 13])
-def test_copies_of_three_sizes(run, n):
-    x, y = 1 + floats(128), np.empty(224, np.float32)
-    run("copies", (1,), (32,), shared=896, x=x, y=y, n=n)
+def test_copies_of_four_sizes(run, n):
+    x, y = 1 + floats(128), np.empty(240, np.float32)
+    run("copies", (1,), (32,), shared=960, x=x, y=y, n=n)
     want = [np.where(np.arange(32 * size) < n * size, x[: 32 * size], 0) for size in (4, 2, 1)]
-    np.testing.assert_array_equal(y, np.concatenate(want))
+    halves = np.where(np.arange(32) < n, x.view(np.uint16)[:32], 0).astype(np.uint16)
+    np.testing.assert_array_equal(y, np.concatenate([*want, halves.view(np.float32)]))
 
 
 def test_ldmatrix(run):

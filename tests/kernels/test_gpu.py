@@ -35,14 +35,15 @@ def test_without_a_gpu_they_are_skipped_and_say_why():
     assert "passed" not in said and "no GPU: CuPy is not installed" in said
 
 
-FAMILIES = "cross_entropy matmul_hopper norms conv2d check_indices emulator"
+FAMILIES = "cross_entropy matmul_hopper norms conv2d check_indices emulator updates reductions scatter matmul"
 
 
 def test_they_run_on_the_stand_in(tally, monkeypatch):
-    """Placing arrays, poison, the profile: all but the GPU."""
+    """Placing arrays, poison, the profile: all but the GPU. What writes in place, sums in any order, large tiles."""
     monkeypatch.setenv("GPU_EXAMPLES", "7")
     files = "tests/laws/test_laws.py", *(f"tests/kernels/test_{x}.py" for x in FAMILIES.split())
     some = "conv2d-layout or stable or hopper_ or running_statistics or odd_channels_are or first_fault or lists_of"
+    some += " or 200_arrays or of_equals or lies_outside or large_tiles"
     said = gpu_tests("-p", "tests.kernels.as_cupy", *files, "-k", some)
     assert re.search(r"^34 passed", said, re.M) and " 7 examples_on_cuda" in said and "machines: cuda" in said, said
     assert "matmul_cluster, matmul_hopper" in said, said

@@ -18,6 +18,8 @@ from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import products, tiles
 from tinygrad_fast.backend.launchers.products import ENGINES, RUNGS
 
+from .conftest import generator
+
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 65, 68, 130])
@@ -139,12 +141,13 @@ def test_odd_float16_is_copied_where_that_pays(monkeypatch):
 
 @pytest.mark.parametrize("rung", ENGINES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_large_tiles(monkeypatch, rung, dtype):
+@pytest.mark.parametrize("machine", ["plain", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
+def test_large_tiles(machine, monkeypatch, rung, dtype):
     """Those that only a large product is given: here to one that fills them and reaches over each edge."""
-    x, w = (np.random.default_rng(0).standard_normal((270, 272)).astype(dtype) for _ in "xw")
+    rng = generator(0)
+    x, w = (rng.standard_normal((270, 272)).astype(dtype) for _ in "xw")
+    monkeypatch.setattr(machine, "rung", rung)
     for tile in ENGINES[rung].tiles[x.itemsize][:-1]:
-        machine = Emulated()
-        machine.rung = rung
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
         check(machine, x[:, :72], w[:72], w[0], True)
 
@@ -379,16 +382,17 @@ def test_tensors_run_it_forward_and_back():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", [False, True])
 def test_the_gradient_of_one_matrix_for_a_batch_is_one_product(layer, dtype):
-    """No (B, K, N) is written and summed. Of few tiles and 2,000 rows the sum is divided; of 20 it is not."""
+    """No (B, K, N) is written and summed. Of few tiles and 2,000 rows the sum is divided; of 20 or none it is not."""
     xp, op = backend.get("emulated"), tf.ops.linear if layer else tf.ops.matmul
     rng, name = np.random.default_rng(0), np.dtype(dtype).name
-    for rows in (500, 5):
+    for rows in (500, 5, 0):
         x, w, g = (rng.standard_normal(shape).astype(dtype) for shape in [(4, rows, 24), (24, 16), (4, rows, 16)])
         x = laid_out(x, "transposed" if rows == 500 else "in order")  # rows that lie in no order are copied
         _, (_, dw, *_) = op(xp, x, w.T if layer else w)
         before = xp.launch.counts.copy()
         got = dw(g)
         product = "matmul_tiles" if dtype in (np.float32, np.float64) else "matmul_tensor"
+        product = product if rows else "matmul_naive"
         divided = {"conv2d_dw_tiles": 1, "conv2d_dw_sum": 1}
         assert xp.launch.counts - before == (divided if rows == 500 else {product: 1})
         assert got.shape == ((16, 24) if layer else (24, 16)) and got.flags.c_contiguous

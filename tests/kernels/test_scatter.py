@@ -15,11 +15,6 @@ from .test_matmul import DTYPES, EPS
 PLAIN = backend.CPU()
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return Emulated(check=True)
-
-
 @pytest.fixture(params=[True, False], ids=["sorted", "atomic"])
 def deterministic(request):
     tf.use_deterministic_algorithms(request.param)
@@ -66,13 +61,14 @@ def test_tables(machine, dtype, deterministic, tally):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rows_are_read_in_packs_where_they_can_be(machine, dtype, monkeypatch):
+def test_rows_are_read_in_packs_where_they_can_be(dtype, monkeypatch):
     """16 bytes at a time, or a number: the same sums in the same order, so the same bits."""
     flat = np.random.default_rng(0).standard_normal(200 * 24 + 1).astype(dtype)
     rows = {"whole": flat[:-1].reshape(200, 24).copy(), "shifted": flat[1:].reshape(200, 24)}
     rows["shifted"][...] = rows["whole"]
     rows["odd"] = rows["whole"][:, :23]
-    index, launch, packed, found = np.repeat(np.arange(8), 25), machine.launch, [], {}
+    machine, index, packed, found = Emulated(check=True), np.repeat(np.arange(8), 25), [], {}
+    launch = machine.launch
     monkeypatch.setattr(machine, "launch", lambda *a, **k: packed.append(k["defines"]["PACKED"]) or launch(*a, **k))
     for name, g in rows.items():
         packed.clear()

@@ -13,14 +13,18 @@ from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launch import KernelError
 from tinygrad_fast.models import resnet8
 
+from .conftest import Near, generator
 from .test_matmul import DTYPES, EPS
 
 PLAIN = backend.CPU()
 
 
-@pytest.fixture(scope="module")
-def machines():
-    """Every access watched; and as it is, with arrays that begin anywhere (a watched launch moves them to an edge)."""
+@pytest.fixture(scope="module", params=["emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
+def machines(request):
+    """Every access watched; and as it is, with arrays that begin anywhere (a watched launch moves them to an edge). A
+    GPU begins them as it likes."""
+    if request.param == "cuda":
+        return dict.fromkeys(["watched", "odd addresses"], Near(request.getfixturevalue("cuda")))
     return {"watched": Emulated(check=True), "odd addresses": Emulated()}
 
 
@@ -54,7 +58,7 @@ def arrays(dtype, seed, odd=False, gradients=False):
     found += [np.zeros(5, dtype)[::-1]]
     if gradients:  # some lie unlike the weight
         found[-4], found[-2] = np.zeros((4, 3, 5, 2), dtype), np.zeros((4, 3), dtype)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     for a in found:
         a[...] = rng.standard_normal(a.shape)
     return found
@@ -122,23 +126,25 @@ def test_many_arrays(machines, n):
 def test_a_model_of_200_arrays(machines, name):
     """Every launch once, whatever the lists: the norm, clipping, loss scaling and a step, as their definitions."""
     function, there, hyper, flags = STEPS[name]
-    machine, rng = machines["odd addresses"], np.random.default_rng(0)
+    machine, rng = machines["odd addresses"], generator(0)
     shapes = [(4099,) if i == 150 else (1 + i % 5, 1 + i % 7) for i in range(200)]
     ws, gs = ([rng.standard_normal(shape).astype(np.float32) for shape in shapes] for _ in range(2))
     memory = [[np.zeros_like(w) for w in ws] if yes else [] for yes in there]
-    lists = [ws, gs, *memory]
-    wanted, before = copies(lists), machine.launch.counts.copy()
-    for xp, (w, g, *kept) in ((machine, lists), (PLAIN, wanted)):
+    before, theirs = machine.launch.counts.copy(), copies([gs])[0]
+    for xp, g in ((machine, gs), (PLAIN, theirs)):
         found = np.zeros((), np.int32)
         xp.unscale_(g, np.array(0.5), found)
         norm = xp.total_norm(g, 2)
         xp.clip_norm_(g, norm, 10.0)
         xp.clip_value_(g, 0.25)
-        getattr(xp, function)(w, g, *kept, np.array(hyper(1.0)), **flags)
         assert norm > 10 and not found
-    assert set((machine.launch.counts - before).values()) == {1}
-    for mine, theirs in zip(lists, wanted, strict=True):
+    assert not list(differ(gs, theirs, np.float32, 8))
+    wanted = copies([ws, gs, *memory])
+    for xp, lists in ((machine, [ws, gs, *memory]), (PLAIN, wanted)):
+        getattr(xp, function)(*lists, np.array(hyper(1.0)), **flags)
+    for mine, theirs in zip([ws, gs, *memory], wanted, strict=True):
         assert not list(differ(mine, theirs, np.float32, 8))
+    assert set((machine.launch.counts - before).values()) == {1}
 
 
 def test_a_list_of_several_dtypes_is_a_launch_each(machines):

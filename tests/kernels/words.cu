@@ -101,13 +101,14 @@ extern "C" __global__ void conversions(const float* x, T* y, float* back, int n)
 
 // Of tensor_cores.cuh: what each lane holds is written out, so that a layout can be read off
 
-extern "C" __global__ void copies(const float* x, float* y, int n) {  // of 16, 8 and 4 bytes; from n on: outside
+extern "C" __global__ void copies(const float* x, float* y, int n) {  // of 16, 8, 4 and 2 bytes; from n on: outside
   DYNAMIC_SHARED(float, held);
   int lane = threadIdx.x;
   copy_async<16>(shared_address(held + 4 * lane), x + 4 * lane, lane < n);
   copy_commit();
   copy_async<8>(shared_address(held + 128 + 2 * lane), x + 2 * lane, lane < n);
   copy_async<4>(shared_address(held + 192 + lane), x + lane, lane < n);
+  copy_async<2>(shared_address((u16*)(held + 224) + lane), (const u16*)x + lane, lane < n);
   copy_commit();
   copy_wait<1>();  // the first group is there
   __syncthreads();
@@ -115,6 +116,7 @@ extern "C" __global__ void copies(const float* x, float* y, int n) {  // of 16, 
   copy_wait<0>();
   __syncthreads();
   for (int i = 4; i < 7; i++) y[32 * i + lane] = held[32 * i + lane];
+  ((u16*)(y + 224))[lane] = ((u16*)(held + 224))[lane];
 }
 
 extern "C" __global__ void fragments(const u16* x, u32* y) {  // four 8 x 8 matrices, as they are and transposed

@@ -158,7 +158,7 @@ def _divided(m, depth, n, dtype, hardware):
     """Whether the sums of an (m, n) weight gradient, over `depth` rows, are divided: as a convolution divides them."""
     engine = tiles.engine(dtype.name, hardware)
     tile, rate = engine.tiles[dtype.itemsize][-1], RATES[engine.name][dtype.itemsize]
-    return min(m, n) >= LEAST and split(tile, rate, m, n, depth, 1)[1] > 1
+    return depth > 0 and min(m, n) >= LEAST and split(tile, rate, m, n, depth, 1)[1] > 1
 
 
 def _pays(rung, m, n, dtype, hardware):
