@@ -129,7 +129,7 @@ def test_large_tiles(machine, monkeypatch, dtype):
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
         machine.launch.counts.clear()
         check(machine, *given_, ((2, 2), (1, 1), (1, 1), 1))
-        assert (machine.launch.counts - before).keys() == {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
+        assert machine.launch.counts.keys() == {"conv2d_tiles", "conv2d_dx_tiles", "conv2d_dw_tiles"}
 
 
 def test_odd_channels_are_copied_beside_zeros(machine, monkeypatch):
