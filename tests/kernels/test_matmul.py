@@ -269,7 +269,7 @@ def test_older_gpus_take_what_they_have(monkeypatch):
 def test_a_rung_that_there_is_not():
     x, turing = np.ones((2, 2), np.float32), Emulated()
     turing.rung, turing.hardware = "matmul", tiles.Hardware(75, 40)
-    said = "machine.rung: must be one of matmul_naive, .*matmul_tensor, matmul_hopper, or \"\"; got 'matmul'"
+    said = "machine.rung: must be one of matmul_naive, .*matmul_cluster, matmul_hopper, or \"\"; got 'matmul'"
     with pytest.raises(ValueError, match=said):
         turing.matmul(x, x)
     turing.rung = "matmul_tensor"
