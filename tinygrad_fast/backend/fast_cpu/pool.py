@@ -27,7 +27,7 @@ class Pools(Machine):
             self.loops.max_pool(rows, y[:, lo:hi], tap[:, lo:hi], 0, 1, *kernel, *stride, *above, *dilation)
 
         if len(xl) == 1:
-            parallel(strip, out[0], -(-out[0] // 4))
+            parallel(strip, out[0], -(-out[0] // 2))
         else:
             parallel(lambda lo, hi: self.loops.max_pool(xl, y, tap, lo, hi, *window), len(xl), self._images(xl))
         return nchw(y), nchw(tap)

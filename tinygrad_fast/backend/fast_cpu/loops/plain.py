@@ -235,18 +235,22 @@ def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
     _, oh, ow, _ = y.shape
     xp = cut(x[lo:hi], -ph, -pw, (oh - 1) * sh + (kh - 1) * dh + 1, (ow - 1) * sw + (kw - 1) * dw + 1, -np.inf)
     best, place = y[lo:hi], tap[lo:hi]
-    place[...] = 0
-    for k in range(kh * kw):
-        i, j = k // kw * dh, k % kw * dw
-        spot = xp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
-        if not k:
-            best[...] = spot
-            continue
-        won = spot > best
+    won = empty(best.shape, np.bool_)
+    spots = [
+        xp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
+        for i in range(0, kh * dh, dh)
+        for j in range(0, kw * dw, dw)
+    ]
+    best[...], place[...] = spots[0], 0
+    for k, spot in enumerate(spots[1:], 1):
+        np.greater(spot, best, out=won)
         np.maximum(best, spot, out=best)
-        if np.isnan(best.sum()):  # rare: the last NaN of a window wins
-            won |= np.isnan(spot)
-        np.maximum(place, won.view(np.uint8) * place.dtype.type(k), out=place)  # k grows: faster than copies by mask
+        better = won.view(np.uint8)
+        np.multiply(better, np.uint8(k), out=better)
+        np.maximum(place, better, out=place)  # k grows: faster than copies by mask
+    if np.isnan(best.sum()):  # rare
+        for k, spot in enumerate(spots):
+            np.copyto(place, np.uint8(k), where=np.isnan(spot))
 
 
 def max_pool_back(g, tap, d, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
