@@ -53,6 +53,7 @@ OPS: dict[str, tuple[str, list[tuple[int, ...]], dict[str, Any]]] = {
     "conv2d 3x3 stride 2, 64>128 @32": ("conv2d", [MAP, (128, 64, 3, 3)], {"padding": 1, "stride": 2}),
     "conv2d 1x1, 256>64 @16": ("conv2d", [(64, 256, 16, 16), (64, 256, 1, 1)], {}),
     "conv2d 1x1 stride 2, 64>128 @32": ("conv2d", [MAP, (128, 64, 1, 1)], {"stride": 2}),
+    "conv2d 3x3 depthwise, 64 @32": ("conv2d", [MAP, (64, 1, 3, 3)], {"padding": 1, "groups": 64}),
     "matmul 1024": ("matmul", [SQUARE, SQUARE], {}),
     "matmul 64 x 128x64 @ 64x128": ("matmul", [(64, 128, 64), (64, 64, 128)], {}),
     "linear 784>256, batch 64": ("linear", [(64, 784), (256, 784), (256,)], {}),

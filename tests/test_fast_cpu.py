@@ -54,7 +54,12 @@ WAYS = [  # C; output; filter, stride, padding, dilation, groups; the way, by pl
     (64, (8, 64, 16, 16), (1, 1), (1, 1), (0, 0), (1, 1), 1, "patches", "patches"),
     (3, (8, 64, 112, 112), (7, 7), (2, 2), (3, 3), (1, 1), 1, "patches", "direct"),
     (16, (8, 16, 16, 16), (3, 3), (1, 1), (2, 2), (2, 2), 1, "by image", "by image"),
-    (16, (8, 16, 16, 16), (3, 3), (1, 1), (1, 1), (1, 1), 16, "by image", "by image"),
+    (16, (8, 16, 16, 16), (3, 3), (1, 1), (1, 1), (1, 1), 16, "by image", "depthwise"),
+    (48, (8, 48, 16, 16), (5, 3), (2, 2), (1, 2), (1, 1), 48, "by image", "depthwise"),
+    (48, (8, 48, 16, 16), (3, 3), (2, 1), (1, 1), (1, 1), 48, "by image", "by image"),
+    (48, (8, 48, 16, 16), (3, 3), (1, 1), (1, 1), (2, 2), 48, "by image", "by image"),
+    (20, (8, 20, 16, 16), (3, 3), (1, 1), (1, 1), (1, 1), 20, "by image", "by image"),
+    (16, (8, 32, 16, 16), (3, 3), (1, 1), (1, 1), (1, 1), 16, "by image", "by image"),
 ]
 
 
@@ -228,28 +233,52 @@ def test_transforms_are_their_matrices():
 
 @pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
 @given(
-    st.sampled_from([3, 8, 16, 20]), st.sampled_from([16, 32, 48, 64]), st.tuples(*[st.integers(1, 12)] * 2),
+    st.sampled_from([(3, 16), (8, 32), (16, 48), (20, 64), (16, None), (48, None)]),
+    st.tuples(*[st.integers(1, 12)] * 2),
     st.tuples(*[st.integers(1, 4)] * 2), st.integers(1, 3), st.integers(0, 3), st.sampled_from([1, 1 << 12, 1 << 20]),
 )  # fmt: skip
-def test_direct_convolution_is_a_convolution(c, o, hw, k, s, p, line):
-    """Any size, filter, stride and padding, rows of images or many images in a block: value and both gradients."""
-    hw = tuple(max(n, m - 2 * p) for n, m in zip(hw, k))
-    x, w, plainly = images(3, c, *hw), normal(*k, c, o, seed=1), CPU()
-    geometry = (s, s), (p, p), (1, 1), 1
-    want = plainly.conv2d(x.astype(np.float64), w.transpose(3, 2, 0, 1).astype(np.float64), *geometry)
+def test_direct_convolution_is_a_convolution(channels, hw, k, s, p, line):
+    """Any size, filter, stride and padding, rows of images or many images in a block: value and both gradients.
+
+    channels: C and O; O None: depthwise.
+    """
+    (c, o), hw = channels, tuple(max(n, m - 2 * p) for n, m in zip(hw, k))
+    x, plainly, groups = images(3, c, *hw), CPU(), 1 if o else c
+    w = normal(*k, c, o, seed=1) if o else normal(*k, c, seed=1)
+
+    def oihw(a):
+        return a.transpose(3, 2, 0, 1) if o else a.transpose(2, 0, 1)[:, None]
+
+    wide, geometry = (x.astype(np.float64), oihw(w).astype(np.float64)), ((s, s), (p, p), (1, 1), groups)
+    want = plainly.conv2d(*wide, *geometry)
     xp, y = FastCPU("compiled", Sizes(line=line)), np.full(want.transpose(0, 2, 3, 1).shape, np.nan, np.float32)
     g = images(*want.shape, seed=2)
     direct.conv(xp, layout.nhwc(x), w, y, (s, s), (p, p))
-    dw = direct.filter_gradient(xp, layout.nhwc(g), layout.nhwc(x), k, (s, s), (p, p))
-    pairs = [(y, want.transpose(0, 2, 3, 1))]
-    pairs += [(dw.transpose(3, 2, 0, 1), plainly.conv2d_dw(g.astype(np.float64), x.astype(np.float64), *geometry, k))]
+    dw = direct.filter_gradient(xp, layout.nhwc(g), layout.nhwc(x), w.shape, (s, s), (p, p))
+    g64 = g.astype(np.float64)
+    pairs = [(y, want.transpose(0, 2, 3, 1)), (oihw(dw), plainly.conv2d_dw(g64, wide[0], *geometry, k))]
     if c % 16 == 0:
         d = np.full(layout.nhwc(x).shape, np.nan, np.float32)
         direct.input_gradient(xp, layout.nhwc(g), w, d, s, (p, p))
-        wide = g.astype(np.float64), w.transpose(3, 2, 0, 1).astype(np.float64)
-        pairs += [(layout.nchw(d), plainly.conv2d_dx(*wide, *geometry, hw))]
+        pairs += [(layout.nchw(d), plainly.conv2d_dx(g64, wide[1], *geometry, hw))]
     for got, right in pairs:
         assert np.abs(got - right).max() <= 3e-6 * np.abs(right).max() + 1e-6
+
+
+@pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
+def test_a_depthwise_layer_takes_its_way(monkeypatch):
+    """Forward and both gradients, with bias and ReLU, as the plain CPU; no other path is asked."""
+    x, w, b = images(4, 32, 24, 24), normal(32, 1, 3, 3, seed=1), normal(32, seed=2)
+    geometry = dict(stride=(2, 2), padding=(1, 1), dilation=(1, 1), groups=32)
+    want = CPU().conv2d_epilogue(x, w, b, None, True, **geometry)
+    g = images(*want.shape, seed=3)
+    dx, dw = CPU().conv2d_dx(g, w, **geometry, hw=(24, 24)), CPU().conv2d_dw(g, x, **geometry, k=(3, 3))
+    for name in ("conv2d", "conv2d_dx", "conv2d_dw"):
+        monkeypatch.setattr(windows, name, None)
+    xp = FastCPU("compiled", Sizes(least=0))
+    np.testing.assert_allclose(xp.conv2d_epilogue(x, w, b, None, True, **geometry), want, atol=1e-5)
+    np.testing.assert_allclose(xp.conv2d_dx(g, w, **geometry, hw=(24, 24)), dx, atol=1e-5)
+    np.testing.assert_allclose(xp.conv2d_dw(g, x, **geometry, k=(3, 3)), dw, atol=1e-4)
 
 
 @pytest.mark.parametrize("t, c", [(21, 48), (63, 16), (255, 16), (64, 64), (1, 1), (7, 112)])

@@ -1,11 +1,12 @@
 """Convolutions: which way each takes, and the ways by patches.
 
     way          when                                                   how
+    depthwise    compiled loops, a filter a channel, C whole vectors    direct.py
     direct       compiled loops, O whole vectors, not 1x1, and small    direct.py
     winograd     3x3, stride 1, 4 x 4 or larger, more than a few tiles  winograd.py
     lines        the same with few channels, NumPy's loops              winograd_lines.py
     patches      any other, without dilation and groups                 some rows of patches -> a matrix product
-    by image     dilation, groups, depthwise                            the plain path, images divided among the threads
+    by image     any other groups, dilation                             the plain path, images divided among the threads
     plain        float64, or few numbers                                windows.py
 
 Small: fewer channels than a vector has numbers where Winograd's scheme would do, else a filter as large as a core's
@@ -39,12 +40,14 @@ class Convolutions(Machine):
 
     def way(self, c: int, out: Shape, k: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:
         """The table above, for C channels in and an output (N, O, OH, OW)."""
-        if groups > 1 or dilation != (1, 1):
-            return "by image"
         n, o, oh, ow = out
+        whole = self.loops.direct and o % self.loops.direct.LANES == 0
+        if groups > 1 or dilation != (1, 1):
+            by_channel = groups == c == o and dilation == (1, 1) and stride[0] == stride[1]
+            return "depthwise" if by_channel and whole else "by image"
         tiles = n * -(-oh // 4) * -(-ow // 4)  # with few, transforming the filters costs more than it saves
         fits = k == (3, 3) and stride == (1, 1) and min(oh, ow) >= 4 and max(padding) <= 2 and tiles > self.loops.FEW
-        if k != (1, 1) and self.loops.direct and o % self.loops.direct.LANES == 0:
+        if k != (1, 1) and whole:
             if c < self.loops.direct.LANES if fits else k[0] * k[1] * c * o <= self.sizes.filter:
                 return "direct"
         if fits and self.loops.columns is None and c * o <= self.sizes.one_axis:
@@ -80,8 +83,8 @@ class Convolutions(Machine):
         y, resl = empty((n, oh, ow, o), x.dtype), None if res is None else nhwc(res)
         if way in SCHEMES:
             SCHEMES[way].conv(self, nhwc(x), kkco(w), y, padding, b, resl, relu)
-        elif way == "direct":
-            direct.conv(self, nhwc(x), kkco(w), y, stride, padding, self._finish(y, b, resl, relu))
+        elif way in ("direct", "depthwise"):
+            direct.conv(self, nhwc(x), _taps(w, way), y, stride, padding, self._finish(y, b, resl, relu))
         else:
             self._by_patches(nhwc(x), kkco(w), y, stride, padding, self._finish(y, b, resl, relu))
         return nchw(y)
@@ -108,10 +111,10 @@ class Convolutions(Machine):
         way = self.way(g.shape[1], out, k, stride, around, dilation, groups)
         if way == "by image":
             return _by_image(lambda some: windows.conv2d_dx(some, w, stride, padding, dilation, groups, hw), g, out)
-        gl, wl, d = nhwc(g), kkco(w), empty((len(g), *hw, out[1]), g.dtype)
+        gl, wl, d = nhwc(g), _taps(w, way), empty((len(g), *hw, out[1]), g.dtype)
         if way in SCHEMES and min(around) >= 0:
             SCHEMES[way].input_gradient(self, gl, wl, d, around)
-        elif way == "direct" and stride[0] == stride[1]:
+        elif way in ("direct", "depthwise") and stride[0] == stride[1]:
             direct.input_gradient(self, gl, wl, d, stride[0], padding)
         else:
             self._patches_back(gl, wl, d, stride, padding)
@@ -129,7 +132,9 @@ class Convolutions(Machine):
         if way in SCHEMES:
             dw = SCHEMES[way].filter_gradient(self, gl, xl, padding)
         elif way == "direct":
-            dw = direct.filter_gradient(self, gl, xl, k, stride, padding)
+            dw = direct.filter_gradient(self, gl, xl, (*k, xl.shape[3], gl.shape[3]), stride, padding)
+        elif way == "depthwise":
+            dw = direct.filter_gradient(self, gl, xl, (*k, groups), stride, padding)[:, :, None]
         else:
             dw = self._patches_product(gl, xl, k, stride, padding)
         return dw.transpose(3, 2, 0, 1)
@@ -205,6 +210,11 @@ class Convolutions(Machine):
             return total
 
         return summed(share, n * out[0]).reshape(*k, x.shape[3], o)
+
+
+def _taps(w: np.ndarray, way: str) -> np.ndarray:
+    """A weight as its way wants it: (KH, KW, C, O), or depthwise (KH, KW, C)"""
+    return kkco(w)[:, :, 0] if way == "depthwise" else kkco(w)
 
 
 def _by_image(f: Any, x: np.ndarray, out: tuple[int, ...]) -> np.ndarray:

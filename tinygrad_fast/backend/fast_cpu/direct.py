@@ -21,6 +21,10 @@ from 32 channels on, and 208 for 16, which are one vector; OpenBLAS multiplies l
 and the input's gradient at stride s is s^2 convolutions at stride 1: the pixels (i + s h, j + s v) meet only those taps
 that lie s apart, in reverse, of a filter with C and O exchanged. No product with zero is made.
 
+**Depthwise**, a filter (KH, KW, C) with one for each channel: the same rows, and a vector of C numbers of a pixel takes
+the place of the single number and of the output channels. Nine multiply-adds an output are too few to hide anything
+else: 18 loads are the limit.
+
 **When it pays**: where Winograd's transforms are most of the work (few channels), and where his tiles do not fit (other
 strides and sizes of filters), as long as the filter stays in a cache. A border of zeros is written around some rows at
 a time, in memory that stays in the cache too.
@@ -43,7 +47,7 @@ def conv(
     xp: Any, x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: Pair, padding: Pair,
     finish: Callable[[int, int], None] | None = None, first: Pair = (0, 0), step: int = 1,
 ) -> None:  # fmt: skip
-    """y[:, i::step, j::step] (N, H, W, O) <- x * w, (i, j) = first, w (KH, KW, C, O)
+    """y[:, i::step, j::step] (N, H, W, O) <- x * w, (i, j) = first, w (KH, KW, C, O) or depthwise (KH, KW, C)
 
     Then finish(lo, hi), for rows lo..hi of y, counted through all images.
     """
@@ -52,7 +56,7 @@ def conv(
 
     def some(lo: int, hi: int) -> None:
         buffer = empty((room.numbers,), y.dtype)
-        xp.loops.direct.conv(x, w, y, buffer, lo, hi, oh, ow, *stride, *padding, *first, step)
+        _loops(xp, w).conv(x, w, y, buffer, lo, hi, oh, ow, *stride, *padding, *first, step)
         if finish:
             finish(lo, hi)
 
@@ -64,7 +68,9 @@ def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, s: int,
     for i in range(min(s, d.shape[1])):
         for j in range(min(s, d.shape[2])):
             a, b = (i + padding[0]) % s, (j + padding[1]) % s  # the first of the taps that these pixels meet
-            taps = w[a::s, b::s][::-1, ::-1].transpose(0, 1, 3, 2)
+            taps = w[a::s, b::s][::-1, ::-1]
+            if w.ndim == 4:
+                taps = taps.transpose(0, 1, 3, 2)
             if not taps.size:
                 d[:, i::s, j::s] = 0
                 continue
@@ -74,19 +80,25 @@ def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, s: int,
             conv(xp, g, turned, d, (1, 1), around, first=(i, j), step=s)
 
 
-def filter_gradient(xp: Any, g: np.ndarray, x: np.ndarray, k: Pair, stride: Pair, padding: Pair) -> np.ndarray:
-    """dw (KH, KW, C, O) for g (N, OH, OW, O), summed by each thread over its share of the rows"""
-    (n, *out, o), c = g.shape, x.shape[3]
-    room = Room(xp, n, out, c, k, stride)
+def filter_gradient(
+    xp: Any, g: np.ndarray, x: np.ndarray, shape: tuple[int, ...], stride: Pair, padding: Pair
+) -> np.ndarray:
+    """dw of this shape for g (N, OH, OW, O), summed by each thread over its share of the rows"""
+    n, oh, ow, _ = g.shape
+    room = Room(xp, n, (oh, ow), x.shape[3], shape[:2], stride)
 
     def share(_: int, start: int, stop: int) -> np.ndarray:
-        dw, buffer = empty((*k, c, o), x.dtype), empty((room.numbers,), x.dtype)
+        dw, buffer = empty(shape, x.dtype), empty((room.numbers,), x.dtype)
         dw[...] = 0
         for lo in range(start, stop, room.block):
-            xp.loops.direct.filter_gradient(g, x, dw, buffer, lo, min(lo + room.block, stop), *stride, *padding)
+            _loops(xp, dw).filter_gradient(g, x, dw, buffer, lo, min(lo + room.block, stop), *stride, *padding)
         return dw
 
     return summed(share, room.rows)
+
+
+def _loops(xp: Any, w: np.ndarray) -> Any:
+    return xp.loops.direct if w.ndim == 4 else xp.loops.depthwise
 
 
 class Room:
@@ -95,7 +107,7 @@ class Room:
     A block is some rows of one image, or whole images one after the other.
     """
 
-    def __init__(self, xp: Any, n: int, out: Any, c: int, k: Pair, stride: Pair):
+    def __init__(self, xp: Any, n: int, out: Pair, c: int, k: Any, stride: Pair):
         self.rows, oh = n * out[0], out[0]
         line = ((out[1] - 1) * stride[1] + k[1]) * c
         fit = max(1, xp.sizes.line // (4 * line * stride[0]))

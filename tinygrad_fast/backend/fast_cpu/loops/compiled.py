@@ -4,7 +4,8 @@ several.
 Each is compiled at its first call for the types it declares, and kept in a file beside this one (or in Numba's cache
 folder), from which later processes load it. The innermost loop always runs over numbers that lie side by side, so that
 it becomes vector instructions; `nogil` lets several threads run. An argument marked `?` may be None. The transforms of
-Winograd's scheme stand in `compiled_winograd.py` and `compiled_columns.py`, direct convolution in `compiled_direct.py`.
+Winograd's scheme stand in `compiled_winograd.py` and `compiled_columns.py`, direct convolution in
+`compiled_direct.py` and `compiled_depthwise.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 
 import numpy as np
 
-from . import compiled_columns, compiled_direct, plain, waiting as waiting
+from . import compiled_columns, compiled_depthwise, compiled_direct, plain, waiting as waiting
 from .compiled_winograd import (
     at_once as at_once,
     tiles_back as tiles_back,
@@ -26,7 +27,7 @@ from .vectors import LANES
 
 # ------------------------------------------------------------------------------------------------------------- windows
 
-direct, columns = compiled_direct, compiled_columns
+direct, depthwise, columns = compiled_direct, compiled_depthwise, compiled_columns
 FEW = 11  # tiles that are not worth transforming filters for
 
 

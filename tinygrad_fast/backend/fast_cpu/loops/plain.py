@@ -19,7 +19,7 @@ from ..winograd import AT, BT, matrices
 
 BB, AA = np.kron(BT, BT), np.kron(AT, AT)  # both axes at once: (36, 36) and (16, 36)
 AAT = np.ascontiguousarray(AA.T)
-direct = columns = waiting = None  # what compiled loops alone have
+direct = depthwise = columns = waiting = None  # what compiled loops alone have
 FEW = 47  # tiles that are not worth transforming filters for
 resample = None  # the definition's matrix products are as fast as NumPy gets
 ZEROS = np.zeros(1 << 18, np.float32)

@@ -18,14 +18,15 @@ from .vectors import LANES, VECTOR, WIDE, Code, Vector, constant
 ROWS = 8 if WIDE else 4  # of two vectors each: 16 sums in AVX-512's 32 registers, or 8 in AVX2's 16
 
 
-def products(rows, vectors):
+def products(rows, vectors, by_channel=False):
     """The product of `rows` x (some) and (some) x `vectors` vectors, for Numba to compile into whoever calls it."""
 
     @intrinsic
     def add(typing, x, at, si, sa, sk, w, wat, wa, wk, outer, n, y, to, sy, fresh):
         """y[to + i sy + l] += sum over a < outer, k < n of x[at + i si + a sa + k sk] w[wat + a wa + k wk + l]
 
-        for i < rows, l < vectors LANES; flat arrays. fresh: y = instead of y +=.
+        for i < rows, l < vectors LANES; flat arrays. by_channel: x[.. + l], no channel meets another. fresh: y =
+        instead of y +=.
         """
 
         def generate(context, builder, signature, args):
@@ -51,8 +52,10 @@ def products(rows, vectors):
                 with cgutils.for_range(builder, n) as k:
                     weights = [code.load(p) for p in across(w, code.plus(wat, (a.index, wa), (k.index, wk)))]
                     for i, start in enumerate(starts):
-                        number = code.repeated(builder.load(code.pointer(x, code.plus(start, (k.index, sk)))))
-                        for weight, s in zip(weights, sums[i * vectors :]):
+                        places = across(x, code.plus(start, (k.index, sk)))
+                        spread = None if by_channel else code.repeated(builder.load(places[0]))
+                        for place, weight, s in zip(places, weights, sums[i * vectors :]):
+                            number = spread or code.load(place)
                             builder.store((Vector(builder, builder.load(s)) + number * weight).value, s)
             for s, p in zip(sums, results):
                 code.store(Vector(builder, builder.load(s)), p)
