@@ -97,18 +97,41 @@ def test_many_callers_at_once():
 
 
 def blas_threads():
-    return [library.get_num_threads() for library in threads._blas()]
+    return [get() for get, _ in threads._blas()]
 
 
 def test_blas_is_pinned_inside_and_restored_outside():
-    for library in threads._blas():
-        library.set_num_threads(3)
+    for _, put in threads._blas():
+        put(3)
     outside, inside = blas_threads(), []
     parallel(lambda lo, hi: inside.extend(blas_threads()), 4)
     assert set(inside) <= {1} and blas_threads() == outside
     with pytest.raises(ZeroDivisionError):
         parallel(lambda lo, hi: 1 // 0, 4)
     assert blas_threads() == outside, "also after an error"
+
+
+def test_blas_is_pinned_also_where_another_thread_works():
+    """threadpoolctl would do nothing in a second thread, in silence."""
+    parallel(lambda lo, hi: None, 4)
+    outside, inside = blas_threads(), []
+    other = threading.Thread(target=lambda: parallel(lambda lo, hi: inside.extend(blas_threads()), 4))
+    other.start()
+    other.join()
+    assert inside and set(inside) == {1} and blas_threads() == outside
+
+
+def test_blocks_of_a_thread_share_a_room():
+    """room() is called once in each thread that works, never by two for one."""
+    rooms, seen = [], []
+
+    def room():
+        rooms.append([])
+        return (rooms[-1],)
+
+    parallel(lambda lo, hi, mine: (mine.append(threading.get_ident()), seen.extend(range(lo, hi))), 100, 3, room)
+    assert sorted(seen) == list(range(100)) and len(rooms) <= tf.get_num_threads()
+    assert all(len(set(users)) <= 1 for users in rooms)
 
 
 def test_blocks_are_silent():

@@ -54,13 +54,12 @@ def conv(
     oh, ow = (len(range(i, n, step)) for i, n in zip(first, y.shape[1:3]))
     room = Room(xp, len(y), (oh, ow), x.shape[3], w.shape[:2], stride)
 
-    def some(lo: int, hi: int) -> None:
-        buffer = empty((room.numbers,), y.dtype)
+    def some(lo: int, hi: int, buffer: np.ndarray) -> None:
         _loops(xp, w).conv(x, w, y, buffer, lo, hi, oh, ow, *stride, *padding, *first, step)
         if finish:
             finish(lo, hi)
 
-    parallel(some, room.rows, room.block)
+    parallel(some, room.rows, room.block, lambda: (empty((room.numbers,), y.dtype),))
 
 
 def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, s: int, padding: Pair) -> None:

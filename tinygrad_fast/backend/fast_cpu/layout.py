@@ -62,5 +62,7 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     """Uninitialised, of x's shape and memory order. x is `flat`."""
     if x.flags.c_contiguous:
         return empty(x.shape, x.dtype)
+    if x.ndim == 4 and (xl := x.transpose(NHWC)).flags.c_contiguous:
+        return nchw(empty(xl.shape, x.dtype))
     order = memory_order(x)
     return empty(tuple(x.shape[i] for i in order), x.dtype).transpose(inverse(order))

@@ -57,7 +57,7 @@ class Memory:
         self._lock = threading.Lock()
         self._shelves: OrderedDict[int, list[Block]] = OrderedDict()  # the size asked for last comes last
         self._returned: deque[Block] = deque()
-        self._shelved = self._lent = self._peak = self._reused = self._fresh = 0
+        self._all = self._shelved = self._peak = self._reused = self._fresh = 0
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array in order C that is not initialised, as `np.empty`."""
@@ -71,12 +71,13 @@ class Memory:
 
     def _block(self, size: int) -> Block:
         with self._lock:
-            self._settle()
+            if self._returned:
+                self._settle()
             if shelf := self._shelves.get(size):
                 self._shelves.move_to_end(size)
                 self._shelved -= size
                 self._reused += 1
-                self._lend(size)
+                self._peak = max(self._peak, self._all - self._shelved)
                 return shelf.pop()
         try:
             block = fresh(size)
@@ -85,24 +86,22 @@ class Memory:
             block = fresh(size)
         with self._lock:
             self._fresh += 1
-            self._lend(size)
+            self._all += size
+            self._peak = max(self._peak, self._all - self._shelved)
         return block
-
-    def _lend(self, size: int) -> None:
-        self._lent += size
-        self._peak = max(self._peak, self._lent)
 
     def _settle(self) -> None:
         """What has come back goes onto its shelf; what is too much goes for good. The caller holds the lock."""
         while self._returned:
             block = self._returned.popleft()
-            self._lent -= block.nbytes
-            self._shelved += block.nbytes
-            self._shelves.setdefault(block.nbytes, []).append(block)
+            size = block.nbytes
+            self._shelved += size
+            self._shelves.setdefault(size, []).append(block)
         while self._shelved > self.limit:
             size, shelf = next(iter(self._shelves.items()))
             if shelf:
                 shelf.pop(0)
+                self._all -= size
                 self._shelved -= size
             else:
                 del self._shelves[size]
@@ -112,6 +111,7 @@ class Memory:
         with self._lock:
             self._settle()
             self._shelves.clear()
+            self._all -= self._shelved
             self._shelved = 0
 
     def figures(self) -> dict[str, int]:
@@ -120,7 +120,7 @@ class Memory:
         with self._lock:
             self._settle()
             counts = {"reused": self._reused, "fresh": self._fresh}
-            return {"allocated": self._lent, "cached": self._shelved, "peak": self._peak} | counts
+            return {"allocated": self._all - self._shelved, "cached": self._shelved, "peak": self._peak} | counts
 
 
 def rounded(size: int) -> int:

@@ -43,7 +43,9 @@ class Lines:
 
     def tiled(self, v: np.ndarray, dtype: Any) -> np.ndarray:
         """A number a channel -> one for each number of a line."""
-        return np.tile(v.astype(dtype), self.repeat)
+        lines = np.empty((self.repeat, self.c), dtype)
+        lines[...] = v
+        return lines.reshape(-1)
 
     def each(self, f: Callable[..., None]) -> None:
         """f(i, *arrays) for block i of every array."""

@@ -19,10 +19,12 @@ import os
 import threading
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from ..cpu import silently
 from . import workers
 
 _lock = threading.Lock()
@@ -60,28 +62,33 @@ def set_num_threads(n: int) -> None:
     with _lock:
         _number = n
         if not _regions:
-            for library in _blas():
-                library.set_num_threads(n)
+            for _, put in _blas():
+                put(n)
 
 
-def parallel(f: Any, n: int, block: int = 1) -> None:
-    """f(lo, hi) for each block of range(n), [0, block), [block, 2 block), ..., the last one shorter; in any order.
+def parallel(f: Any, n: int, block: int = 1, room: Callable[[], tuple] = tuple) -> None:
+    """f(lo, hi, *room()) for each block of range(n), [0, block), [block, 2 block), ..., the last one shorter; in any
+    order.
 
+    room(), once in each thread: memory that its blocks use one after the other.
     An exception of f is raised here, after the blocks that had begun have ended; the others are not begun.
     """
-    if n <= block or getattr(_here, "inside", False) or get_num_threads() == 1:
-        with alone(), np.errstate(all="ignore"):
-            for lo in range(0, n, block):
-                f(lo, min(lo + block, n))
-        return
     blocks = iter(range(0, n, block))  # `next` on it is one step for Python: no two threads get the same
 
     def work() -> None:
+        mine = room()
+        for lo in blocks:
+            f(lo, min(lo + block, n), *mine)
+
+    if n <= block or getattr(_here, "inside", False) or get_num_threads() == 1:
+        with alone():
+            silently(work)
+        return
+
+    def share() -> None:
         _here.inside = True
         try:
-            with np.errstate(all="ignore"):
-                for lo in blocks:
-                    f(lo, min(lo + block, n))
+            silently(work)
         except BaseException:
             for _ in blocks:  # the others find nothing more to do
                 pass
@@ -94,9 +101,9 @@ def parallel(f: Any, n: int, block: int = 1) -> None:
         with _lock:
             if _regions == 1 and _core is not None:
                 workers.keep_off(_core())
-            jobs = workers.started(work, helpers)
+            jobs = workers.started(share, helpers)
         try:
-            work()
+            share()
         finally:
             failures = [e for job in jobs if (e := job.finish()) is not None]
     if failures:
@@ -133,9 +140,9 @@ class alone:
         global _regions
         with _lock:
             if not _regions:
-                _blas_threads[:] = [library.get_num_threads() for library in _blas()]
-                for library in _blas():
-                    library.set_num_threads(1)
+                _blas_threads[:] = [get() for get, _ in _blas()]
+                for _, put in _blas():
+                    put(1)
             _regions += 1
 
     def __exit__(self, *raised: object) -> None:
@@ -143,16 +150,28 @@ class alone:
         with _lock:
             _regions -= 1
             if not _regions:
-                for library, number in zip(_blas(), _blas_threads):
-                    library.set_num_threads(number)
+                for (_, put), number in zip(_blas(), _blas_threads):
+                    put(number)
 
 
 @cache
-def _blas() -> list[Any]:
-    """The BLAS libraries of this process, as threadpoolctl finds them."""
+def _blas() -> list[tuple[Callable[[], int], Callable[[int], Any]]]:
+    """Of each BLAS library of this process, as threadpoolctl finds them: how many threads it has, and to set that."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas").lib_controllers
+    return [_switch(library) for library in ThreadpoolController().select(user_api="blas").lib_controllers]
+
+
+def _switch(library: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
+    """OpenBLAS with threads of its own is asked directly: threadpoolctl lets only the first thread of the process that
+    asks set their number, and a region may begin and end in any."""
+    if library.internal_api == "openblas" and library.threading_layer == "pthreads":
+        for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
+            names = (f"{prefix}openblas_{word}_num_threads{suffix}" for word in ("get", "set"))
+            get, put = (getattr(library.dynlib, name, None) for name in names)
+            if get and put:
+                return get, put
+    return library.get_num_threads, library.set_num_threads
 
 
 def _core_of_caller() -> Any:

@@ -202,13 +202,15 @@ def _shallow(
     b: Any = None, res: Any = None, relu: bool = False,
 ) -> None:  # fmt: skip
     loops, th, tw = plan.loops, plan.th, plan.tw
+    tiles, channels = loops.at_once(plan.block * tw, plan.c, plan.o)
 
-    def some(lo: int, hi: int) -> None:
-        tiles, channels = loops.at_once((hi - lo) * tw, plan.c, plan.o)
-        v, m = planes(tiles, plan.c, x.dtype), planes(tiles, channels, x.dtype)
+    def room() -> tuple[np.ndarray, np.ndarray]:
+        return planes(tiles, plan.c, x.dtype), planes(tiles, channels, x.dtype)
+
+    def some(lo: int, hi: int, v: np.ndarray, m: np.ndarray) -> None:
         loops.winograd(x, u, y, v, m, tiles, channels, lo, hi, th, tw, *padding, b, res, relu)
 
-    parallel(some, plan.rows, plan.block)
+    parallel(some, plan.rows, plan.block, room)
 
 
 def _dw_shallow(plan: Plan, g: np.ndarray, x: np.ndarray, start: int, stop: int, padding: Pair) -> np.ndarray:
@@ -300,12 +302,14 @@ def _chunk_by_columns(
     v = planes((last - first) * tw, c, x.dtype)
     plan.each(loops.tiles_in, x, v, first, last, *padding)
 
-    def columns(lo: int, hi: int) -> None:
-        u, m = planes(c, some, x.dtype), planes(tiles, some, x.dtype)
+    def room() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         taps = empty((9 * c * some if turned else 0,), x.dtype)
+        return planes(c, some, x.dtype), planes(tiles, some, x.dtype), taps
+
+    def columns(lo: int, hi: int, u: np.ndarray, m: np.ndarray, taps: np.ndarray) -> None:
         loops.columns.conv(v, w, y, u, m, taps, tiles, some, first, last - first, tw, lo, hi, b, res, relu, turned)
 
-    parallel(columns, plan.o, some)
+    parallel(columns, plan.o, some, room)
 
 
 def _dw_by_columns(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
@@ -321,8 +325,7 @@ def _add_columns(
     """dw <- G^T (V^T (A g A^T)) G of the tile rows first..last, added to what is there unless they are the first."""
     some, (v, m, tiles) = plan.loops.columns.COLUMNS, _transformed(plan, g, x, first, last, padding)
 
-    def columns(lo: int, hi: int) -> None:
-        du = planes(some, some, x.dtype)
+    def columns(lo: int, hi: int, du: np.ndarray) -> None:
         plan.loops.columns.filter_gradient(v, m, dw, du, some, tiles, lo, hi, first == 0)
 
-    parallel(columns, plan.o, some)
+    parallel(columns, plan.o, some, lambda: (planes(some, some, x.dtype),))
