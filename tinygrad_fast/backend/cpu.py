@@ -275,7 +275,7 @@ class CPU(Composed):
         """As int64, counted from 0 (what is ignored as it is). Raises IndexError for one that is outside"""
         low = 0
         if index.size:
-            low, high = int(index.min()), int(index.max())
+            low, high = int(np.minimum.reduce(index, axis=None)), int(np.maximum.reduce(index, axis=None))
             if low < places.low or high >= places.n:
                 bad = index[(index < places.low) | (index >= places.n)]
                 bad = bad if places.ignored is None else bad[bad != places.ignored]

@@ -19,12 +19,16 @@ from .threads import alone, get_num_threads, parallel
 SMALL, LARGE = 1 << 18, 1 << 23  # multiplications: with fewer BLAS divides nothing; of 70 us, worth waking a thread for
 
 
-def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a b for matrices (M, K) and (K, N), by one thread or those of BLAS"""
-    if SMALL <= len(a) * b.size < LARGE:
-        with alone():
-            return np.matmul(a, b, out=out)
-    return np.matmul(a, b, out=out)
+    work = len(a) * b.size
+    if work < SMALL:
+        return np.matmul(a, b)
+    out = empty((len(a), b.shape[1]), a.dtype)
+    if work >= LARGE:
+        return np.matmul(a, b, out=out)
+    with alone():
+        return np.matmul(a, b, out=out)
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -61,4 +65,4 @@ class Linears(Machine):
     def linear_dw(self, g, x):
         if g.dtype.itemsize == 2 or g.ndim != 2:
             return super().linear_dw(g, x)
-        return matmul(g.T, x, out=empty((g.shape[1], x.shape[1]), g.dtype))
+        return matmul(g.T, x)
