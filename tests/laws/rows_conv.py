@@ -34,6 +34,14 @@ def same(draw, fill):
     return Args(fill.normal((1, 2, 3, 4)), fill.normal((2, 2, *k)), padding="same", dilation=d)
 
 
+@rows.row("conv2d / wide padding", F.conv2d, **PRODUCT)
+def wide_padding(draw, fill):
+    """A border wider than the filter: windows that lie in it whole."""
+    c, o, kh, kw = (draw(some.integers(1, 2)) for _ in range(4))
+    h, w, s = (draw(some.integers(1, 3)) for _ in range(3))
+    return Args(fill.normal((1, c, h, w)), fill.normal((o, c, kh, kw)), padding=draw(some.integers(3, 4)), stride=s)
+
+
 @rows.row("conv2d / relu", lambda x, w, b, **options: F.conv2d(x, w, b, relu=True, **options), images=(0,))
 def relu(draw, fill):
     """The bias keeps relu away from 0: each output channel is on everywhere, or off."""

@@ -45,12 +45,14 @@ def pieces(lo: int, hi: int, per_image: int) -> Iterator[tuple[slice, int, int]]
 def cut(x: np.ndarray, top: int, left: int, height: int, width: int, fill: float = 0) -> np.ndarray:
     """The window of images x that begins at (top, left), which may lie outside: `fill` there."""
     n, h, w, c = x.shape
-    up, down, before, after = max(0, -top), min(height, h - top), max(0, -left), min(width, w - left)
+    up, before = min(height, max(0, -top)), min(width, max(0, -left))
+    down, after = max(up, min(height, h - top)), max(before, min(width, w - left))
     if (up, down, before, after) == (0, height, 0, width):
         return x[:, top : top + height, left : left + width]
     y = empty((n, height, width, c), x.dtype)
     y[:, :up] = y[:, down:] = y[:, :, :before] = y[:, :, after:] = fill
-    y[:, up:down, before:after] = x[:, top + up : top + down, left + before : left + after]
+    if up < down and before < after:
+        y[:, up:down, before:after] = x[:, top + up : top + down, left + before : left + after]
     return y
 
 
