@@ -537,6 +537,30 @@ def test_products_are_the_same_however_they_are_divided(m, k, n, turned):
         np.testing.assert_allclose(got, want, atol=1e-5 * k**0.5 * 4)
 
 
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3), (2, 0), (4, 2, 3)])
+@pytest.mark.parametrize("k", [0, 5])
+def test_a_linear_layer_of_any_number_of_axes(lead, k):
+    """All rows are one product, also none of them, or rows of nothing."""
+    x, w, b = normal(*lead, 2, k), normal(4, k, seed=1), normal(4, seed=2)
+    got = FastCPU().linear(x, w, b, relu=False)
+    np.testing.assert_allclose(got, x @ w.T + b, atol=1e-5)
+    assert got.shape == (*lead, 2, 4) and got.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "a, b", [((9, 40, 50), (9, 50, 60)), ((5, 1, 40, 50), (3, 50, 60)), ((1, 3, 40, 90), (7, 3, 90, 60)),
+             ((40, 300), (4, 300, 60)), ((2, 3, 40, 90), (90, 60)), ((1, 3, 64, 90), (3, 90, 64))],
+)  # fmt: skip
+def test_a_batch_of_products_is_divided(monkeypatch, a, b):
+    """Batches alike, expanded, or missing: the products of each matrix, and two threads make them."""
+    x, w, blocks = normal(*a), normal(*b, seed=1), []
+    whole = linear.parallel
+    monkeypatch.setattr(linear, "parallel", lambda f, n, block: (blocks.append(-(-n // block)), whole(f, n, block)))
+    got = FastCPU().matmul(x, w)
+    np.testing.assert_allclose(got, x.astype(np.float64) @ w, atol=1e-3)
+    assert got.dtype == np.float32 and blocks == ([] if len(got) == 1 else [min(len(got), tf.get_num_threads())])
+
+
 @BOTH
 @pytest.mark.parametrize(
     "hw, kernel, stride, padding, dilation",

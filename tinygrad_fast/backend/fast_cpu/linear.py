@@ -9,6 +9,8 @@ A large product, as in a network of linear layers alone, is left to BLAS.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ..cpu import quiet
@@ -45,18 +47,36 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.n
     return out
 
 
+def batched(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a b for batches of matrices (.., M, K) and (.., K, N), divided among the threads; a batch of one is repeated"""
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if batch[0] < 2 or a.size * b.shape[-1] < SMALL:
+        return np.matmul(a, b)
+    y = empty((*batch, a.shape[-2], b.shape[-1]), a.dtype)
+
+    def some(lo: int, hi: int) -> None:
+        left, right = (v[lo:hi] if v.ndim == y.ndim and len(v) > 1 else v for v in (a, b))
+        np.matmul(left, right, out=y[lo:hi])
+
+    parallel(some, batch[0], -(-batch[0] // get_num_threads()))
+    return y
+
+
 class Linears(Machine):
     """Matrices of 4 or 8 bytes a number; those of 16 bits take the definition."""
 
     @quiet
     def matmul(self, x, w):
-        return matmul(x, w) if x.ndim == w.ndim == 2 and w.dtype.itemsize > 2 else super().matmul(x, w)
+        if w.dtype.itemsize == 2 or min(x.ndim, w.ndim) < 2:
+            return super().matmul(x, w)
+        return matmul(x, w) if x.ndim == w.ndim == 2 else batched(x, w)
 
     @quiet
     def linear(self, x, w, b, relu):
         if w.dtype.itemsize == 2:
             return super().linear(x, w, b, relu)
-        y = matmul(x, w.T) if x.ndim == 2 else np.matmul(x, w.T)
+        lead, k = x.shape[:-1], x.shape[-1]
+        y = matmul(x, w.T) if x.ndim == 2 else matmul(x.reshape(prod(lead), k), w.T).reshape(*lead, len(w))
         if b is not None:
             np.add(y, b, out=y)
         return np.maximum(y, 0, out=y) if relu else y
