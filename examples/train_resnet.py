@@ -11,10 +11,10 @@ optimiser is AdamW, or SGD with Nesterov momentum 0.9 and weight decay 5e-4; the
 --lr; images are flipped at random, and cropped at random from the image padded by --pad pixels.
 
 What the fourth line gives, the accuracy on CIFAR-10's 10,000 test images after 8 epochs, beside the same recipe,
-initial weights and batches in PyTorch (`python -m benchmarks.cifar`), 2026-11-25:
+initial weights and batches in PyTorch (`python -m benchmarks.cifar`), 2026-11-26:
 
     seed             0       1       2      mean
-    tinygrad_fast  0.8305  0.8277  0.8282  0.8288
+    tinygrad_fast  0.8311  0.8284  0.8271  0.8289
     PyTorch 2.13   0.8265  0.8333  0.8308  0.8302
 
 The last line is David Page's entry to DAWNBench, 94 % on CIFAR-10 in 24 epochs: batches of 512, momentum 0.9, a
