@@ -19,6 +19,7 @@ class Sizes:
     divided: int = 1 << 18  # elements of elementwise work: with fewer, waking a thread costs more than it saves
     together: int = 1 << 19  # numbers of all parameters: with fewer, one thread updates them as fast
     line: int = 1 << 18  # bytes of a piece that several passes run over
+    images: int = 1 << 22  # bytes of images that are pooled at a time: several, for Python's lock between the passes
     sums: int = 1 << 20  # the same where each piece leaves sums behind, which someone has to add up
     patches: int = 1 << 20  # bytes of patches that are multiplied at a time
     filter: int = 9 * 128 * 256  # numbers of a filter that stays in the cache while it is used
@@ -26,7 +27,7 @@ class Sizes:
     tiles: int = 64  # of Winograd in a block, at least,
     thin: int = 8192  # and this over the channels where they are few
     one_axis: int = 48 * 48  # C O up to which NumPy's loops take Winograd's scheme down the columns alone,
-    lines: int = 3 << 16  # and the numbers that it holds between its stages
+    lines: int = 1 << 18  # and the numbers that it holds between its stages
     chunk: int = 2048  # tiles between the stages of the deep schedule by places,
     shared: int = 1 << 17  # and by columns this over C + O: both matrices stay in a cache of 32 MiB
 

@@ -55,4 +55,4 @@ class Pools(Machine):
 
     def _images(self, x: np.ndarray) -> int:
         """How many images are taken at a time."""
-        return max(1, min(self.sizes.line // x[0].nbytes, -(-len(x) // 2)))
+        return max(1, min(self.sizes.images // x[0].nbytes, -(-len(x) // 2)))

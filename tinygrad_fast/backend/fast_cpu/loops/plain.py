@@ -260,13 +260,21 @@ def max_pool_back(g, tap, d, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
     _, oh, ow, c = g.shape
     _, h, w, _ = d.shape
     far = max(ph + h, (oh - 1) * sh + (kh - 1) * dh + 1), max(pw + w, (ow - 1) * sw + (kw - 1) * dw + 1)
-    whole = empty((hi - lo, *far, c), d.dtype)
-    whole[...] = 0
+    g, tap, given = g[lo:hi], tap[lo:hi], d[lo:hi]
+    whole = given if far == (h, w) else empty((hi - lo, *far, c), d.dtype)
+    apart = (kh - 1) * dh < sh and (kw - 1) * dw < sw  # no two windows share a pixel
+    if not (apart and far == (kh * oh, kw * ow)):
+        whole[...] = 0
+    part = empty(g.shape, d.dtype)
     for k in range(kh * kw):
         i, j = k // kw * dh, k % kw * dw
         spot = whole[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
-        spot += g[lo:hi] * (tap[lo:hi] == k)
-    d[lo:hi] = whole[:, ph : ph + h, pw : pw + w]
+        np.copyto(part, tap == k)
+        np.multiply(part, g, out=spot if apart else part)
+        if not apart:
+            np.add(spot, part, out=spot)
+    if whole is not given:
+        given[...] = whole[:, ph : ph + h, pw : pw + w]
 
 
 # --------------------------------------------------------------------------------------------------------------- losses
