@@ -47,4 +47,5 @@ class Losses(Machine):
         def some(lo, hi):
             loop(*(a[lo:hi] for a in ins), ignore_index, *(a[lo:hi] for a in outs))
 
-        parallel(some, n, max(1, self.sizes.line * n // (4 * size)))
+        rows = self.sizes.line * n // size  # four times `line` in bytes: few threads wait for Python's lock then
+        parallel(some, n, max(1, min(rows, -(-n // 2))))
