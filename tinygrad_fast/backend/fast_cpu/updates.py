@@ -36,8 +36,8 @@ class Updates(Machine):
 
     @quiet
     def _by_pieces(self, f, lines):
-        """f(w, g, ...) over pieces of at most `sizes.line` bytes, divided among the threads if there is much to do."""
-        step, pieces, total = self.sizes.line // 4, [], 0
+        """f(w, g, ...) over pieces of twice `sizes.line` bytes at most, divided among the threads if there are many."""
+        step, pieces, total = self.sizes.line // 2, [], 0
         for arrays in lines:
             n = len(arrays[0])
             total += n
