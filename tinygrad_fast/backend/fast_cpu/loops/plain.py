@@ -56,13 +56,18 @@ def cut(x: np.ndarray, top: int, left: int, height: int, width: int, fill: float
     return y
 
 
+def seen(x: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+    """`as_strided`, in a tenth of its 5 us where x is contiguous: threads wait for Python's lock meanwhile."""
+    return np.ndarray(shape, x.dtype, x, 0, strides) if x.flags.c_contiguous else as_strided(x, shape, strides)
+
+
 def patches(x, rows, lo, hi, oh, ow, kh, kw, sh, sw, ph, pw):
     """rows (.., KH KW C) <- the patch of each pixel in the output rows lo..hi, which are counted through all images."""
     c, done = x.shape[3], 0
     for some, a, b in pieces(lo, hi, oh):
         xp = cut(x[some], a * sh - ph, -pw, (b - a - 1) * sh + kh, (ow - 1) * sw + kw)
         n, (s0, s1, s2, s3) = len(xp), xp.strides
-        view = as_strided(xp, (n, b - a, ow, kh, kw, c), (s0, s1 * sh, s2 * sw, s1, s2, s3))
+        view = seen(xp, (n, b - a, ow, kh, kw, c), (s0, s1 * sh, s2 * sw, s1, s2, s3))
         size = n * (b - a) * ow
         rows[done : done + size].reshape(view.shape)[...] = view
         done += size
@@ -106,7 +111,7 @@ def by_place(x: np.ndarray, side: int, th: int, tw: int) -> np.ndarray:
     n, _, _, c = x.shape
     s0, s1, s2, s3 = x.strides
     d = empty((side, side, n, th, tw, c), x.dtype)
-    d[...] = as_strided(x, d.shape, (s1, s2, s0, 4 * s1, 4 * s2, s3))
+    d[...] = seen(x, d.shape, (s1, s2, s0, 4 * s1, 4 * s2, s3))
     return d.reshape(side * side, -1)
 
 
