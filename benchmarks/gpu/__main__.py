@@ -21,7 +21,8 @@ import numpy as np
 import tinygrad_fast
 
 from . import report
-from .cases import Case, table
+from .case import Case
+from .cases import table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

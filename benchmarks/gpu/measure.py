@@ -14,9 +14,12 @@ from typing import Any
 import tinygrad_fast as tf
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.launchers import Products
+from tinygrad_fast.backend.launchers.convolutions import Convolutions
 
 from . import check, limits, ours, report
-from .cases import Case, inputs, table
+from .case import Case
+from .cases import table
+from .inputs import inputs
 from .timing import Run, Timer, compare
 
 ROUNDS, SECONDS = 7, 4e-3  # turns of a contestant; of a turn
@@ -92,18 +95,19 @@ class multiplied:
     """Products as the case wants them: float32 as TF32 or not, and by which kernel of ours."""
 
     def __init__(self, case: Case):
-        self.wanted = "high" if case.dtype == "TF32" else "highest", case.rung
+        conv = case.family == "conv"
+        self.wanted = "high" if case.dtype == "TF32" else "highest", "" if conv else case.rung, case.rung * conv
 
     def __enter__(self) -> None:
-        self.before = tf.get_float32_matmul_precision(), Products.rung
+        self.before = tf.get_float32_matmul_precision(), Products.rung, Convolutions.convolves
         self._set(*self.wanted)
 
     def __exit__(self, *raised: Any) -> None:
         self._set(*self.before)
 
-    def _set(self, precision: str, rung: str) -> None:
+    def _set(self, precision: str, rung: str, convolves: str) -> None:
         tf.set_float32_matmul_precision(precision)
-        Products.rung = rung
+        Products.rung, Convolutions.convolves = rung, convolves
 
 
 class Budget:
@@ -156,7 +160,8 @@ def rows(names: list[str], place: Place, deadline: float) -> Iterator[dict[str, 
 
 def cannot(xp: Any, case: Case) -> str:
     """Why a case's rung is not for this GPU; "" where it is."""
-    needs = launch.sources(launch.folder())[case.rung].needs if case.rung else ""
+    source = launch.sources(launch.folder()).get(case.rung)
+    needs = source.needs if source else ""
     here = f"sm_{xp.hardware.capability}"
     return f"{case.rung} is for {needs} alone, and this GPU is {here}" if needs and needs != here + "a" else ""
 
