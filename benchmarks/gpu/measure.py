@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 import tinygrad_fast as tf
@@ -111,13 +112,16 @@ class multiplied:
 
 
 class Budget:
-    """How many rounds there is time for: 7, 3 or 1, so that all cases end before `deadline` (of time.time())."""
+    """How many rounds there is time for: 7, 3 or 1, so that all cases end before `deadline` (of time.time()). None,
+    where that has passed."""
 
     def __init__(self, deadline: float, cases: int):
         self.deadline, self.cases = deadline, cases
         self.fixed, self.each, self.seen = 0.0, 0.0, 0
 
     def rounds(self) -> int:
+        if time.time() > self.deadline:
+            return 0
         if not self.seen:
             return ROUNDS
         left = (self.deadline - time.time()) / max(self.cases - self.seen, 1)
@@ -133,12 +137,16 @@ class Budget:
 def rows(names: list[str], place: Place, deadline: float) -> Iterator[dict[str, Any]]:
     """A row for each case; of a training step a second one, of its time on the GPU alone."""
     budget = Budget(deadline, len(names))
-    for name in names:
+    for i, name in enumerate(names):
         case = table(place.small)[name]
         if reason := cannot(place.xp, case):
             yield {"note": f"left out: {name}. {reason}"}
             continue
         rounds, began, timed = budget.rounds(), time.perf_counter(), 0.0
+        if not rounds:
+            first = f"left out, as the time is up: {name}, and what --list has after it ({len(names) - i} in all)"
+            yield {"note": f"{first}. Take them by --only, or give a longer --budget"}
+            return
         try:
             yield {"begins": name}
             with multiplied(case):
@@ -159,7 +167,9 @@ def rows(names: list[str], place: Place, deadline: float) -> Iterator[dict[str, 
 
 
 def cannot(xp: Any, case: Case) -> str:
-    """Why a case's rung is not for this GPU; "" where it is."""
+    """Why a case cannot run here; "" where it can."""
+    if case.dtype == "bfloat16" and not find_spec("ml_dtypes"):
+        return "CuPy and NumPy have bfloat16 by ml_dtypes alone: pip install ml_dtypes"
     source = launch.sources(launch.folder()).get(case.rung)
     needs = source.needs if source else ""
     here = f"sm_{xp.hardware.capability}"

@@ -139,10 +139,19 @@ def test_the_ladder_has_every_rung_and_one_call_shows_it():
 def test_a_rung_that_is_not_for_this_gpu_is_left_out():
     here = place()
     here.xp.hardware = tiles.Hardware(80, 108)
-    said = list(measure.rows(["matmul 64 by matmul_hopper, float16", "matmul 64 by matmul_tiles, float16"], here, 0.0))
+    both = ["matmul 64 by matmul_hopper, float16", "matmul 64 by matmul_tiles, float16"]
+    said = list(measure.rows(both, here, float("inf")))
     why = "matmul_hopper is for sm_90a alone, and this GPU is sm_80"
     assert said[0] == {"note": f"left out: matmul 64 by matmul_hopper, float16. {why}"}
     assert [r["case"] for r in said[1:] if "case" in r] == ["matmul 64 by matmul_tiles, float16"]
+
+
+def test_bfloat16_without_ml_dtypes_is_left_out(monkeypatch):
+    monkeypatch.setattr(measure, "find_spec", lambda name: None)
+    said = list(measure.rows(["matmul 64, bfloat16"], place(), float("inf")))
+    assert [s["note"].partition(". ")[2] for s in said] == [
+        "CuPy and NumPy have bfloat16 by ml_dtypes alone: pip install ml_dtypes"
+    ]
 
 
 def test_a_step_beside_pytorch():
@@ -270,10 +279,20 @@ def test_turns_alternate_and_grow_with_what_is_fast():
     assert all(hold > 2e-5 * times for _, times, hold in timer.turns[4:])
 
 
-def test_rounds_are_dropped_and_no_case():
+def test_rounds_are_dropped_before_cases(monkeypatch):
     names = [n for n in TABLE if n.startswith("sum")]
-    found = measured(names, place(), deadline=time.time() - 1)
+    monkeypatch.setattr(measure.Budget, "spent", lambda self, *_: vars(self).update(seen=self.seen + 1, fixed=1e9))
+    found = measured(names, place(), deadline=time.time() + 60)
     assert [r["case"] for r in found] == names and [r["rounds"] for r in found] == [7] + [1] * (len(names) - 1)
+
+
+def test_what_has_not_begun_in_time_is_left_out():
+    names = [n for n in TABLE if n.startswith("sum")]
+    [said] = measure.rows(names, place(), time.time() - 1)
+    assert said["note"].startswith(f"left out, as the time is up: {names[0]}, and what --list has after it (6 in all)")
+
+
+def test_how_many_rounds():
     budget = measure.Budget(time.time() + 100, 11)
     budget.spent(2, 7, 7)  # ten cases are left, with ten seconds each, and take nine
     assert budget.rounds() == 7
@@ -309,8 +328,13 @@ def test_limits_come_from_what_was_measured():
 
 FAKE = """
 import json, sys, time
-names = json.loads(sys.stdin.readline())["names"]
+asked = json.loads(sys.stdin.readline())
+names = asked["names"]
 print("a library talks")
+if names[0].startswith("softmax"):
+    print(json.dumps({"about": {}}), flush=True)
+    if asked["prepares"]:
+        sys.exit("a compiler that crashes")
 for name in names:
     print(json.dumps({"begins": name}), flush=True)
     if "columns" in name:
@@ -325,11 +349,29 @@ def test_another_process_takes_what_one_has_left(monkeypatch):
     monkeypatch.setattr(command, "WORKER", [sys.executable, "-c", FAKE])
     monkeypatch.setattr(command, "SILENT", 1)
     chosen = [c for n, c in TABLE.items() if n.startswith("sum") and n.endswith("32")]
-    found = list(command.answers(chosen, Namespace(compile=False, alone=True, rehearse=True), 0.0))
+    options = Namespace(compile=False, alone=True, rehearse=True)
+    found = list(command.answers(chosen, options, float("inf")))
     assert [r["case"] for r in found] == [c.name for c in chosen]
     assert found[0] == {"case": chosen[0].name}
     assert found[1]["error"] == "nothing was heard for 1 s"
     assert found[2]["error"] == "the process ended with 1: CUDA_ERROR_ILLEGAL_ADDRESS"
+    softmax = [c for n, c in TABLE.items() if n.startswith("softmax")]
+    _, note, *found = command.answers(softmax, options, float("inf"))
+    assert note["note"].endswith("and limits not measured: the process ended with 1: a compiler that crashes")
+    assert [r["case"] for r in found if "case" in r] == [c.name for c in softmax]
+
+
+def test_a_kernel_that_does_not_end_ends_with_the_budget(monkeypatch):
+    monkeypatch.setattr(command, "WORKER", [sys.executable, "-c", FAKE])
+    monkeypatch.setattr(command, "LATE", 0)
+    hangs = [c for n, c in TABLE.items() if n == "sum 8 x 64 over rows, float32"]
+    [row] = command.answers(hangs, Namespace(compile=False, alone=True, rehearse=True), time.time() + 5)
+    assert row["error"].startswith("nothing was heard for ") and row["case"] == hangs[0].name
+
+
+def test_limits_that_nobody_knows():
+    case = TABLE["sum 8 x 64 over all, float32"]
+    assert limits.seconds(case, {}) == (0.0, "")
 
 
 def test_the_whole_of_it_in_a_rehearsal(tmp_path):
