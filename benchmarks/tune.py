@@ -22,7 +22,9 @@ from tinygrad_fast.backend.launchers import tiles, tuned
 from tinygrad_fast.dtypes import float32
 
 from .gpu import check, measure, ours
-from .gpu.cases import Case, inputs, table
+from .gpu.case import Case
+from .gpu.cases import table
+from .gpu.inputs import inputs
 from .gpu.report import said
 from .gpu.timing import Clock, Events, Timer, prepared
 

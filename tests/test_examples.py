@@ -89,3 +89,23 @@ def test_the_recipe_for_cifar_on_shapes(cache, tmp_path):
         r"^accuracy 0\.\d{4} ",  # two epochs say little
     ):
         assert re.search(pattern, text, re.MULTILINE), text
+
+
+GRAPHS = """
+import sys
+from unittest import mock
+import train_resnet
+from tinygrad_fast.capture import Captured
+with mock.patch.object(Captured, "_capture", autospec=True, side_effect=Captured._capture) as captures:
+    train_resnet.main()
+print("steps as graphs:", captures.call_count)
+"""
+
+
+def test_the_recipe_makes_graphs_of_its_steps(cache, tmp_path):
+    """As on a GPU, by the rules of a capture: of two epochs of three steps, all but the first two."""
+    few = ["--images", "12", "--bs", "4", "--epochs", "2", "--fp16", "--device", "emulated"]
+    env = os.environ | {"XDG_CACHE_HOME": str(cache), "HOME": str(tmp_path), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", GRAPHS, "--dawnbench", "--arch", "resnet8", *few]
+    done = subprocess.run(command, cwd=EXAMPLES, env=env, capture_output=True, text=True)
+    assert done.stdout.endswith("steps as graphs: 4\n"), done.stdout + done.stderr

@@ -21,13 +21,15 @@ import numpy as np
 import tinygrad_fast
 
 from . import report
-from .cases import Case, table
+from .case import Case
+from .cases import table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 WORKER = [sys.executable, "-m", "benchmarks.gpu.worker"]
 SILENT = 120  # seconds without a word after which a process is given up: a kernel that does not end, most likely
-STARTING = 400  # the same before its first case, while it compiles
+STARTING = 200  # the same before its first case, while it compiles
+LATE = 40  # the same from the end of the budget on
 
 
 def main() -> int:
@@ -100,12 +102,14 @@ def selected(cases: dict[str, Case], only: list[str]) -> list[Case] | str:
 
 
 def answers(chosen: list[Case], args: argparse.Namespace, deadline: float) -> Iterator[dict[str, Any]]:
-    """What processes answer. One that is lost costs the case it was at, and another takes the rest."""
+    """What processes answer. One that is lost costs the case it was at, and another takes the rest. One that is lost
+    on its way to the first case costs what it was at: the next prepares nothing."""
     left = [c.name for c in chosen]
     by_name = {c.name: c for c in chosen}
     limits: dict[str, float] = {}
+    prepares, known = True, False
     while left:
-        asked = {"names": left, "deadline": deadline, "limits": limits}
+        asked = {"names": left, "deadline": deadline, "limits": limits, "prepares": prepares}
         asked |= {"compile": args.compile, "alone": args.alone, "rehearse": args.rehearse}
         at, failed = None, False
         for answer in heard(asked):
@@ -113,10 +117,13 @@ def answers(chosen: list[Case], args: argparse.Namespace, deadline: float) -> It
                 at, failed = answer["begins"], False
                 left = left[left.index(at) + 1 :]
                 continue
-            limits = answer.get("limits", limits)
+            limits, known = answer.get("limits", limits), known or "about" in answer
             failed = failed or "error" in answer
             if "lost" not in answer:
                 yield answer
+            elif at is None and known and prepares:
+                prepares = False
+                yield {"note": f"kernels are compiled as they are needed, and limits not measured: {answer['lost']}"}
             elif at is None:
                 yield {"note": f"no case could be run: {answer['lost']}"}
                 return
@@ -147,15 +154,18 @@ def heard(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
             thread.start()
         process.stdin.write(json.dumps(asked) + "\n")
         process.stdin.flush()
-        patience, why = STARTING, ""
+        usual, why = STARTING, ""
         try:
-            while (line := said.get(timeout=patience)) is not None:
+            while True:
+                patience = min(usual, max(asked["deadline"] + LATE - time.time(), 1))
+                if (line := said.get(timeout=patience)) is None:
+                    break
                 if line.startswith("{"):  # libraries talk, too
                     answer = json.loads(line)
-                    patience = SILENT if "begins" in answer or "case" in answer else STARTING
+                    usual = SILENT if "begins" in answer or "case" in answer else STARTING
                     yield answer
         except queue.Empty:
-            why = f"nothing was heard for {patience} s"
+            why = f"nothing was heard for {patience:.0f} s"
             process.kill()
         except BaseException:
             process.kill()

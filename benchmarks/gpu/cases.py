@@ -1,71 +1,20 @@
-"""What is measured on a GPU, what it must move and multiply at least, and what it should reach. Knows NumPy alone.
-
-A case names a function of `ours.py` and `peer.py`, and the arrays that both get: the same bits. `moved` counts the
-bytes that must go between the GPU and its memory if nothing is kept but by registers and shared memory (a batch norm
-reads its input twice), `flop` multiplications and additions. `share` of the hardware's limit follows from these.
-"""
+"""What is measured on a GPU, and what it should reach. Knows NumPy alone; next on the way: `others.py`, `inputs.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from math import prod
 from typing import Any
 
-import numpy as np
-
-Shape = tuple[int, ...]
-SIZES = {"float16": 2, "bfloat16": 2, "TF32": 4, "float32": 4}  # bytes of an element; TF32: how float32 is multiplied
-
-
-@dataclass(frozen=True)
-class Array:
-    """An input. kind: "normal", "weight" (a filter or matrix, normal / sqrt(fan in)), "share" (between 0 and 1) or
-    "index" (0 .. of - 1, int64). wide: float32, whatever the case's dtype."""
-
-    shape: Shape
-    kind: str = "normal"
-    of: int = 0
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Case:
-    """aims: at least so much of PyTorch's speed, and of the hardware's limit. depth: products in a sum.
-
-    rung: the kernel that multiplies our matrices; "": the one that we choose.
-    kinks: where rounding may put a number on the other side of a jump, so that some results differ, and rightly.
-    """
-
-    name: str
-    family: str
-    function: str
-    dtype: str
-    arrays: tuple[Array, ...] = ()
-    static: dict[str, Any] = field(default_factory=dict)
-    moved: float = 0
-    flop: float = 0
-    depth: int = 1
-    kinks: bool = False
-    aims: tuple[float, float] | None = None
-    rung: str = ""
-
-    @property
-    def storage(self) -> str:
-        return "float32" if self.dtype == "TF32" else self.dtype
-
-    @property
-    def group(self) -> str:
-        """Whose geometric mean is taken."""
-        return f"{self.family} {self.rung or self.static.get('pass', '')} {self.dtype}".replace("  ", " ")
-
+from .case import FUSED, SIZES, Array, Case, Shape, moving
+from .others import others
 
 LADDER = {  # dtype: the rungs of kernels/matmul.cu that take it, from below
     "float16": ("matmul_naive", "matmul_tiles", "matmul_registers", "matmul_tensor", "matmul_hopper", "matmul_cluster"),
     "float32": ("matmul_naive", "matmul_tiles", "matmul_registers"),
 }
-FUSED = (1.0, 0.80)  # the floor of what only moves bytes
 STEPS = {"ResNet-9": "resnet9", "ResNet-18": "resnet18"}
 FLOP = {"ResNet-9": 0.379e9, "ResNet-18": 0.556e9}  # multiply-adds of an image forward; backward has twice as many
 
@@ -81,7 +30,7 @@ RESNET50 += [(1024, 256, 1, 1, 14), (256, 1024, 1, 1, 14), (2048, 512, 1, 1, 7),
 def table(small: bool = False) -> dict[str, Case]:
     """All cases by name, in the order they run. small: the same with a handful of numbers each, for tests."""
     made = [*steps(small), *products(small), *convolutions(small), *losses(small), *norms(small), *pools(small)]
-    made += [*reductions(small), *lookups(small), *updates(small)]
+    made += [*reductions(small), *lookups(small), *updates(small), *others(small)]
     assert len({c.name for c in made}) == len(made)
     return {c.name: c for c in made}
 
@@ -162,26 +111,6 @@ def normalised(batch: int, c: int, o: int, k: int, h: int, small: bool) -> Case:
     arrays = (Array(x), Array(w, "weight"), *[Array((o,), "share", wide=True)] * 2)
     static = {"padding": k // 2, "pass": "+ norm"}
     return Case(title, "conv", "conv2d_batch_norm", "float16", arrays, static, moved, flop, c * k * k, aims=(0.65, 0.0))
-
-
-def moving(
-    title: str,
-    family: str,
-    name: str,
-    dtype: str,
-    forward: tuple,
-    back: tuple | None,
-    kinks: bool = False,
-    **static: Any,
-) -> Iterator[Case]:
-    """What moves bytes, there and back. forward, back: (arrays, bytes)."""
-    for what, given in (("forward", forward), ("back", back)):
-        if given is not None:
-            arrays, moved = given
-            yield Case(
-                f"{title}, {what}, {dtype}", family, name if what == "forward" else f"{name}_back", dtype, arrays,
-                static | {"pass": what}, moved, kinks=kinks and what == "back", aims=FUSED,
-            )  # fmt: skip
 
 
 def losses(small: bool) -> Iterator[Case]:
@@ -274,44 +203,3 @@ def updates(small: bool) -> Iterator[Case]:
         arrays = tuple(Array(shape, kind) for kind in kinds for shape in shapes)
         title = f"{name} of ResNet-18's {len(shapes)} parameters, float32"
         yield Case(title, "optim", name, "float32", arrays, {"lists": lists}, 4 * passes * n, aims=FUSED)
-
-
-# The numbers
-
-POOL = 1 << 22
-
-
-@cache
-def drawn(kind: str, dtype: str) -> np.ndarray:
-    """Random numbers that every input is cut from: large arrays repeat them."""
-    rng = np.random.default_rng(0)
-    count = POOL + 12_345  # no power of two: rows of a matrix differ
-    values = rng.random(count, np.float32) if kind == "share" else rng.standard_normal(count, np.float32)
-    return values.astype(np.dtype(dtype) if dtype != "bfloat16" else _bfloat16())
-
-
-def _bfloat16() -> Any:
-    import ml_dtypes
-
-    return ml_dtypes.bfloat16
-
-
-def filled(array: Array, dtype: str, seed: int) -> np.ndarray:
-    """The numbers of an input: images (N, C, H, W) lie in memory with channels last, everything else in order C."""
-    n = prod(array.shape)
-    if array.kind == "index":
-        return np.random.default_rng(seed).integers(0, array.of, array.shape)
-    name = "float32" if array.wide else dtype
-    start = seed * 7919 % POOL
-    values = np.resize(np.roll(drawn(array.kind, name), -start) if start else drawn(array.kind, name), n)
-    if array.kind == "weight":
-        fan = prod(array.shape[1:]) if len(array.shape) == 4 else array.shape[-2] if len(array.shape) > 1 else n
-        values = (values.astype(np.float32) / np.sqrt(fan, dtype=np.float32)).astype(values.dtype)
-    if len(array.shape) == 4 and array.kind != "weight":
-        b, c, h, w = array.shape
-        return values.reshape(b, h, w, c).transpose(0, 3, 1, 2)
-    return values.reshape(array.shape)
-
-
-def inputs(case: Case) -> list[np.ndarray]:
-    return [filled(a, case.storage, seed) for seed, a in enumerate(case.arrays)]

@@ -20,11 +20,11 @@ import numpy as np
 from tinygrad_fast.backend.cpu import CPU
 
 from . import ours
-from .cases import Case
+from .case import Case
 
 EPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
 MOST = 1 << 22  # elements that the plain definitions are asked about
-BY_THEIR_LAW = ("dropout", "dropout_back")  # no two libraries draw the same numbers
+BY_THEIR_LAW = ("dropout", "dropout_back", "uniform")  # no two libraries draw the same numbers
 
 
 class Wrong(ValueError):
@@ -39,16 +39,18 @@ def check(xp: Any, peer: Any, case: Case, arrays: list[np.ndarray], got: Any) ->
     """Raise Wrong for results that are; returns how close they are. peer: the module, or None."""
     got = list(got) if isinstance(got, (tuple, list)) else [got]
     if case.function in BY_THEIR_LAW:
-        return law_of_dropout(case, arrays[0], xp.to_numpy(got[0]))
+        law = law_of_uniform if case.function == "uniform" else law_of_dropout
+        return law(case, arrays[0], xp.to_numpy(got[0]))
     if peer is not None:
         found, wanted = [peer.seen(xp, a) for a in got], exactly(peer, case, arrays)
-        wide = wanted[0].dtype
-        found = [a.to(wide) for a in found]
+        exact = wanted[0].is_floating_point() and wanted[0].itemsize >= 4
+        wide = wanted[0].dtype if exact else peer.torch.float64  # of places, too
+        found, wanted = ([a.to(wide) for a in those] for those in (found, wanted))
     elif sum(a.size for a in arrays) <= MOST and case.flop <= 1e9:
-        plain = [a.astype(np.float64) if a.dtype.kind != "i" else a for a in arrays]
+        plain = [a.astype(np.float64) if a.dtype.kind not in "iu" else a for a in arrays]
         run = ours.ready(CPU(), case, ours.placed(CPU(), case, plain))
         wanted = run()
-        wanted = list(wanted) if isinstance(wanted, tuple) else [wanted]
+        wanted = [a.astype(np.float64) for a in (wanted if isinstance(wanted, tuple) else [wanted])]
         found = [xp.to_numpy(a).astype(np.float64) for a in got]
     else:
         return "unchecked: PyTorch is not installed"
@@ -96,6 +98,14 @@ def law_of_dropout(case: Case, x: np.ndarray, y: np.ndarray) -> str:
     if not abs(share - (1 - p)) <= 5 * spread:
         raise Wrong(f"{share:.6f} of the numbers were kept; {1 - p} +- {5 * spread:.6f} should be")
     return f"{share:.4f} kept"
+
+
+def law_of_uniform(case: Case, x: np.ndarray, y: np.ndarray) -> str:
+    """From 0 on and below 1, with the mean of such numbers, to five standard deviations."""
+    mean, spread = float(y.mean(dtype=np.float64)), (12 * y.size) ** -0.5
+    if not (y.shape == x.shape and 0 <= y.min() and y.max() < 1 and abs(mean - 0.5) <= 5 * spread):
+        raise Wrong(f"numbers from {y.min()} to {y.max()} with the mean {mean:.6f}; 0.5 +- {5 * spread:.6f} should be")
+    return f"mean {mean:.4f}, as its law has it"
 
 
 def check_captured(captured: list[float], plain: list[float]) -> None:

@@ -48,6 +48,8 @@ def measure(xp: Any, peer: Any, timer: Timer, small: bool) -> dict[str, float]:
 
 def seconds(case: Any, limits: dict[str, float]) -> tuple[float, str]:
     """The least that a case can take, and what it then waits for: "memory" or "products"; (0, "") if unknown."""
+    if "copy" not in limits:
+        return 0.0, ""
     by_memory = case.moved / limits["copy"]
     by_products = case.flop / limits[case.dtype] if case.dtype in limits else 0.0
     if case.flop and not by_products:

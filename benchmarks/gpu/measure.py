@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 import tinygrad_fast as tf
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.launchers import Products
+from tinygrad_fast.backend.launchers.convolutions import Convolutions
 
 from . import check, limits, ours, report
-from .cases import Case, inputs, table
+from .case import Case
+from .cases import table
+from .inputs import inputs
 from .timing import Run, Timer, compare
 
 ROUNDS, SECONDS = 7, 4e-3  # turns of a contestant; of a turn
@@ -92,28 +96,32 @@ class multiplied:
     """Products as the case wants them: float32 as TF32 or not, and by which kernel of ours."""
 
     def __init__(self, case: Case):
-        self.wanted = "high" if case.dtype == "TF32" else "highest", case.rung
+        conv = case.family == "conv"
+        self.wanted = "high" if case.dtype == "TF32" else "highest", "" if conv else case.rung, case.rung * conv
 
     def __enter__(self) -> None:
-        self.before = tf.get_float32_matmul_precision(), Products.rung
+        self.before = tf.get_float32_matmul_precision(), Products.rung, Convolutions.convolves
         self._set(*self.wanted)
 
     def __exit__(self, *raised: Any) -> None:
         self._set(*self.before)
 
-    def _set(self, precision: str, rung: str) -> None:
+    def _set(self, precision: str, rung: str, convolves: str) -> None:
         tf.set_float32_matmul_precision(precision)
-        Products.rung = rung
+        Products.rung, Convolutions.convolves = rung, convolves
 
 
 class Budget:
-    """How many rounds there is time for: 7, 3 or 1, so that all cases end before `deadline` (of time.time())."""
+    """How many rounds there is time for: 7, 3 or 1, so that all cases end before `deadline` (of time.time()). None,
+    where that has passed."""
 
     def __init__(self, deadline: float, cases: int):
         self.deadline, self.cases = deadline, cases
         self.fixed, self.each, self.seen = 0.0, 0.0, 0
 
     def rounds(self) -> int:
+        if time.time() > self.deadline:
+            return 0
         if not self.seen:
             return ROUNDS
         left = (self.deadline - time.time()) / max(self.cases - self.seen, 1)
@@ -129,12 +137,16 @@ class Budget:
 def rows(names: list[str], place: Place, deadline: float) -> Iterator[dict[str, Any]]:
     """A row for each case; of a training step a second one, of its time on the GPU alone."""
     budget = Budget(deadline, len(names))
-    for name in names:
+    for i, name in enumerate(names):
         case = table(place.small)[name]
         if reason := cannot(place.xp, case):
             yield {"note": f"left out: {name}. {reason}"}
             continue
         rounds, began, timed = budget.rounds(), time.perf_counter(), 0.0
+        if not rounds:
+            first = f"left out, as the time is up: {name}, and what --list has after it ({len(names) - i} in all)"
+            yield {"note": f"{first}. Take them by --only, or give a longer --budget"}
+            return
         try:
             yield {"begins": name}
             with multiplied(case):
@@ -155,8 +167,11 @@ def rows(names: list[str], place: Place, deadline: float) -> Iterator[dict[str, 
 
 
 def cannot(xp: Any, case: Case) -> str:
-    """Why a case's rung is not for this GPU; "" where it is."""
-    needs = launch.sources(launch.folder())[case.rung].needs if case.rung else ""
+    """Why a case cannot run here; "" where it can."""
+    if case.dtype == "bfloat16" and not find_spec("ml_dtypes"):
+        return "CuPy and NumPy have bfloat16 by ml_dtypes alone: pip install ml_dtypes"
+    source = launch.sources(launch.folder()).get(case.rung)
+    needs = source.needs if source else ""
     here = f"sm_{xp.hardware.capability}"
     return f"{case.rung} is for {needs} alone, and this GPU is {here}" if needs and needs != here + "a" else ""
 

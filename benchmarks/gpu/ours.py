@@ -16,7 +16,8 @@ from tinygrad_fast import dtypes, ops, tables
 from tinygrad_fast.backend import windows
 
 from .. import cases as cpu_cases, ours as cpu
-from .cases import Case
+from .case import Case, parted
+from .ours_others import FUNCTIONS as OTHERS
 
 Run = Callable[[], Any]
 
@@ -36,8 +37,8 @@ def blank(xp: Any, case: Case) -> list[Any]:
     found = []
     for a in case.arrays:
         order = (2, 3, 1, 0) if a.kind == "weight" else (0, 2, 3, 1)
-        axes = order if len(a.shape) == 4 else tuple(range(len(a.shape)))
-        dtype = "int64" if a.kind == "index" else "float32" if a.wide else case.storage
+        axes = order if len(a.shape) == 4 and a.kind != "grid" else tuple(range(len(a.shape)))
+        dtype = {"index": "int64", "byte": "uint8"}.get(a.kind, "float32" if a.wide else case.storage)
         y = xp.full([a.shape[i] for i in axes], 0, dtypes.dtype_of(dtype))
         found.append(y.transpose(np.argsort(axes).tolist()))
     return found
@@ -52,16 +53,16 @@ def pairs(stride: int, padding: int) -> dict[str, Any]:
     return {"stride": (stride, stride), "padding": (padding, padding), "dilation": (1, 1)}
 
 
-def conv2d(xp, x, w, *, stride, padding):
-    return lambda: xp.conv2d(x, w, groups=1, **pairs(stride, padding))
+def conv2d(xp, x, w, *, stride, padding, groups=1):
+    return lambda: xp.conv2d(x, w, groups=groups, **pairs(stride, padding))
 
 
-def conv2d_dx(xp, g, w, *, stride, padding, hw):
-    return lambda: xp.conv2d_dx(g, w, groups=1, hw=hw, **pairs(stride, padding))
+def conv2d_dx(xp, g, w, *, stride, padding, hw, groups=1):
+    return lambda: xp.conv2d_dx(g, w, groups=groups, hw=hw, **pairs(stride, padding))
 
 
-def conv2d_dw(xp, g, x, *, stride, padding, k):
-    return lambda: xp.conv2d_dw(g, x, groups=1, k=k, **pairs(stride, padding))
+def conv2d_dw(xp, g, x, *, stride, padding, k, groups=1):
+    return lambda: xp.conv2d_dw(g, x, groups=groups, k=k, **pairs(stride, padding))
 
 
 def conv2d_batch_norm(xp, x, w, gamma, beta, *, padding):
@@ -195,12 +196,6 @@ def dropout_back(xp, g, *, p):
     return lambda: xp.dropout_back(g, kept, p=p)
 
 
-def parted(arrays, lists):
-    """w, w, g, g, ... -> [[w, w], [g, g], ...]"""
-    n = len(arrays) // lists
-    return [list(arrays[i * n : i * n + n]) for i in range(lists)]
-
-
 def hyper(xp, *numbers):
     return xp.asarray(np.array(numbers, np.float64))
 
@@ -251,6 +246,7 @@ FUNCTIONS: dict[str, Callable[..., Run]] = {
     "sgd": sgd,
     "adamw": adamw,
     "clip_grad_norm": clip_grad_norm,
+    **OTHERS,
 }
 
 

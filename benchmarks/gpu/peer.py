@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from .. import cases as cpu_cases, peer as cpu
-from .cases import Case
+from .case import Case, parted
+from .peer_others import FUNCTIONS as OTHERS
+from .runs import Run, back, forward, parameters
 
 VERSION = torch.__version__
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "TF32": torch.float32}
-Run = Callable[[], Any]
 
 
 @contextmanager
@@ -47,7 +48,8 @@ def tensor(a: np.ndarray) -> torch.Tensor:
 
 def placed(case: Case, arrays: list[np.ndarray]) -> list[torch.Tensor]:
     last = {"memory_format": torch.channels_last}
-    return [t.contiguous(**last) if t.ndim == 4 else t for t in map(tensor, arrays)]
+    images = [len(a.shape) == 4 and a.kind != "grid" for a in case.arrays]
+    return [t.contiguous(**last) if image else t for t, image in zip(map(tensor, arrays), images, strict=True)]
 
 
 def copies(arrays: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -65,30 +67,6 @@ def seen(xp: Any, a: Any) -> torch.Tensor:
 def free() -> None:
     if DEVICE == "cuda":
         torch.cuda.empty_cache()
-
-
-def forward(f: Callable[..., Any]) -> Callable[..., Run]:
-    def ready(*inputs: Any, **static: Any) -> Run:
-        def run():
-            with torch.no_grad():
-                return f(*inputs, **static)
-
-        return run
-
-    return ready
-
-
-def back(f: Callable[..., Any], wrt: int = 1) -> Callable[..., Run]:
-    """(g, *inputs) -> the gradients of the first `wrt` floating inputs."""
-
-    def ready(g: torch.Tensor, *inputs: Any, **static: Any) -> Run:
-        given = [t.detach().requires_grad_(t.is_floating_point()) for t in inputs]
-        of = [t for t in given if t.requires_grad][:wrt]
-        y = f(*given, **static)
-        g = g.to(y.dtype)
-        return lambda: torch.autograd.grad(y, of, g, retain_graph=True)
-
-    return ready
 
 
 def normalised(x, w, b, res=None, *, relu, residual):
@@ -116,18 +94,18 @@ def ones(f):
     return lambda x, t, **static: back(f)(torch.ones((), device=x.device), x, t, **static)
 
 
-def conv2d_dx(g, w, *, stride, padding, hw):
-    x = g.new_empty((len(g), w.shape[1], *hw)).contiguous(memory_format=torch.channels_last)
-    return convolved(g, x, w, stride, padding, (True, False, False))
+def conv2d_dx(g, w, *, stride, padding, hw, groups=1):
+    x = g.new_empty((len(g), groups * w.shape[1], *hw)).contiguous(memory_format=torch.channels_last)
+    return convolved(g, x, w, stride, padding, groups, (True, False, False))
 
 
-def conv2d_dw(g, x, *, stride, padding, k):
-    w = g.new_empty((g.shape[1], x.shape[1], *k)).contiguous(memory_format=torch.channels_last)
-    return convolved(g, x, w, stride, padding, (False, True, False))
+def conv2d_dw(g, x, *, stride, padding, k, groups=1):
+    w = g.new_empty((g.shape[1], x.shape[1] // groups, *k)).contiguous(memory_format=torch.channels_last)
+    return convolved(g, x, w, stride, padding, groups, (False, True, False))
 
 
-def convolved(g, x, w, stride, padding, mask):
-    pair = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1
+def convolved(g, x, w, stride, padding, groups, mask):
+    pair = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups
 
     def run():
         return next(d for d in torch.ops.aten.convolution_backward(g, x, w, None, *pair, mask) if d is not None)
@@ -141,17 +119,6 @@ def convolved_and_normalised(x, w, gamma, beta, *, padding):
 
 def pooled(f):
     return lambda x, *, kernel, stride, padding: f(x, kernel, stride, padding)
-
-
-def parted(arrays, lists):
-    n = len(arrays) // lists
-    return [list(arrays[i * n : i * n + n]) for i in range(lists)]
-
-
-def parameters(ws, gs):
-    for w, g in zip(ws, gs, strict=True):
-        w.requires_grad_().grad = g
-    return ws
 
 
 def sgd(*arrays, lists: int):
@@ -208,6 +175,7 @@ FUNCTIONS: dict[str, Callable[..., Run]] = {
     "sgd": sgd,
     "adamw": adamw,
     "clip_grad_norm": clip_grad_norm,
+    **OTHERS,
 }
 
 

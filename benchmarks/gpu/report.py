@@ -7,7 +7,7 @@ from statistics import geometric_mean, median
 from typing import Any
 
 from ..report import quantity
-from .cases import Case
+from .case import Case
 from .limits import seconds
 from .timing import Times
 

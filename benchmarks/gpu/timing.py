@@ -3,8 +3,8 @@
 A turn is many calls in a row. Of a kernel its own time is wanted, not Python's: the GPU is held back by a kernel that
 waits (`hold`) while the host asks for all the calls, and then runs them one right after another. If it got through
 them faster than they were asked for, the turn ran *dry*, and that is said. A training step is not held: its time is
-what a user waits. Each call reads other memory than the one before, together more than twice the L2 cache, and as many
-results are alive.
+what a user waits. Each call reads other memory than the one before, together more than twice the L2 cache (or 32 sets
+of inputs, where they are small), and as many results are alive.
 """
 
 from __future__ import annotations

@@ -61,15 +61,15 @@ def place(asked: dict[str, Any]) -> tuple[measure.Place, dict[str, Any]]:
 def answers(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     here, about = place(asked)
     yield {"about": about}
-    chosen = [table(here.small)[name] for name in asked["names"]]
-    kernels, failed, seconds = measure.build(here.xp, chosen, here.enter)
-    here.free()
-    yield {"built": f"{kernels} kernels in {seconds:.0f} s" + (f", {failed} failed" if failed else "")}
-    if asked["limits"]:
-        here.limits = asked["limits"]
-    else:
-        measure.measure_limits(here)
-        yield {"limits": here.limits}
+    here.limits = asked["limits"]
+    if asked["prepares"]:
+        chosen = [table(here.small)[name] for name in asked["names"]]
+        kernels, failed, seconds = measure.build(here.xp, chosen, here.enter)
+        here.free()
+        yield {"built": f"{kernels} kernels in {seconds:.0f} s" + (f", {failed} failed" if failed else "")}
+        if not here.limits:
+            measure.measure_limits(here)
+            yield {"limits": here.limits}
     yield from measure.rows(asked["names"], here, asked["deadline"])
 
 

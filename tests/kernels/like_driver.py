@@ -53,6 +53,7 @@ def compileProgram(prog, options):
 
 
 def getCUBIN(prog):
+    """As CuPy's: without the last byte."""
     return programs[prog][1]
 
 
@@ -66,7 +67,9 @@ def destroyProgram(prog):
 
 def opened(cubin):
     """(source, options) of what is in a file; None if this GPU cannot run it."""
-    architecture, text, options = json.loads(cubin)
+    if not cubin.endswith(b"\0"):
+        return None  # cut off
+    architecture, text, options = json.loads(cubin[:-1])
     return (known(text), options) if architecture in (GPU, GPU + "a") else None
 
 

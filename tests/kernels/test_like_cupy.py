@@ -7,9 +7,12 @@ less than CuPy, and nothing else: what a launcher gives to it CuPy takes too, an
 import functools
 import inspect
 import re
+import struct
 from pathlib import Path
 
 import pytest
+
+from tinygrad_fast.backend import launch
 
 from . import like_cuda, like_cupy
 
@@ -105,3 +108,14 @@ def test_what_the_framework_names_is_there():
     assert {"cuda.runtime.getDeviceProperties", "ascontiguousarray", "RawModule"} <= found
     for name in found:
         at(real, name)
+
+
+def test_a_cubin_goes_to_disk_whole():
+    """The headers of its segments stand at the end of the file, and the driver reads all of them."""
+    text = 'extern "C" __global__ void nothing() {}'
+    try:
+        cubin = launch.CuPy(real, None)._cubin(text, ("-arch=sm_90a", "-std=c++17"))
+    except RuntimeError as e:
+        pytest.skip(f"CuPy finds no NVRTC: {e}")
+    [at], (size, count) = struct.unpack_from("<Q", cubin, 32), struct.unpack_from("<HH", cubin, 54)
+    assert cubin.startswith(b"\x7fELF") and len(cubin) == at + size * count

@@ -313,6 +313,20 @@ def test_tiles_are_chosen(sizes, chosen):
 
 
 @pytest.mark.parametrize(
+    "processors, chosen",
+    [
+        (128, (128, 256)),  # each has one
+        (108, (128, 128)),  # 20 would have a second round for themselves: 2 of 32K elements, or 3 of 16K
+        (64, (128, 256)),  # two full rounds
+        (132, (128, 128)),  # 128 tiles: four would idle
+    ],
+)
+def test_rounds_count(processors, chosen):
+    tile = tiles.TENSOR_CORES.choose(2, 8192, 512, 1, 16, tiles.Hardware(80, processors))
+    assert (tile.BM, tile.BN) == chosen
+
+
+@pytest.mark.parametrize(
     "side, depth, others, found",
     [
         ((64, 72), (72, 1), (), (1, 8)),  # neighbours along k

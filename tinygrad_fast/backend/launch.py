@@ -216,11 +216,12 @@ class CuPy:
         return self._functions(module)
 
     def _cubin(self, text: str, options: tuple[str, ...]) -> bytes:
+        """A cubin, whole: CuPy takes its last byte, a zero, for the end of a text, and leaves it out."""
         nvrtc = self.cupy.cuda.nvrtc
         program = nvrtc.createProgram(text, "kernel.cu", (), ())
         try:
             nvrtc.compileProgram(program, options)
-            return nvrtc.getCUBIN(program)
+            return nvrtc.getCUBIN(program) + b"\0"
         except nvrtc.NVRTCError as e:
             raise KernelError(nvrtc.getProgramLog(program) or str(e)) from None
         finally:

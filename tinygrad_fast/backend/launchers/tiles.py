@@ -70,16 +70,14 @@ class Engine:
     def choose(
         self, itemsize: int, m: int, n: int, batches: int, piece: int, hardware: Hardware, kernel: str = ""
     ) -> Tile:
-        """The tile measured to be the fastest for this kernel (`tuned.py`). Where none was: the largest offered that
-        leaves no processor idle, and a quarter of its work at most outside y; else the last."""
+        """The tile measured to be the fastest for this kernel (`tuned.py`). Where none was: what is done soonest
+        (`effort`), of the last and of those that leave no processor idle, and a quarter of their work at most outside
+        y. Blocks of one processor share its tensor cores, so that one in a round of its own has them for itself."""
         if piece == 16 and (found := tuned.measured(hardware.gpu, kernel, self.name, itemsize, m, n, batches)):
             return Tile(*found)
-        *larger, tile = self.offered(itemsize, piece, hardware)
-        for large in larger:
-            blocks = large.blocks(m, n)
-            if blocks * batches >= hardware.processors and 3 * blocks * large.BM * large.BN <= 4 * m * n:
-                return large
-        return tile
+        *larger, last = self.offered(itemsize, piece, hardware)
+        fit = [t for t in larger if _worth(t, t.blocks(m, n), m, n, batches, hardware)] + [last]
+        return min(fit, key=lambda t: effort(t, self.tiles[itemsize][0], t.blocks(m, n) * batches, hardware.processors))
 
     def candidates(self, itemsize: int, most: int) -> list[Tile]:
         """What a tuner tries: each shape with each number of stages whose shared memory is at most so many bytes."""
@@ -160,24 +158,34 @@ def on_clusters(
     kernels: Iterable[str], m: int, n: int, batches: int, hardware: Hardware
 ) -> tuple[str, HopperTile] | None:
     """Which of these kernels of Hopper's, the highest first, and its tile: measured to be the fastest (`tuned.py`).
-    Where nothing was measured: what is done soonest, of the tiles that leave no processor idle, and a quarter of their
-    work at most outside y. None where there is none, or the rungs below were measured to be faster."""
+    Where nothing was measured: what is done soonest (`effort`), of the tiles that leave no processor idle, and a
+    quarter of their work at most outside y. None where there is none, or the rungs below were measured to be faster."""
     fit: list[tuple[float, str, HopperTile]] = []
     for kernel in kernels:
         if found := tuned.measured(hardware.gpu, kernel, "Hopper", 2, m, n, batches):
             return kernel, HopperTile(*found)
         for tile in HOPPER if found is None else ():
             blocks = tile.blocks(m, n, CLUSTERS[kernel])
-            if blocks * batches >= hardware.processors and 3 * blocks * tile.BM * tile.BN <= 4 * m * n:
-                rounds = -(-blocks * batches // resident(kernel, hardware))
-                toll = 1 if tile == HOPPER[0] else 8 / 7  # of a smaller tile: more bytes for each of its products
-                fit.append((rounds * tile.BM * tile.BN * toll, kernel, tile))
+            if _worth(tile, blocks, m, n, batches, hardware):
+                cost = effort(tile, HOPPER[0], blocks * batches, resident(kernel, hardware))
+                fit.append((cost, kernel, tile))
     return min(fit, key=lambda each: each[0])[1:] if fit else None
 
 
 def resident(kernel: str, hardware: Hardware) -> int:
     """Blocks that run at the same time: one a processor, in whole clusters."""
     return max(hardware.processors // CLUSTERS[kernel], 1) * CLUSTERS[kernel]
+
+
+def effort(tile: Tile | HopperTile, largest: Tile | HopperTile, blocks: int, at_once: int) -> float:
+    """What a processor has to do, in elements of y: its rounds of blocks, and a toll on tiles that are smaller than the
+    largest: they read more bytes for each of their products, which by a guess are two thirds of what it waits for."""
+    more = (1 / tile.BM + 1 / tile.BN) / (1 / largest.BM + 1 / largest.BN)
+    return -(-blocks // at_once) * tile.BM * tile.BN * (1 + 2 * more) / 3
+
+
+def _worth(tile: Tile | HopperTile, blocks: int, m: int, n: int, batches: int, hardware: Hardware) -> bool:
+    return blocks * batches >= hardware.processors and 3 * blocks * tile.BM * tile.BN <= 4 * m * n
 
 
 ON_TENSOR_CORES = {"float16": 75, "bfloat16": 80, "float32": 80}  # dtype: compute capability; float32 as TF32
