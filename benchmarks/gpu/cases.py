@@ -18,12 +18,16 @@ LADDER = {  # dtype: the rungs of kernels/matmul.cu that take it, from below
 STEPS = {"ResNet-9": "resnet9", "ResNet-18": "resnet18"}
 FLOP = {"ResNet-9": 0.379e9, "ResNet-18": 0.556e9}  # multiply-adds of an image forward; backward has twice as many
 
-# C > O, kernel, stride, size of the input; batch: ResNet-18 on CIFAR pictures, ResNet-50 on those of ImageNet
-RESNET18 = [(64, 64, 3, 1, 32), (128, 128, 3, 1, 16), (256, 256, 3, 1, 8), (512, 512, 3, 1, 4), (64, 128, 3, 2, 32)]
-RESNET18 += [(64, 128, 1, 2, 32), (256, 512, 3, 2, 8)]
-RESNET50 = [(64, 64, 3, 1, 56), (128, 128, 3, 1, 28), (256, 256, 3, 1, 14), (512, 512, 3, 1, 7), (128, 128, 3, 2, 56)]
-RESNET50 += [(64, 256, 1, 1, 56), (256, 64, 1, 1, 56), (512, 128, 1, 1, 28), (128, 512, 1, 1, 28)]
-RESNET50 += [(1024, 256, 1, 1, 14), (256, 1024, 1, 1, 14), (2048, 512, 1, 1, 7), (512, 2048, 1, 1, 7)]
+# C > O, kernel, stride, size of the input: every 3x3 and 1x1 of ResNet-18 on CIFAR pictures, of ResNet-50 on ImageNet's
+RESNET18 = [(64, 64, 3, 1, 32), (128, 128, 3, 1, 16), (256, 256, 3, 1, 8), (512, 512, 3, 1, 4)]
+RESNET18 += [(64, 128, 3, 2, 32), (128, 256, 3, 2, 16), (256, 512, 3, 2, 8)]
+RESNET18 += [(64, 128, 1, 2, 32), (128, 256, 1, 2, 16), (256, 512, 1, 2, 8)]
+RESNET50 = [(64, 64, 3, 1, 56), (128, 128, 3, 1, 28), (256, 256, 3, 1, 14), (512, 512, 3, 1, 7)]
+RESNET50 += [(128, 128, 3, 2, 56), (256, 256, 3, 2, 28), (512, 512, 3, 2, 14), (64, 64, 1, 1, 56)]
+for width, h in ((64, 56), (128, 28), (256, 14), (512, 7)):  # of a block: into its 3x3 and out of it
+    RESNET50 += [(4 * width, width, 1, 1, h), (width, 4 * width, 1, 1, h)]
+    if width > 64:  # the first block of a stage, and the way around it
+        RESNET50 += [(2 * width, width, 1, 1, 2 * h), (2 * width, 4 * width, 1, 2, 2 * h)]
 
 
 @cache

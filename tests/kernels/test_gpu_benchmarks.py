@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -15,9 +16,11 @@ from unittest import mock
 import numpy as np
 import pytest
 
+import tinygrad_fast as tf
 from benchmarks import tune
 from benchmarks.gpu import __main__ as command, cases, check, inputs, limits, measure, ours, report, timing
 from tests.kernels import gate  # the one that tests/conftest.py asks
+from tinygrad_fast import models, nn
 from tinygrad_fast.backend import cuda, launch
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import Products, tiles, tuned
@@ -518,3 +521,19 @@ def test_the_table_in_the_repository_is_read():
         for kernel, classes in kernels.items():
             assert {len(tile) for tile in classes.values()} <= ({0, 3} if kernel in HOPPER else {6})
     assert tuned.written({}).rstrip() == "\n".join(x for x in tuned.PLACE.read_text().splitlines() if x.startswith("#"))
+
+
+@pytest.mark.parametrize(
+    "model, h, shapes",
+    [(partial(models.resnet18, stem="cifar"), 32, cases.RESNET18), (models.resnet50, 224, cases.RESNET50)],
+    ids=["resnet18", "resnet50"],
+)
+def test_every_convolution_of_the_networks_has_a_case(model, h, shapes):
+    """3x3 and 1x1; the first layer is a case of its own."""
+    net, found = model().eval(), set()
+    for layer in (m for m in net.modules() if isinstance(m, nn.Conv2d) and m.in_channels > 3):
+        shape = layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0]
+        layer.register_forward_hook(lambda m, x, y, shape=shape: found.add((*shape, x[0].shape[2])))
+    with tf.no_grad():
+        net(tf.zeros(1, 3, h, h))
+    assert found == set(shapes) and len(shapes) == len(found)
