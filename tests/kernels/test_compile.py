@@ -148,6 +148,12 @@ def test_what_tests_launch_has_a_row():
         assert not gate.known(kernel, defines), (kernel, defines)
 
 
+def test_a_block_that_has_no_room_is_seen():
+    """Threads of 104 registers each: 512, and 1024."""
+    how = dict(LAST=1, DTYPE="float32")
+    assert gate.fits("batch_norm_moments", how, 512) and not gate.fits("batch_norm_moments", how, 1024)
+
+
 @needs_nvrtc
 @needs_nvdisasm
 @pytest.mark.parametrize("tile", tiles.HOPPER)
