@@ -34,6 +34,11 @@ def test_every_header_says_what_share_of_the_limit_to_expect(file):
         assert re.search(r"\b0\.\d|an? (half|eighth|tenth)", part), part
 
 
+def test_no_line_of_a_kernel_is_longer_than_120():
+    files = {path.name: path.read_text().splitlines() for path in launch.folder().glob("*.cu*")}
+    assert not [f"{name}:{i}" for name, lines in files.items() for i, line in enumerate(lines, 1) if len(line) > 120]
+
+
 def test_every_tile_has_a_row():
     """Of each kernel on the tile loop each shape, by engine and bytes of an element: a budget. Turing's, whose code is
     simpler, have one for some, and for all `test_no_form_of_a_tile_spills`."""
