@@ -2,24 +2,24 @@
 //
 // MATH      y = w (p t softplus(-x) + (1 - t) softplus(x)),   softplus(z) = max(z, 0) + log(1 + exp(-|z|))
 //           w weighs an element, p what is positive. One number of either may be for several elements: number
-//           i / each % count is for element i. With x (N, C), each = 1 and count = C is a number for each column, each =
-//           C and count = N one for each row.
-// BACKWARD  dx = share g w ((1 - t) sigmoid(x) - p t sigmoid(-x));   share is 1 / n for "mean", and g one number for all
+//           i / each % count is for element i. With x (N, C), each = 1 and count = C is a number for each column,
+//           each = C and count = N one for each row.
+// BACKWARD  dx = share g w ((1 - t) sigmoid(x) - p t sigmoid(-x));   share is 1 / n for "mean", and g then one number
 // TILING    a thread takes V neighbours, 16 bytes of each array (packs.cuh), and further ones a grid apart:
 //
 //               x   | 0 0 0 0 | 1 1 1 1 | .. | 255 ..255 | 256 ..         by thread, V = 4
 //
-//           For "sum" and "mean" it adds up the losses that it meets instead of writing them, and a block writes the sum
-//           of its threads' (lanes.cuh), at most 1024 in all, of which reduce.cu makes one.
+//           For "sum" and "mean" it adds up the losses that it meets instead of writing them, and a block writes the
+//           sum of its threads' (lanes.cuh), at most 1024 in all, of which reduce.cu makes one.
 // COST      float32: 8 bytes an element forward, 4 more where losses are written; 12 back, 4 more where g is an array;
 //           half of all that with 16 bits. w and p: 4 more each where they are as large as x.
 //           Instructions an element on sm_90: forward 51, back 38; w or p that repeat some 12 more each.
-// EDGES     any number of elements, aligned or not. Stable at any height: exp(-|x|) never overflows, and both logarithms
-//           and both sigmoids come from it without a difference of near numbers. A sum has one order: the grid depends
-//           on n alone.
+// EDGES     any number of elements, aligned or not. Stable at any height: exp(-|x|) never overflows, and both
+//           logarithms and both sigmoids come from it without a difference of near numbers. A sum has one order: the
+//           grid depends on n alone.
 // MEASURED  not yet on a GPU. Expected on an H100 (3.35 TB/s; 2.9e13 instructions of a thread a second, so 35 in the
-//           time of 4 bytes), as shares of the memory's bandwidth: float32 0.85, forward and back; 16 bits 0.65 forward,
-//           bound by instructions, and 0.85 back. 512 x 10 elements: 3 us a launch, forward two of them.
+//           time of 4 bytes), as shares of the memory's bandwidth: float32 0.85, forward and back; 16 bits 0.65
+//           forward, bound by instructions, and 0.85 back. 512 x 10 elements: 3 us a launch, forward two of them.
 // SOURCE    the definition.
 // SPEC      Losses.binary_cross_entropy_with_logits and its _back (tinygrad_fast/backend/losses.py).
 #include "lanes.cuh"

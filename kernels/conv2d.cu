@@ -83,7 +83,8 @@ extern "C" __global__ void conv2d_dx(
 
 // dw[o, c, a, b] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + a d - p, j s + b d - p].
 extern "C" __global__ void __launch_bounds__(128) conv2d_dw(
-    const T* __restrict__ g, Image gs, const T* __restrict__ x, Image xs, T* __restrict__ dw, int C, int KW, Window win) {
+    const T* __restrict__ g, Image gs, const T* __restrict__ x, Image xs, T* __restrict__ dw, int C, int KW,
+    Window win) {
   __shared__ A parts[4];
   int O = gs.c, o = blockIdx.x % O, c = blockIdx.x / O % C, b = blockIdx.x / O / C % KW, a = blockIdx.x / O / C / KW;
   int channel = o / (O / win.groups) * C + c;

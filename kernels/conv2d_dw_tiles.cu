@@ -17,10 +17,10 @@
 //
 //           A linear layer's weight gradient is that of a convolution of one pixel, and comes here where its sum is to
 //           be divided (launchers/products.py).
-// COST      2 N OH OW O KH KW C / groups flop; parts KH KW C O sums written and read, mostly in L2. Odd channels of x or
-//           g in float16 are first copied beside zeros, as in conv2d_tiles.cu; those of x leave dw by another copy.
-// EDGES     any sizes, strides, paddings, dilations; x and g N H W C, so many elements a copy as -DXV -DGV say; `columns`
-//           as in conv2d_tiles.cu; dw lies KH KW C O. Images below 2^31 elements, and fewer than 2^31 pixels.
+// COST      2 N OH OW O KH KW C / groups flop; parts KH KW C O sums written and read, mostly in L2. Odd channels of x
+//           or g in float16 are first copied beside zeros, as in conv2d_tiles.cu; those of x leave dw by another copy.
+// EDGES     any sizes, strides, paddings, dilations; x and g N H W C, so many elements a copy as -DXV -DGV say;
+//           `columns` as in conv2d_tiles.cu; dw lies KH KW C O. Images below 2^31 elements, and fewer than 2^31 pixels.
 // MEASURED  not yet on a GPU. Expected, H100, the layers of conv2d_tiles.cu in float16: 0.25 to 0.4 of the peak of 989
 //           Tflop/s, for L2 brings 600 to 1,000 MB a layer. float32: 0.7 of 67 Tflop/s, by 1.14 instructions for each
 //           multiply-add; as TF32 at most 0.39 of 494 by L2, and 5.85 instructions for each mma of some 6 clocks: 0.3.

@@ -4,21 +4,21 @@
 // MATH      y = conv2d(x, w), as conv2d_tiles.cu without bias, residual and ReLU; and of the pixels of each tile, for
 //           each channel, their number, mean and sum of (y - mean)^2: struct Part of moments.cuh.
 // BACKWARD  that of conv2d. What is found has no gradient here: batch norm's takes it into account.
-// TILING    that of conv2d_tiles.cu. The sums leave by way of shared memory (hand_out of tile_loop.cuh), E neighbours of
-//           a row to a lane: always the same E channels. So a lane keeps sums of its own, about the first that it met;
-//           in the end all lanes of a column are put together, then, by batch_norm_statistics, all tiles:
+// TILING    that of conv2d_tiles.cu. The sums leave by way of shared memory (hand_out of tile_loop.cuh), E neighbours
+//           of a row to a lane: always the same E channels. So a lane keeps sums of its own, about the first that it
+//           met; in the end all lanes of a column are put together, then, by batch_norm_statistics, all tiles:
 //
 //                       lane 0    1   ..   7               E = 8, warps of 64 x 64: lane 0 meets rows 0, 4, 8, .. of
 //             row 0    |  E  |  E  | .. |  E  |            its first eight channels
 //             row 1    |  E  |  E  | .. |  E  |  lane 8 ..
 //             row 2    |  E  |  E  | .. |  E  |  lane 16 ..           parts[tile][channel]
 //
-// COST      2 N OH OW O KH KW C / groups flop; of memory what conv2d_tiles moves, and 16 bytes for each tile and channel
-//           (float64: 32) written and read again, in place of y: with float16 and tiles of BM = 128 pixels a 16th of
-//           it, of 256 a 32nd. Some 6 instructions for each element of y, and 500 of a warp at the end.
-// EDGES     as conv2d_tiles.cu. The moments are those of y as it is stored, rounded to T. Large means cost var no digits
-//           (moments.cuh). The same tile gives the same bits; another tile, on another GPU, may round mean and var
-//           otherwise.
+// COST      2 N OH OW O KH KW C / groups flop; of memory what conv2d_tiles moves, and 16 bytes for each tile and
+//           channel (float64: 32) written and read again, in place of y: with float16 and tiles of BM = 128 pixels a
+//           16th of it, of 256 a 32nd. Some 6 instructions for each element of y, and 500 of a warp at the end.
+// EDGES     as conv2d_tiles.cu. The moments are those of y as it is stored, rounded to T. Large means cost var no
+//           digits (moments.cuh). The same tile gives the same bits; another tile, on another GPU, may round mean and
+//           var otherwise.
 // MEASURED  not yet on a GPU. Expected, H100, float16, 512 images of 32 x 32 and 64 channels: 67 MB are not read
 //           again, and a launch is saved: 22 us of some 190 for convolution and batch norm. The additional
 //           instructions take 10 us where nothing hides them; two blocks on a processor hide each other's. So 0.28 to
@@ -61,7 +61,7 @@ struct Pixels {
 
 // Puts together what the lanes of all warps met of each column, from the top of the tile to the bottom.
 __device__ __forceinline__ void leave(const Met& met, Part* parts, int n0, int N) {
-  DYNAMIC_SHARED(Part, found);  // [ROWS][BN], the E ACROSS columns of a warp turned: what lanes do at once lies together
+  DYNAMIC_SHARED(Part, found);  // [ROWS][BN], the E ACROSS columns of a warp turned: lanes' own lie side by side
   static_assert(ROWS * BN * sizeof(Part) <= STAGES * (BM + BN) * BK * sizeof(T), "there is room where the tiles were");
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, left = warp % (BN / WN) * WN;
   Part* row = found + (warp / (BN / WN) * DOWN + lane / ACROSS) * BN;

@@ -93,14 +93,14 @@ extern "C" __global__ void __launch_bounds__(128, 3) conv2d_narrow(
 }
 
 // A block is `across` threads wide, a power of 2: so many vectors of outputs; the others take the next pixel.
-// blockIdx.x: vectors; y: the part of the pixels; z: a row of the window, TAPS of it, and a channel of the group.
+// blockIdx.x: vectors, a channel of the group, TAPS of a row of the window, and which row; y: the part of the pixels.
 extern "C" __global__ void __launch_bounds__(THREADS, 2) conv2d_dw_narrow(
     const T* __restrict__ g, const T* __restrict__ x, A* __restrict__ parts, int across, int O, int KH, int KW, int C,
     int pixels, int each, Walk walk, Division by_image, Division by_row, Division by_outputs) {
   __shared__ A all[TAPS * V][THREADS];
-  int bits = (KW + TAPS - 1) / TAPS;  // of a row of the window
-  int c = blockIdx.z % C, b0 = blockIdx.z / C % bits * TAPS, a = blockIdx.z / C / bits;
-  int o = (blockIdx.x * across + threadIdx.x % across) * V, begin = blockIdx.y * each;
+  int slabs = (O / V + across - 1) / across, bits = (KW + TAPS - 1) / TAPS;  // of the outputs; of a row of the window
+  int o = (blockIdx.x % slabs * across + threadIdx.x % across) * V, rest = blockIdx.x / slabs;
+  int c = rest % C, b0 = rest / C % bits * TAPS, a = rest / C / bits, begin = blockIdx.y * each;
   int end = pixels - begin < each ? pixels : begin + each;
   A sums[TAPS][V] = {};
   if (o < O) {

@@ -48,7 +48,8 @@ __device__ __forceinline__ A between(const P* __restrict__ x, Layout at, const S
 #pragma unroll
   for (int k = 0; k < 4; k++) {
     int row = down.at[k / 2], column = across.at[k % 2];
-    if (row >= 0 && column >= 0) sum += wide(x[row * at.h + column * at.w]) * (across.weight[k % 2] * down.weight[k / 2]);
+    if (row >= 0 && column >= 0)
+      sum += wide(x[row * at.h + column * at.w]) * (across.weight[k % 2] * down.weight[k / 2]);
   }
   return sum;
 }

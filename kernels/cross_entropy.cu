@@ -18,7 +18,8 @@
 //
 //           A warp asks for 32 numbers of a line, 4 sectors of 32 bytes (16-bit floats: 2); 32 classes of one pixel
 //           would be 32 sectors. A lane keeps (maximum, sum of exp(x - maximum)), with smoothing and for soft_ also the
-//           sums of q and of q (x - maximum).
+//           sums of q and of q (x - maximum). Where rows are few and long, blocks share them: forward each leaves what
+//           it found in a piece of a row, and a second launch puts the pieces together, in one order.
 // COST      forward C numbers read once (soft_: twice C) and 24 bytes of each row; backward as much, and C written.
 //           float32, 100,000 classes, 512 rows: 205 MB forward, 410 MB back.
 //           Instructions a number on sm_90, float32 / 16 bits: forward 27 / 22, smoothed 37 / 33, soft_ 45 / 43,
@@ -33,7 +34,7 @@
 //                                                    forward 0.7, smoothed 0.5, soft_ 0.7, backward 0.8
 //               10 classes, a million rows           0.35: 400 instructions of four lanes each for 68 bytes
 //               10 classes, 512 rows                 3 us, those of a launch
-//           Rows of 100,000 classes fill the GPU from some 400 rows on: a row is one block's.
+//           64 rows of 100,000 classes are 512 blocks' work, as 512 rows are; the second launch takes 2 us.
 // SOURCE    M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018.
 // SPEC      Losses.cross_entropy, soft_cross_entropy and each _back (tinygrad_fast/backend/losses.py).
 #include "online_softmax.cuh"
@@ -79,19 +80,37 @@ __device__ __forceinline__ Soft other(Soft a, int bits) {
 
 __device__ __forceinline__ A log_of(Sum s) { return log(s.sum + (s.top - s.top)); }  // NaN where the top is infinite
 
+// What the lanes find in the `count` pieces of a row, each of which another block found in some of its classes.
+__device__ __forceinline__ Soft over_pieces(const Position& at, const A* pieces, int count, int positions,
+                                            Soft* shared) {
+  Soft s = Soft::none();
+  if (at.there)
+    for (int i = at.lane; i < count; i += at.lanes) s = both(s, ((const Soft*)pieces)[i * (i64)positions + at.r]);
+  return together(s, at, shared);
+}
+
 extern "C" __global__ void cross_entropy(
     const T* __restrict__ x, Strides xs, const i64* __restrict__ t, const A* __restrict__ w,  // w: of the classes
+    const A* __restrict__ pieces, A* __restrict__ piece,                 // in goes x, or pieces; out a piece, or loss
     A* __restrict__ loss, A* __restrict__ weight, A* __restrict__ kept,  // of the rows; kept: maximum and log(sum)
-    int positions, int C, int P, int lanes, int columns, A keep, A smooth, i64 ignored) {  // 1 - e, e / C
-  Position at(positions, P, lanes, columns);
+    int positions, int C, int P, int length, int count, int lanes, int columns,  // length: classes of a piece
+    A keep, A smooth, i64 ignored) {                                             // 1 - e, e / C
+  __shared__ Soft shared[ROOM];
+  Position at(positions, P, C, length, lanes, columns);
   x += at.start(xs);
 
   Soft a = Soft::none();
-  if (smooth)
-    a = over_classes<Soft>(at, C, [=](int c) { return Weighed{wide(x[c * xs.c]), w ? smooth * w[c] : smooth}; });
+  if (pieces)
+    a = over_pieces(at, pieces, count, positions, shared);
+  else if (smooth)
+    a = over_classes<Soft>(at, shared, [=](int c) { return Weighed{wide(x[c * xs.c]), w ? smooth * w[c] : smooth}; });
   else
-    a.s = over_classes<Sum>(at, C, [=](int c) { return wide(x[c * xs.c]); });
+    a.s = over_classes<Sum>(at, (Sum*)shared, [=](int c) { return wide(x[c * xs.c]); });
   if (!at.there || at.lane) return;
+  if (piece) {
+    ((Soft*)piece)[blockIdx.y * (i64)positions + at.r] = a;
+    return;
+  }
 
   A log_sum = log_of(a.s);
   i64 own = t[at.r];
@@ -107,14 +126,14 @@ extern "C" __global__ void cross_entropy(
 extern "C" __global__ void cross_entropy_back(
     const T* __restrict__ x, Strides xs, const A* __restrict__ kept, const i64* __restrict__ t, const A* __restrict__ w,
     const A* __restrict__ a, const A* __restrict__ s, const A* __restrict__ total,
-    T* __restrict__ dx, Strides ds, int positions, int C, int P, int lanes, int columns) {
-  Position at(positions, P, lanes, columns);
+    T* __restrict__ dx, Strides ds, int positions, int C, int P, int length, int lanes, int columns) {
+  Position at(positions, P, C, length, lanes, columns);
   if (!at.there) return;
   x += at.start(xs);
   dx += at.start(ds);
   A top = kept[2 * at.r], log_sum = kept[2 * at.r + 1], all = total[at.r], each = s ? s[at.r] : A(0), part = a[at.r];
   i64 own = t[at.r];
-  each_class(at, C, [=](int c) {
+  each_class(at, [=](int c) {
     A d = exp(wide(x[c * xs.c]) - top - log_sum) * all - (c == own ? part : A(0));
     if (s) d -= each * (w ? w[c] : A(1));
     narrow(d, dx[c * ds.c]);
@@ -127,15 +146,21 @@ __device__ __forceinline__ A wanted(T t, const A* w, int c, A keep, A smooth) {
 
 extern "C" __global__ void soft_cross_entropy(
     const T* __restrict__ x, Strides xs, const T* __restrict__ t, Strides ts, const A* __restrict__ w,
+    const A* __restrict__ pieces, A* __restrict__ piece,
     A* __restrict__ loss, A* __restrict__ kept,  // kept: maximum, log(sum), and sum(q) of the rows
-    int positions, int C, int P, int lanes, int columns, A keep, A smooth) {
-  Position at(positions, P, lanes, columns);
+    int positions, int C, int P, int length, int count, int lanes, int columns, A keep, A smooth) {
+  __shared__ Soft shared[ROOM];
+  Position at(positions, P, C, length, lanes, columns);
   x += at.start(xs);
   t += at.start(ts);
-  Soft a = over_classes<Soft>(at, C, [=](int c) {
+  Soft a = pieces ? over_pieces(at, pieces, count, positions, shared) : over_classes<Soft>(at, shared, [=](int c) {
     return Weighed{wide(x[c * xs.c]), wanted(t[c * ts.c], w, c, keep, smooth)};
   });
   if (!at.there || at.lane) return;
+  if (piece) {
+    ((Soft*)piece)[blockIdx.y * (i64)positions + at.r] = a;
+    return;
+  }
   A log_sum = log_of(a.s);
   loss[at.r] = a.q * log_sum - a.qx;
   kept[3 * at.r] = a.s.top;
@@ -146,14 +171,14 @@ extern "C" __global__ void soft_cross_entropy(
 extern "C" __global__ void soft_cross_entropy_back(
     const T* __restrict__ x, Strides xs, const T* __restrict__ t, Strides ts, const A* __restrict__ w,
     const A* __restrict__ kept, const A* __restrict__ a,
-    T* __restrict__ dx, Strides ds, int positions, int C, int P, int lanes, int columns, A keep, A smooth) {
-  Position at(positions, P, lanes, columns);
+    T* __restrict__ dx, Strides ds, int positions, int C, int P, int length, int lanes, int columns, A keep, A smooth) {
+  Position at(positions, P, C, length, lanes, columns);
   if (!at.there) return;
   x += at.start(xs);
   t += at.start(ts);
   dx += at.start(ds);
   A top = kept[3 * at.r], log_sum = kept[3 * at.r + 1], q = kept[3 * at.r + 2], part = a[at.r];
-  each_class(at, C, [=](int c) {
+  each_class(at, [=](int c) {
     narrow(part * (exp(wide(x[c * xs.c]) - top - log_sum) * q - wanted(t[c * ts.c], w, c, keep, smooth)), dx[c * ds.c]);
   });
 }

@@ -10,9 +10,9 @@
 //     as many threads have arrived as the barrier was made for, and as many bytes as were announced. Then the next one
 //     begins. Phases are told apart by their parity: 0, 1, 0, 1, ...
 // THE CLUSTER. Two blocks that run at the same time, neighbours in the grid, each with its own shared memory. A place
-//     in one is a place in the other, too: a copy may go to the same place in both, read once and counted by the barrier
-//     at the same place in each; and who has done with such a copy arrives at both barriers. Nobody may reach into a
-//     block that has not begun or has ended: all threads of a cluster wait for each other, first thing and last.
+//     in one is a place in the other, too: a copy may go to the same place in both, read once and counted by the
+//     barrier at the same place in each; and who has done with such a copy arrives at both barriers. Nobody may reach
+//     into a block that has not begun or has ended: all threads of a cluster wait for each other, first thing and last.
 // THE SWIZZLE. Rows of 128 bytes would begin in one bank, all of them, and columns of 16 bytes be read eight times
 //     slower than rows. So chunk c of row r stands at c ^ r % 8: bits 4-6 of an address, changed by bits 7-9.
 //
@@ -43,8 +43,8 @@ __device__ __forceinline__ u64 described(const void* at) {
 
 #ifndef EMULATED  // PTX
 
-// A barrier for so many arrivals a phase. The fence, by the thread that made it, shows it to the copies; a __syncthreads
-// to the threads.
+// A barrier for so many arrivals a phase. The fence, by the thread that made it, shows it to the copies; a
+// __syncthreads to the threads.
 __device__ __forceinline__ void barrier_init(u64* barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }

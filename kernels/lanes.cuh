@@ -1,7 +1,7 @@
 // How the threads of a block share the work on a result, and put together what each of them found.
 //
-// A block makes `results` results that are neighbours. Each of them has a team of `lanes` threads, a power of two, and a
-// thread of the team takes every lanes-th of the numbers that the result is made of. Which thread belongs to whom
+// A block makes `results` results that are neighbours. Each of them has a team of `lanes` threads, a power of two, and
+// a thread of the team takes every lanes-th of the numbers that the result is made of. Which thread belongs to whom
 // depends on what lies side by side in memory, so that a warp reads whole lines; here 8 threads, lanes = 4:
 //
 //     rows      the numbers of one result        thread    0 1 2 3 4 5 6 7

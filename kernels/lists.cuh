@@ -62,8 +62,8 @@ template <class F, class... C> __device__ __forceinline__ void along(int n, F f,
   }
 }
 
-// f(ws[i][k], gs[i][k], ...) for each element of this block's part of the lists. All threads of the block must come here.
-// sizes, first: of each array the elements, and the block that starts it.
+// f(ws[i][k], gs[i][k], ...) for each element of this block's part of the lists. All threads of the block must come
+// here. sizes, first: of each array the elements, and the block that starts it.
 template <class F, class... E>
 __device__ __forceinline__ void each(const List<i64>& sizes, const List<i64>& first, F f, const Arrays<E>&... lists) {
   __shared__ int ours;

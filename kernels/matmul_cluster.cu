@@ -1,4 +1,4 @@
-// Matrix products, the last rung of the ladder that begins in matmul.cu: two blocks of Hopper's that share what they read.
+// Matrix products, the last rung of the ladder that begins in matmul.cu: two of Hopper's blocks share what they read.
 //
 // NEEDS     sm_90a: these instructions are Hopper's, of no GPU before it and none after.
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
@@ -20,10 +20,11 @@
 //           cores: 32 bytes of L2 a clock instead of 48, for each of 132. As much as before comes to shared memory.
 // EDGES     as matmul_hopper. Pairs of tiles are rounded up: where the last has one tile alone, its other block
 //           multiplies zeros and writes nothing.
-// MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: 0.6 to 0.75 of the peak of 989 Tflop/s. At
-//           0.65 of it matmul_hopper asks L2 for 31 bytes a clock and multiprocessor, this for 21: faster where that is
-//           what it waits for, else the same. The main loop has 22.5 instructions for each wgmma (22 there). 512 tiles
-//           are 3.9 rounds of 66 clusters. An arrival with `.release.cluster` would put a MEMBAR.ALL.GPU into that loop.
+// MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: 0.6 to 0.75 of the peak of 989 Tflop/s.
+//           At 0.65 of it matmul_hopper asks L2 for 31 bytes a clock and multiprocessor, this for 21: faster where that
+//           is what it waits for, else the same. The main loop has 22.5 instructions for each wgmma (22 there). 512
+//           tiles are 3.9 rounds of 66 clusters. An arrival with `.release.cluster` would put a MEMBAR.ALL.GPU
+//           into that loop.
 // SOURCE    PTX ISA 8.5, "cp.async.bulk.tensor" (multicast), "mbarrier", "barrier.cluster"; NVIDIA/cutlass, "Efficient
 //           GEMM"; pranjalssh/fast.cu, for what the step is worth.
 // SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). Products are exact, sums in float32.

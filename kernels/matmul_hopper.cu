@@ -6,9 +6,9 @@
 //
 // 5. matmul_hopper: as matmul_tensor, but operands are never in registers, and nobody who multiplies copies.
 //
-// TILING    a block computes BM x BN of y, and each of its warpgroups (four warps) 64 rows of that, 64 x BN x 16 with one
-//           instruction. A fifth kind of warp, the producer, has a single thread that works: it asks for tiles of x and
-//           w, 64 of k deep, for as long as the ring in shared memory has room.
+// TILING    a block computes BM x BN of y, and each of its warpgroups (four warps) 64 rows of that, 64 x BN x 16 with
+//           one instruction. A fifth kind of warp, the producer, has a single thread that works: it asks for tiles of x
+//           and w, 64 of k deep, for as long as the ring in shared memory has room.
 //
 //               producer    wait until a stage is empty, ask for boxes  --->  full[stage]
 //               warpgroups  wait until it is full, multiply             --->  empty[stage]
@@ -21,12 +21,13 @@
 //           An instruction of 64 x 256 x 16 reads 10 KB of shared memory in the 128 clocks that it takes.
 // EDGES     any M, N, K: what is outside arrives as zeros, and is not written. What a tensor map cannot describe (16
 //           bytes not aligned, rows that overlap, more than one batch axis) the launcher gives to matmul_tensor.
-// MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: 0.6 to 0.7 of the peak of 989 Tflop/s, some
-//           210 us. The main loop has 22 instructions for each wgmma (kernels/README.md), of which a scheduler issues
-//           two warps' in the 128 clocks of each; the sums take 128 of the registers, so none is moved. 512 tiles
-//           are 3.9 rounds of 132 processors. Not done: TF32 (its operands must lie along k, and be rounded on the way).
-// SOURCE    PTX ISA 8.5, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate", "Tensors"; NVIDIA/cutlass, "Efficient
-//           GEMM", warp specialization; pranjalssh/fast.cu, for what each step is worth.
+// MEASURED  not yet on a GPU. Expected, H100 and float16, 4096 x 4096 x 4096: 0.6 to 0.7 of the peak of 989 Tflop/s,
+//           some 210 us. The main loop has 22 instructions for each wgmma (kernels/README.md), of which a scheduler
+//           issues two warps' in the 128 clocks of each; the sums take 128 of the registers, so none is moved. 512
+//           tiles are 3.9 rounds of 132 processors. Not done: TF32 (its operands must lie along k, and be rounded
+//           on the way).
+// SOURCE    PTX ISA 8.5, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate", "Tensors"; NVIDIA/cutlass,
+//           "Efficient GEMM", warp specialization; pranjalssh/fast.cu, for what each step is worth.
 // SPEC      CPU.matmul and Composed.linear (tinygrad_fast/backend). Products are exact, sums in float32.
 #include "hopper_loop.cuh"
 

@@ -11,7 +11,8 @@ __device__ __forceinline__ Words philox(const u32* key, i64 block) {
   u32 c0 = (u32)block, c1 = (u32)(block >> 32), c2 = 0, c3 = key[1], k0 = key[0], k1 = key[2];
 #pragma unroll
   for (int round = 0; round < 10; round++) {
-    u32 high0 = __umulhi(c0, 0xD2511F53), low0 = c0 * 0xD2511F53, high1 = __umulhi(c2, 0xCD9E8D57), low1 = c2 * 0xCD9E8D57;
+    u32 high0 = __umulhi(c0, 0xD2511F53), low0 = c0 * 0xD2511F53;
+    u32 high1 = __umulhi(c2, 0xCD9E8D57), low1 = c2 * 0xCD9E8D57;
     c0 = high1 ^ c1 ^ k0, c1 = low1, c2 = high0 ^ c3 ^ k1, c3 = low0;
     k0 += 0x9E3779B9, k1 += 0xBB67AE85;
   }

@@ -120,8 +120,8 @@ extern "C" __global__ void scatter_atomic(
     atomicAdd(&d_[row[i] * width + f], entry(g, s, i, f, width, shift).at[0]);
 }
 
-// Few entries a column: x (O, K, I), g and index (O, M, I). A thread for each entry; the first of equal ones in a column
-// adds them all, in their order, so nothing is sorted and nobody waits. M reads of the index a thread.
+// Few entries a column: x (O, K, I), g and index (O, M, I). A thread for each entry; the first of equal ones in a
+// column adds them all, in their order, so nothing is sorted and nobody waits. M reads of the index a thread.
 extern "C" __global__ void gather_back(
     const T* __restrict__ g, const i64* __restrict__ index, T* __restrict__ d, i64 O, int M, int K, i64 I) {
   i64 e = blockIdx.x * (i64)blockDim.x + threadIdx.x;

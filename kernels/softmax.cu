@@ -36,7 +36,7 @@ struct Dense : Position {
   int inner;
 
   __device__ __forceinline__ Dense(int positions, int C, int inner, int lanes)
-      : Position(positions, inner, lanes, inner > 1), inner(inner) {
+      : Position(positions, inner, C, C, lanes, inner > 1), inner(inner) {
     first = start({(i64)C * inner, inner, 1});
   }
   __device__ __forceinline__ i64 operator()(int c) const { return first + (i64)c * inner; }
@@ -45,24 +45,24 @@ struct Dense : Position {
 extern "C" __global__ void softmax(const T* __restrict__ x, T* __restrict__ y, int positions, int C, int inner,
                                    int lanes) {
   Dense at(positions, C, inner, lanes);
-  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[at(c)]); });
+  Sum s = over_classes<Sum>(at, [=](int c) { return wide(x[at(c)]); });
   A share = 1 / (s.sum + (s.top - s.top));  // NaN where the maximum is infinite
-  each_class(at, C, [=](int c) { narrow(exp(wide(x[at(c)]) - s.top) * share, y[at(c)]); });
+  each_class(at, [=](int c) { narrow(exp(wide(x[at(c)]) - s.top) * share, y[at(c)]); });
 }
 
 extern "C" __global__ void log_softmax(const T* __restrict__ x, T* __restrict__ y, int positions, int C, int inner,
                                        int lanes) {
   Dense at(positions, C, inner, lanes);
-  Sum s = over_classes<Sum>(at, C, [=](int c) { return wide(x[at(c)]); });
+  Sum s = over_classes<Sum>(at, [=](int c) { return wide(x[at(c)]); });
   A log_sum = log(s.sum + (s.top - s.top));
-  each_class(at, C, [=](int c) { narrow(wide(x[at(c)]) - s.top - log_sum, y[at(c)]); });
+  each_class(at, [=](int c) { narrow(wide(x[at(c)]) - s.top - log_sum, y[at(c)]); });
 }
 
 extern "C" __global__ void softmax_back(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx,
                                         int positions, int C, int inner, int lanes) {
   Dense at(positions, C, inner, lanes);
-  A dot = over_classes<Total>(at, C, [=](int c) { return wide(g[at(c)]) * wide(y[at(c)]); }).sum;
-  each_class(at, C, [=](int c) {
+  A dot = over_classes<Total>(at, [=](int c) { return wide(g[at(c)]) * wide(y[at(c)]); }).sum;
+  each_class(at, [=](int c) {
     i64 i = at(c);
     narrow(wide(y[i]) * (wide(g[i]) - dot), dx[i]);
   });
@@ -71,8 +71,8 @@ extern "C" __global__ void softmax_back(const T* __restrict__ g, const T* __rest
 extern "C" __global__ void log_softmax_back(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx,
                                             int positions, int C, int inner, int lanes) {
   Dense at(positions, C, inner, lanes);
-  A sum = over_classes<Total>(at, C, [=](int c) { return wide(g[at(c)]); }).sum;
-  each_class(at, C, [=](int c) {
+  A sum = over_classes<Total>(at, [=](int c) { return wide(g[at(c)]); }).sum;
+  each_class(at, [=](int c) {
     i64 i = at(c);
     narrow(wide(g[i]) - exp(wide(y[i])) * sum, dx[i]);
   });
@@ -82,7 +82,7 @@ extern "C" __global__ void logsumexp_back(const T* __restrict__ g, const T* __re
                                           T* __restrict__ dx, int positions, int C, int inner, int lanes) {
   Dense at(positions, C, inner, lanes);
   A top = at.there ? wide(y[at.r]) : A(0);
-  A sum = over_classes<Total>(at, C, [=](int c) { return exp(wide(x[at(c)]) - top); }).sum;
+  A sum = over_classes<Total>(at, [=](int c) { return exp(wide(x[at(c)]) - top); }).sum;
   A share = at.there ? wide(g[at.r]) / sum : A(0);
-  each_class(at, C, [=](int c) { narrow(exp(wide(x[at(c)]) - top) * share, dx[at(c)]); });
+  each_class(at, [=](int c) { narrow(exp(wide(x[at(c)]) - top) * share, dx[at(c)]); });
 }

@@ -1,7 +1,7 @@
 // One step of an optimiser, for all parameters at once.
 //
-// MATH      sgd_      d = g + decay w;  v = m v + (1 - dampening) d;  w = w - lr v   (nesterov: lr (d + m v); no v: lr d);
-//                     at the first step v = d
+// MATH      sgd_      d = g + decay w;  v = m v + (1 - dampening) d;  w = w - lr v   (nesterov: lr (d + m v); no v:
+//                     lr d); at the first step v = d
 //           adam_     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
 //                     w = w - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)
 //           rmsprop_  s = alpha s + (1 - alpha) g^2;  m = alpha m + (1 - alpha) g;  d = g / (sqrt(s - m^2) + eps);

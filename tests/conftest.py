@@ -13,6 +13,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before NumPy loads: tests run side by side
 
 from collections import defaultdict
+from math import prod
 from unittest import mock
 
 import pytest
@@ -85,17 +86,19 @@ def gpu(request):
 @pytest.fixture(scope="session", autouse=True)
 def launches():
     """What tests launch of our kernels is compiled for GPUs as well (kernels/gate.py): flags that no row has in
-    kernels/README.md, or a form of the tile loop that no launcher asks for, fail the test that reaches them."""
+    kernels/README.md, a form of the tile loop that no launcher asks for, or a block that has no room on a GPU, fail the
+    test that reaches them."""
     from tests.kernels import gate
     from tinygrad_fast.backend import launch
 
     run, seen = launch.Launcher.__call__, set()
 
-    def launched(self, kernel, *, defines, **given):
-        run(self, kernel, defines=defines, **given)
-        asked = (kernel, *defines.items())
+    def launched(self, kernel, *, block, defines, **given):
+        run(self, kernel, block=block, defines=defines, **given)
+        asked = (kernel, block, *defines.items())
         if self.place is None and asked not in seen:
             assert gate.known(kernel, defines), f"{kernel} ({gate.flags(**defines)}) has no row in kernels/README.md"
+            assert gate.fits(kernel, defines, prod(block)), f"{kernel}: a GPU has no registers for a block of {block}"
             seen.add(asked)
 
     with mock.patch.object(launch.Launcher, "__call__", launched):

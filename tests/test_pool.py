@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_fast as tf
+from tinygrad_fast.backend import why_not
 from tinygrad_fast.nn import functional as F
 from tinygrad_fast.testing.memory import is_channels_last, lay
 
@@ -125,6 +126,19 @@ POOLS = [
 def test_one_image_without_a_batch(pool):
     x = tf.tensor(drawn(3, 6, 5))
     assert (pool(x).numpy() == pool(x.unsqueeze(0))[0].numpy()).all()
+
+
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+@pytest.mark.parametrize("shape", [(0, 3, 6, 5), (2, 0, 6, 5)])
+@pytest.mark.parametrize("pool", POOLS)
+def test_no_images_or_no_channels(pool, shape, device):
+    if reason := why_not(device):
+        pytest.skip(reason)
+    x = tf.zeros(shape, device=device, requires_grad=True)
+    y = pool(x)
+    assert y.shape == (*shape[:2], *pool(tf.zeros(1, 1, 6, 5)).shape[2:])
+    y.sum().backward()
+    assert x.grad.shape == shape
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -85,12 +85,12 @@ def orders(kernel, engine):
 
 @cache
 def in_the_table():
-    """The specialisations that have a row of their own: {(kernel, flags)}"""
-    rows = [(kernel, compiled_with, dtypes) for kernel, compiled_with, dtypes, *_ in TABLE]
-    rows += [(kernel, compiled_with_tile(tile, more), dtypes) for kernel, tile, more, dtypes, *_ in LOOPS + HOPPER]
+    """The specialisations that have a row of their own: {(kernel, flags): registers of a thread}"""
+    rows = [(kernel, how, dtypes, registers) for kernel, how, dtypes, _, registers, _ in TABLE]
+    rows += [(row[0], compiled_with_tile(*row[1:3]), row[3], row[5]) for row in LOOPS + HOPPER]
     return {
-        (kernel, flags(DTYPE=dtype, **dict(flag.split("=") for flag in compiled_with.split())))
-        for kernel, compiled_with, dtypes in rows
+        (kernel, flags(DTYPE=dtype, **dict(flag.split("=") for flag in how.split()))): int(registers)
+        for kernel, how, dtypes, registers in rows
         for dtype in dtypes.split()
     }
 
@@ -104,6 +104,12 @@ def known(kernel, defines):
     """Whether a specialisation is one of these; of the tile loop narrower ones may be compiled in its place."""
     asked = kernel, flags(**defines)
     return asked in in_the_table() or asked in on_the_tile_loop() or asked in on_hopper()
+
+
+def fits(kernel, defines, threads):
+    """Whether a GPU, which has 65,536 registers for a block, runs one of so many threads. What has no row of its own
+    is held to that by its __launch_bounds__."""
+    return threads * in_the_table().get((kernel, flags(**defines)), 0) <= 65536
 
 
 @cache

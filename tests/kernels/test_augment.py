@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 import tinygrad_fast as tf
 from tinygrad_fast import backend
 from tinygrad_fast.backend.composed import Composed
+from tinygrad_fast.backend.launch import KernelError
 from tinygrad_fast.data import (
     Cutout,
     DataLoader,
@@ -104,6 +105,12 @@ def test_places_that_are_nowhere(machine):
     place[0, :2, 2] = 1
     args = (None, None, None, None, (2, 2), "bilinear", "zeros", np.dtype(np.float32))
     assert not machine.augment(np.full((1, 1, 3, 3), 255, np.uint8), place, *args).any()
+
+
+def test_an_image_that_cannot_be_counted(machine):
+    args = (None, None, None, None, (2**16, 2**15), "bilinear", "zeros", np.dtype(np.float32))
+    with pytest.raises(KernelError, match="fewer than 2.31 numbers.*got 65536 x 32768 pixels of 1. Cut it"):
+        machine.augment(np.zeros((1, 3, 4, 4), np.uint8), np.zeros((1, 3, 3), np.float32), *args)
 
 
 def test_a_batch_is_one_launch(device):

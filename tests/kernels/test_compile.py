@@ -34,6 +34,11 @@ def test_every_header_says_what_share_of_the_limit_to_expect(file):
         assert re.search(r"\b0\.\d|an? (half|eighth|tenth)", part), part
 
 
+def test_no_line_of_a_kernel_is_longer_than_120():
+    files = {path.name: path.read_text().splitlines() for path in launch.folder().glob("*.cu*")}
+    assert not [f"{name}:{i}" for name, lines in files.items() for i, line in enumerate(lines, 1) if len(line) > 120]
+
+
 def test_every_tile_has_a_row():
     """Of each kernel on the tile loop each shape, by engine and bytes of an element: a budget. Turing's, whose code is
     simpler, have one for some, and for all `test_no_form_of_a_tile_spills`."""
@@ -146,6 +151,12 @@ def test_what_tests_launch_has_a_row():
         ("conv2d_narrow", dict(WIDTH=8, EACH=1, DTYPE="float32")),
     ):
         assert not gate.known(kernel, defines), (kernel, defines)
+
+
+def test_a_block_that_has_no_room_is_seen():
+    """Threads of 104 registers each: 512, and 1024."""
+    how = dict(LAST=1, DTYPE="float32")
+    assert gate.fits("batch_norm_moments", how, 512) and not gate.fits("batch_norm_moments", how, 1024)
 
 
 @needs_nvrtc

@@ -215,6 +215,17 @@ def test_nothing_to_convolve(machine, monkeypatch, rung):
     assert machine.conv2d_dw(g, x, *SQUARE, (3, 3)).shape == (6, 0, 3, 3)
 
 
+@unwatched
+@pytest.mark.parametrize("c, groups, k", [(1 << 17, 2, (1, 1)), (2, 2, (3, 4 * 21846))])
+def test_more_taps_and_channels_than_a_grid_has(machine, c, groups, k):
+    """Blocks for them go along x: y and z end at 65,535."""
+    geometry = ((1, 1), (0, 0), (1, 1), groups)
+    x, _, g = arrays(np.float32, 1, c, 2 * groups, k, k, geometry)
+    before = machine.launch.counts.copy()
+    np.testing.assert_allclose(machine.conv2d_dw(g, x, *geometry, k), windows.conv2d_dw(g, x, *geometry, k), rtol=1e-6)
+    assert "conv2d_dw_narrow" in machine.launch.counts - before
+
+
 # Which rung
 
 

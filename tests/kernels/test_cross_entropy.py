@@ -11,6 +11,8 @@ import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend
 from tinygrad_fast.backend.cuda import Emulated
+from tinygrad_fast.backend.launchers.losses import FULL
+from tinygrad_fast.backend.launchers.reductions import Tiling
 
 from .test_matmul import DTYPES, EPS
 
@@ -103,6 +105,38 @@ def test_a_hundred_thousand_classes(machine, high, weighted, dtype):
         rtol=64 * min(eps, EPS["float32"]) + eps,
         atol=2.0**-25 if dtype == np.float16 else 1e-10,
     )
+
+
+@large
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(2, 20_000), (2, 1200, 3)])
+def test_few_long_rows_are_cut(machine, shape, smoothing):
+    """Classes side by side, or positions: blocks share a row, and what they find is put together by a second launch."""
+    rng, middle = np.random.default_rng(0), shape[1] // 2
+    x, t = rng.uniform(-1e4, 1e4, shape).astype(np.float32), rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    x[0, :middle] = -1e4 if smoothing else -np.inf  # one piece knows of nothing else
+    x[1, middle] = 3e4
+    t.flat[:2] = middle + 1, -100
+    before, g = machine.launch.counts.copy(), rng.standard_normal(t.shape)
+    static = dict(label_smoothing=smoothing, reduction="none")
+    runs = [both(machine, x, t, None, g, ignore_index=-100, **static) for _ in range(2)]
+    loss, dx, want, want_dx = runs[0]
+    np.testing.assert_allclose(loss, want, rtol=1e-6)
+    np.testing.assert_allclose(dx, want_dx, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(runs[1][0], loss)
+    np.testing.assert_array_equal(runs[1][1], dx)
+    q = np.moveaxis(rng.dirichlet(np.ones(shape[1]), t.shape), -1, 1).astype(np.float32)
+    loss, dx, _, *want = soft(machine, np.maximum(x, -1e4), q, None, g, **static)
+    np.testing.assert_allclose(loss, want[0], rtol=1e-6)
+    np.testing.assert_allclose(dx, want[1], rtol=1e-5, atol=1e-7)
+    counts = {"cross_entropy": 4, "cross_entropy_back": 2, "soft_cross_entropy": 2, "soft_cross_entropy_back": 1}
+    assert machine.launch.counts - before == counts
+
+
+def test_how_many_blocks_share_a_row():
+    """Some 400 rows of 100,000 classes fill a GPU by themselves; few classes are one block's work however few rows."""
+    for rows, classes, blocks in [(1, 100_000, 12), (64, 100_000, 8), (400, 100_000, 1), (1, 4_000, 1), (0, 10, 1)]:
+        assert Tiling(rows, classes, columns=False, cut=FULL).grid == (rows, blocks)
 
 
 # What a warp reads

@@ -189,10 +189,11 @@ def one_cupy(monkeypatch):
     somewhere(monkeypatch, ID="ubuntu", ID_LIKE="debian")
 
 
-def somewhere(monkeypatch, container=False, windows=False, **release):
-    monkeypatch.setattr(remedies, "in_container", lambda: container)
+def somewhere(monkeypatch, container="", windows=False, **release):
+    monkeypatch.setattr(remedies, "container", lambda: container)
     monkeypatch.setattr(remedies, "on_windows", lambda: windows)
     monkeypatch.setattr(remedies.platform, "freedesktop_os_release", lambda: release)
+    monkeypatch.setattr(remedies.platform, "node", lambda: "3f2a9c17be04")
 
 
 def test_doctor_finds_all_well(forgotten, one_cupy):
@@ -283,6 +284,9 @@ def test_doctor_names_the_first_fault_and_the_command_that_mends_it(
     assert not well and re.search(says, fault) and remedy == f"        run: {command}", said
 
 
+AGAIN = "docker run --gpus all -it $(docker inspect -f '{{.Config.Image}}' 3f2a9c17be04)"
+
+
 @pytest.mark.parametrize(
     "fault, place, command",
     [
@@ -290,9 +294,9 @@ def test_doctor_names_the_first_fault_and_the_command_that_mends_it(
         ("none", dict(ID="debian"), "sudo apt install nvidia-driver"),
         ("none", dict(ID="nixos"), "python -m webbrowser https://www.nvidia.com/drivers"),
         ("none", dict(windows=True), "cmd.exe /c start https://www.nvidia.com/drivers"),
-        ("none", dict(container=True, ID="debian"), "docker run --gpus all -it IMAGE"),
-        ("old", dict(container=True, ID="debian"), "python -m webbrowser https://www.nvidia.com/drivers"),
-        ("silent", dict(container=True), "docker run --gpus all -it IMAGE"),
+        ("none", dict(container="docker", ID="debian"), AGAIN),
+        ("old", dict(container="docker", ID="debian"), "python -m webbrowser https://www.nvidia.com/drivers"),
+        ("silent", dict(container="podman"), AGAIN.replace("docker", "podman")),
         ("silent", dict(windows=True), "shutdown.exe /r"),
     ],
 )

@@ -159,6 +159,8 @@ def test_nothing_to_multiply(machine, monkeypatch, rung):
     y = machine._product(np.empty((2, 0), np.float32), np.empty((0, 3), np.float32), bias, True)
     np.testing.assert_array_equal(y, [[1, 0, 3]] * 2)
     assert machine._product(np.empty((0, 4), np.float32), np.ones((4, 3), np.float32)).shape == (0, 3)
+    y = machine.linear(np.empty((2, 5, 0), np.float32), np.empty((3, 0), np.float32), bias, True)
+    np.testing.assert_array_equal(y, np.broadcast_to([1, 0, 3], (2, 5, 3)))
 
 
 MUTANTS = {  # rung: (what stands there, what is put in its place), each a fault that somebody once made

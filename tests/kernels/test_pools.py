@@ -30,6 +30,9 @@ def test_an_image_that_cannot_be_counted(machine):
         lambda: machine.max_pool2d(x, (2, 2), (2, 2), (0, 0), (1, 1), (2**15, 2**14)),
         lambda: machine.resample2d(x, tables.bins(2**16, 1), tables.bins(2**15, 1)),
         lambda: machine.resample2d(x[..., :1], tables.nearest(2**16, 2**16), tables.nearest(1, 2**15)),
+        lambda: machine.adaptive_max_index(x[..., :1, :1], (2**16, 2**15)),
+        lambda: machine.unfold(x, (1, 1), (1, 1), (0, 0), (1, 1)),
+        lambda: machine.fold(x.reshape(1, 1, -1), (2**16, 2**15), (1, 1), (1, 1), (0, 0), (1, 1)),
     ):
         with pytest.raises(KernelError, match="fewer than 2.31 numbers.*got 65536 x 32768 pixels of 1. Cut it"):
             call()

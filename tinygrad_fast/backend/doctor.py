@@ -89,13 +89,14 @@ def _driver() -> str:
         number = cupy.cuda.runtime.driverGetVersion()
     except Exception as e:
         raise Sick(f"the NVIDIA driver does not answer: {e}", remedies.restart()) from None
-    if not number and remedies.in_container():
-        raise Sick("there is no NVIDIA driver: this container was started without GPUs", remedies.AGAIN)
+    if not number and remedies.container():
+        without = "there is no NVIDIA driver: this container was started without GPUs; start another on its host"
+        raise Sick(without, remedies.start_again())
     if not number:
         raise Sick("there is no NVIDIA driver", remedies.install_driver())
     if number // 1000 < min(OLDEST):
         older = f"the driver serves CUDA {_version(number)} and older, and CuPy 14 is made for 12 and 13"
-        where = ", on the host of this container" if remedies.in_container() else ""
+        where = ", on the host of this container" if remedies.container() else ""
         raise Sick(f"{older}: install driver 525 or newer{where}", remedies.install_driver())
     return f"for CUDA {_version(number)} and older"
 

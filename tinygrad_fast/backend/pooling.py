@@ -90,7 +90,7 @@ def adaptive_max_index(x, size):
     index = channels_last(n, c, *size, np.dtype(np.int64)).transpose(NHWC)
     for i, (a, b) in enumerate(edges(h, size[0])):
         for j, (left, right) in enumerate(edges(w, size[1])):
-            k = xl[:, a:b, left:right].reshape(n, -1, c).argmax(axis=1)
+            k = xl[:, a:b, left:right].reshape(n, (b - a) * (right - left), c).argmax(axis=1)
             index[:, i, j] = (a + k // (right - left)) * w + left + k % (right - left)
     return index.reshape(n, size[0] * size[1], c)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 OURSELVES = "pip install --force-reinstall --no-deps tinygrad_fast"
 COMPILER = "pip install ziglang"
-AGAIN = "docker run --gpus all -it IMAGE"  # the container, started as one that has GPUs
 DRIVER = {  # by ID of /etc/os-release
     "ubuntu": "sudo ubuntu-drivers install",
     "debian": "sudo apt install nvidia-driver",
@@ -74,8 +73,16 @@ def set_to(name: str, value: str) -> str:
 # The driver
 
 
-def in_container() -> bool:
-    return any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+def container() -> str:
+    """The program that runs this container; "" where this is none."""
+    marks = {"/run/.containerenv": "podman", "/.dockerenv": "docker"}
+    return next((engine for mark, engine in marks.items() if Path(mark).exists()), "")
+
+
+def start_again() -> str:
+    """On the host: what this container was made from, with GPUs. Its name there is its host name here."""
+    engine = container()
+    return f"{engine} run --gpus all -it $({engine} inspect -f '{{{{.Config.Image}}}}' {platform.node()})"
 
 
 def on_windows() -> bool:
@@ -88,7 +95,7 @@ def install_driver() -> str:
     if on_windows():
         return f"cmd.exe /c start {PAGE}"
     try:
-        about = {} if in_container() else platform.freedesktop_os_release()
+        about = {} if container() else platform.freedesktop_os_release()
     except OSError:  # a Linux that does not say which it is
         about = {}
     alike = about.get("ID", ""), *about.get("ID_LIKE", "").split()
@@ -97,4 +104,4 @@ def install_driver() -> str:
 
 def restart() -> str:
     """What helps where driver and kernel module are of two versions, as after an update, or a GPU has fallen silent."""
-    return AGAIN if in_container() else "shutdown.exe /r" if on_windows() else "sudo reboot"
+    return start_again() if container() else "shutdown.exe /r" if on_windows() else "sudo reboot"

@@ -43,7 +43,7 @@ def adaptive_max_pool2d(xp, x, *, size):
     index = xp.adaptive_max_index(x, size=size)
 
     def rows(a):
-        return xp.reshape(xp.permute(a, axes=(0, 2, 3, 1)), shape=(n, -1, c))
+        return xp.reshape(xp.permute(a, axes=(0, 2, 3, 1)), shape=(n, a.shape[2] * a.shape[3], c))
 
     def image(a, hw):
         return xp.permute(xp.reshape(a, shape=(n, *hw, c)), axes=(0, 3, 1, 2))

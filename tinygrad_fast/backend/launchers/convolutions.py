@@ -162,12 +162,12 @@ class Convolutions(Machine):
         kh, kw, c, o = dw.shape
         flags, width = self._conv_vectors(c, o, groups, x, g)
         across = min(32, 1 << (o // width - 1).bit_length())
-        grid = -(-o // (width * across)), kh * -(-kw // TAPS) * c
-        each = max(-(-pixels * prod(grid) // (8 * PROCESSORS)), 1024)  # for some 8 blocks on each processor
+        blocks = -(-o // (width * across)) * kh * -(-kw // TAPS) * c
+        each = max(-(-pixels * blocks // (8 * PROCESSORS)), 1024)  # for some 8 blocks on each processor
         sums = self._dw_sums(-(-pixels // each), dw)
         self.launch(
             "conv2d_dw_narrow",
-            **dict(grid=(grid[0], len(sums), grid[1]), block=(256,), defines={"DTYPE": dw.dtype.name} | flags),
+            **dict(grid=(blocks, len(sums)), block=(256,), defines={"DTYPE": dw.dtype.name} | flags),
             **dict(g=g, x=x, parts=sums, across=across, O=o, KH=kh, KW=kw, C=c, pixels=pixels, each=each, walk=walk),
             **dict(by_image=by["by_image"], by_row=by["by_row"], by_outputs=_division(o // groups)),
         )

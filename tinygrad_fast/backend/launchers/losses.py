@@ -13,6 +13,8 @@ from .machine import Machine
 from .reductions import BLOCKS, Tiling
 
 THREADS = 256
+FULL = 512  # blocks of long rows that fill a large GPU, of 512 threads each
+FOUND = 4  # numbers that a piece of a row finds
 
 
 class Losses(Machine):
@@ -24,7 +26,7 @@ class Losses(Machine):
         w = None if w is None else self.cast(w, dtype=kind)
         loss, weight, kept = (self.empty(shape, kind) for shape in (t.shape, t.shape, (*t.shape, 2)))
         given = dict(t=self._indices(t), w=w, loss=loss, weight=weight, kept=kept, ignored=ignore_index)
-        self._by_rows("cross_entropy", {"x": _rows(x)}, **_smoothed(x, label_smoothing), **given)
+        self._over_rows("cross_entropy", {"x": _rows(x)}, **_smoothed(x, label_smoothing), **given)
         loss = self._reduced(loss, t, weight, ignore_index, reduction)
         return self.cast(loss, dtype=x.dtype), (x, kept), weight
 
@@ -40,7 +42,9 @@ class Losses(Machine):
         rows = _rows(x)
         dx = self.empty_like(rows, rows.shape)
         given = {name: self.contiguous(v) for name, v in dict(a=a, s=s, total=total).items()}
-        self._by_rows("cross_entropy_back", {"x": rows, "dx": dx}, kept=kept, t=self._indices(t), w=w, **given)
+        given |= dict(kept=kept, t=self._indices(t), w=w)
+        tiling, given = _by_rows({"x": rows, "dx": dx}, given)
+        self._walk("cross_entropy_back", tiling, **given)
         return dx.reshape(x.shape)
 
     def soft_cross_entropy(self, x, t, w, label_smoothing, reduction):
@@ -48,7 +52,7 @@ class Losses(Machine):
         positions = (*x.shape[:1], *x.shape[2:])
         loss, kept = (self.empty(shape, wide_type(x.dtype)) for shape in (positions, (*positions, 3)))
         given = self._target(w, x, label_smoothing)
-        self._by_rows("soft_cross_entropy", {"x": _rows(x), "t": _rows(t)}, loss=loss, kept=kept, **given)
+        self._over_rows("soft_cross_entropy", {"x": _rows(x), "t": _rows(t)}, loss=loss, kept=kept, **given)
         return self.cast(self._gathered(loss, reduction), dtype=x.dtype), (x, kept)
 
     def soft_cross_entropy_back(self, g, logp, t, w, label_smoothing, reduction):
@@ -59,8 +63,9 @@ class Losses(Machine):
         part = self.np.ascontiguousarray(self.expand(part, positions))
         rows = _rows(x)
         dx = self.empty_like(rows, rows.shape)
-        given = self._target(w, x, label_smoothing)
-        self._by_rows("soft_cross_entropy_back", {"x": rows, "t": _rows(t), "dx": dx}, kept=kept, a=part, **given)
+        given = self._target(w, x, label_smoothing) | dict(kept=kept, a=part)
+        tiling, given = _by_rows({"x": rows, "t": _rows(t), "dx": dx}, given)
+        self._walk("soft_cross_entropy_back", tiling, **given)
         return dx.reshape(x.shape)
 
     def soft_cross_entropy_dt(self, g, logp, w, label_smoothing, reduction):
@@ -76,18 +81,22 @@ class Losses(Machine):
     def _indices(self, t):
         return self.np.ascontiguousarray(t, int64)
 
-    def _by_rows(self, kernel, arrays, **given):
-        """Arrays (N, C, P) by their N P rows of C classes. Neighbouring threads take neighbours in x's memory: classes
-        of a row, or one class of several rows. The kernel knows the strides of x as xs."""
-        for name, a in arrays.items():
-            given[name] = Strided(a)
-            given[f"{name[0]}s"] = dict(zip("ncp", given[name].strides, strict=True))
-        (n, c, p), strides = arrays["x"].shape, given["xs"]
-        columns = 0 < abs(strides["p" if p > 1 else "n"]) < abs(strides["c"])
-        tiling = Tiling(n * p, c, columns)
-        given |= dict(positions=n * p, C=c, P=p, lanes=tiling.lanes, columns=columns)
-        defines = {"DTYPE": arrays["x"].dtype.name}
-        self.launch(kernel, grid=tiling.grid[:1], block=(tiling.threads,), defines=defines, **given)
+    def _over_rows(self, kernel, arrays, **given):
+        """A launch that finds something of each row; where rows are cut into pieces, of each piece, and a second launch
+        puts that together, in one order."""
+        tiling, given = _by_rows(arrays, given)
+        if tiling.pieces == 1:
+            return self._walk(kernel, tiling, **given, pieces=None, piece=None, count=0)
+        piece = self.empty((tiling.pieces, tiling.K, FOUND), wide_type(arrays["x"].dtype))
+        self._walk(kernel, tiling, **given, pieces=None, piece=piece, count=0)
+        last = Tiling(tiling.K, tiling.pieces, columns=True)
+        self._walk(kernel, last, **given, pieces=piece, piece=None, count=tiling.pieces)
+
+    def _walk(self, kernel, tiling, **given):
+        """A launch along rows, or pieces of them."""
+        given |= dict(lanes=tiling.lanes, columns=tiling.plan["columns"])
+        defines = {"DTYPE": given["x"].array.dtype.name}
+        self.launch(kernel, grid=tiling.grid, block=(tiling.threads,), defines=defines, **given)
 
     # Binary cross-entropy: kernels/binary_cross_entropy.cu
 
@@ -145,3 +154,14 @@ def _smoothed(x: Any, e: float) -> dict[str, float]:
 def _rows(x: Any) -> Any:
     """x (N, C, ...) as (N, C, P)"""
     return x.reshape(*x.shape[:2], prod(x.shape[2:]))
+
+
+def _by_rows(arrays: dict[str, Any], given: dict[str, Any]) -> tuple[Tiling, dict[str, Any]]:
+    """Arrays (N, C, P) by their N P rows of C classes. Neighbouring threads take neighbours in x's memory: classes of a
+    row, or one class of several rows. Few long rows are cut. The kernel knows the strides of x as xs."""
+    for name, a in arrays.items():
+        given |= {name: (array := Strided(a)), f"{name[0]}s": dict(zip("ncp", array.strides, strict=True))}
+    (n, c, p), strides = arrays["x"].shape, given["xs"]
+    columns = 0 < abs(strides["p" if p > 1 else "n"]) < abs(strides["c"])
+    tiling = Tiling(n * p, c, columns, cut=FULL)
+    return tiling, given | dict(positions=n * p, C=c, P=p, length=tiling.plan["length"])

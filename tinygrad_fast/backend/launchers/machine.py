@@ -10,7 +10,7 @@ import numpy as np
 from ...dtypes import bool_, is_float
 from .. import windows
 from ..cpu import CPU
-from ..launch import Launcher
+from ..launch import KernelError, Launcher
 from .tiles import Hardware
 
 Axis = tuple[int, ...]
@@ -24,6 +24,15 @@ def power(n: int) -> int:
 def lanes(n: int, most: int = 32) -> int:
     """Threads side by side for n neighbours: a power of two, at most `most`."""
     return min(most, power(n))
+
+
+def countable(h: int, w: int, c: int = 1) -> None:
+    """Threads count the numbers of an image in 32 bits."""
+    if h * w * c >= 1 << 31:
+        raise KernelError(
+            f"an image must have fewer than 2^31 numbers, channels that lie side by side among them; got {h} x {w} "
+            f"pixels of {c}. Cut it into parts"
+        )
 
 
 def named(setting: str, value: str, among: tuple[str, ...]) -> str:

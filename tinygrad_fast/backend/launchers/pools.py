@@ -15,9 +15,9 @@ import numpy as np
 from ...dtypes import float64, int64, is_float
 from ...tables import Table, nearest, spans
 from .. import windows
-from ..launch import KernelError, Strided
+from ..launch import Strided
 from ..wide import wide_type
-from .machine import Machine, power
+from .machine import Machine, countable, power
 
 THREADS = 256  # of a block
 MANY = 1 << 18  # threads that keep a GPU busy
@@ -42,6 +42,7 @@ class Pools(Machine):
         last = windows.is_channels_last(x)
         xl = self._pixels(x, last)
         n, h, w, c = xl.shape
+        countable(*out, c)
         y, tap = self.empty((n, *out, c), x.dtype), self.empty((n, *out, c), _tap_type(kernel))
         given = dict(x=xl, y=y, tap=tap, H=h, W=w, OH=out[0], OW=out[1])
         self._windows("max_pool2d", y, kernel, stride, padding, dilation, **given)
@@ -78,6 +79,7 @@ class Pools(Machine):
         last = windows.is_channels_last(x)
         xl = self._pixels(x, last)
         n, h, w, c = xl.shape
+        countable(*size, c)
         index = self.empty((n, *size, c), int64)
         reach = -(-h // size[0]), -(-w // size[1])
         given = dict(x=xl, index=index, H=h, W=w, OH=size[0], OW=size[1])
@@ -102,7 +104,7 @@ class Pools(Machine):
 
     def _resampled(self, xl, down, across, out):
         n, h, w, c = xl.shape
-        _countable(len(down.at), len(across.at), c)
+        countable(len(down.at), len(across.at), c)
         y = self.empty((n, len(down.at), len(across.at), c), out)
         given = dict(x=xl, y=y, H=h, W=w, OH=y.shape[1], OW=y.shape[2])
         given |= dict(rows=down.at, down=down.by, rows_reach=down.reach)
@@ -132,6 +134,7 @@ class Pools(Machine):
             return y.view(bits.dtype).astype(x.dtype)
         (n, c, h, w), out = x.shape, windows.fits(x.shape[2:], kernel, stride, padding, dilation)
         times, places = kernel[0] * kernel[1], out[0] * out[1]
+        countable(*out)
         y = self.empty((n, c * times, places), x.dtype)
         given = dict(x=Strided(x), y=y, H=h, W=w)
         given |= dict(zip(("xn", "xc", "xh", "xw"), Strided(x).strides))
@@ -144,6 +147,7 @@ class Pools(Machine):
             return self.fold(y.astype(float64), hw, kernel, stride, padding, dilation).astype(y.dtype)
         n, c = len(y), y.shape[1] // (kernel[0] * kernel[1])
         out = windows.fits(hw, kernel, stride, padding, dilation)
+        countable(*hw)
         x = self.empty((n, *hw, c), y.dtype)
         given = dict(y=self.contiguous(y), x=x, H=hw[0], W=hw[1])
         self._columns("fold", (n, c), out, hw[0] * hw[1], 1, c >= 8, kernel, stride, padding, dilation, **given)
@@ -163,7 +167,7 @@ class Pools(Machine):
         """x (N, C, H, W) as pixels that begin at a multiple of 16 bytes; its planes as images of one channel unless
         channels lie last."""
         n, c, h, w = x.shape
-        _countable(h, w, c if last else 1)
+        countable(h, w, c if last else 1)
         xl = self.contiguous(x.transpose(windows.NHWC) if last else x.reshape(n * c, h, w, 1))
         return xl if self.address(xl) % 16 == 0 else xl.copy()
 
@@ -186,15 +190,6 @@ class Pools(Machine):
         blocks = -(-packs // threads)
         grid = blocks, _images_at_once(n, -(-blocks * prod(block) // THREADS))
         self.launch(name, grid=grid, block=block, defines=defines, N=n, C=c, **given)
-
-
-def _countable(h: int, w: int, c: int) -> None:
-    """Threads count the numbers of an image in 32 bits."""
-    if h * w * c >= 1 << 31:
-        raise KernelError(
-            f"an image must have fewer than 2^31 numbers, channels that lie side by side among them; got {h} x {w} "
-            f"pixels of {c}. Cut it into parts"
-        )
 
 
 def _images_at_once(n: int, blocks: int) -> int:

@@ -72,8 +72,8 @@ class Products(Machine):
         return self._product(x, w) if is_float(x.dtype) else super().matmul(x, w)
 
     def linear(self, x, w, b, relu):
-        rows = self._product(x.reshape(-1, x.shape[-1]), self.swap(w), b, relu)  # one matrix, whatever axes x has
-        return rows.reshape(*x.shape[:-1], w.shape[0])
+        rows = x.reshape(prod(x.shape[:-1]), x.shape[-1])  # one matrix, whatever axes x has
+        return self._product(rows, self.swap(w), b, relu).reshape(*x.shape[:-1], w.shape[0])
 
     def linear_dw(self, g, x):
         """Few tiles with a long sum leave most of a GPU idle. The weight gradient of a convolution of one pixel is the

@@ -124,10 +124,10 @@ class Reductions(Machine):
 class Tiling:
     """Who finds K results of R numbers each: `struct Plan` of reduce.cu. Rows or columns: see lanes.cuh.
 
-    cut: rows that are long may be cut into pieces where results are few.
+    cut: rows that are long are cut into pieces where results are few, until there are so many blocks.
     """
 
-    def __init__(self, K: int, R: int, columns: bool, cut: bool = False):
+    def __init__(self, K: int, R: int, columns: bool, cut: int = 0):
         few = power(-(-R // 4))  # lanes that take four numbers each
         if columns:
             results = min(power(K), 32)
@@ -138,7 +138,7 @@ class Tiling:
         else:
             lanes, results = 128 if R <= 2048 else 256 if R <= 8192 else 512, 1
         blocks = -(-K // results)
-        pieces = max(min(BLOCKS // max(blocks, 1), R // (lanes * PIECE)), 1) if cut else 1
+        pieces = max(min(cut // max(blocks, 1), R // (lanes * PIECE)), 1)
         length = -(-R // (pieces * lanes)) * lanes
         self.K, self.R, self.lanes, self.threads = K, R, lanes, lanes * results
         self.pieces = -(-R // length) if pieces > 1 else 1
@@ -170,7 +170,8 @@ def _plan(shape: Ints, strides: Ints, axis: Ints, cut: bool) -> Plan | None:
     if max(len(kept), len(reduced)) > AXES:
         return None
     k, r = (abs(axes[-1][1]) if axes else 0 for axes in (kept, reduced))
-    tiling = Tiling(prod(n for n, _ in kept), prod(n for n, _ in reduced), columns=0 < k and (k < r or not r), cut=cut)
+    results, numbers = (prod(n for n, _ in axes) for axes in (kept, reduced))
+    tiling = Tiling(results, numbers, columns=0 < k and (k < r or not r), cut=BLOCKS if cut else 0)
     named = sorted(order)
     back = None if order == named else windows.inverse([named.index(i) for i in order])
     axes = {"kept": _filled(kept), "reduced": _filled(reduced)}

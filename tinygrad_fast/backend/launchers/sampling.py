@@ -13,7 +13,7 @@ from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
 from .indexing import Indexing
-from .machine import lanes
+from .machine import countable, lanes
 
 
 class Sampling(Indexing):
@@ -48,6 +48,7 @@ class Sampling(Indexing):
 
     def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None):
         n, (c, h, w), (oh, ow), places = len(place), x.shape[1:], size, Strided(x)
+        countable(oh, ow)
         y = self.empty((n, oh, ow, c), dtype)
         given: dict[str, Any] = dict(x=places, xs=dict(zip("nchw", places.strides)), y=y)
         small = dict(place=place, light=light, erased=erased, mean=mean, std=std)
