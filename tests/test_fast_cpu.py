@@ -142,6 +142,17 @@ def test_nan_and_infinity_are_kept(which):
 
 
 @BOTH
+@pytest.mark.parametrize("n, c, o", [(2, 0, 3), (2, 3, 0), (0, 2, 3), (0, 0, 0)])
+@pytest.mark.parametrize("k", [1, 3])
+def test_convolutions_of_nothing(which, n, c, o, k):
+    """No images, no channels in or out: zeros, or nothing, of the right shape; however large the other operand is."""
+    xp, geometry = FastCPU(which, Sizes(least=16)), ((1, 1), (k // 2, k // 2), (1, 1), 1)
+    x, w, g = images(n, c, 9, 9), normal(o, c, k, k), images(n, o, 9, 9)
+    found = xp.conv2d(x, w, *geometry), xp.conv2d_dx(g, w, *geometry, (9, 9)), xp.conv2d_dw(g, x, *geometry, (k, k))
+    assert [a.shape for a in found] == [g.shape, x.shape, w.shape] and not any(a.any() for a in found)
+
+
+@BOTH
 def test_dropout_draws_the_numbers_of_the_plain_cpu(which):
     key, x = np.array([7, 0, 3], np.uint32), normal(100_003)
     y, kept = FastCPU(which, Sizes(line=4096)).dropout(x, key, p=0.3)

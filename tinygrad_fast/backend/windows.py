@@ -9,6 +9,7 @@ Next on the way: `pooling.py`, windows that pick or weigh instead of multiply.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -74,6 +75,11 @@ def patches(xl: np.ndarray, k: Pair, stride: Pair, dilation: Pair, out: Pair) ->
     return as_strided(xl, (n, *out, *k, c), strides, writeable=False)
 
 
+def _rows(seen: np.ndarray) -> np.ndarray:
+    """Patches (N, OH, OW, KH, KW, C), or pixels (N, OH, OW, C), as a matrix, one a row."""
+    return seen.reshape(prod(seen.shape[:3]), prod(seen.shape[3:]))
+
+
 def fits(hw: Pair, k: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
     """The output's height and width."""
     oh, ow = (window(*axis) for axis in zip(hw, k, stride, padding, dilation, strict=True))
@@ -108,8 +114,8 @@ def conv2d(x, w, stride, padding, dilation, groups):
     ws = w.transpose(2, 3, 1, 0).reshape(width, o)
     y = channels_last(n, o, *out, x.dtype)
     for some in some_images(n, out[0] * out[1] * width * x.itemsize):
-        rows = patches(padded(x[some], padding), k, stride, dilation, out).reshape(-1, width)  # a view for 1x1
-        np.matmul(rows, ws, out=y[some].transpose(NHWC).reshape(-1, o))
+        rows = _rows(patches(padded(x[some], padding), k, stride, dilation, out))  # a view for 1x1
+        np.matmul(rows, ws, out=_rows(y[some].transpose(NHWC)))
     return y
 
 
@@ -124,10 +130,11 @@ def conv2d_dx(g, w, stride, padding, dilation, groups, hw):
         around = tuple(d * (m - 1) - p for d, m, p in zip(dilation, k, padding, strict=True))
         if min(around) >= 0 and fits(out, k, stride, around, dilation) == hw:
             return conv2d(g, w[:, :, ::-1, ::-1].swapaxes(0, 1), stride, around, dilation, 1)
-    ws = w.transpose(NHWC).reshape(o, -1)
+    ws = w.transpose(NHWC).reshape(o, k[0] * k[1] * c)
     d = np.zeros((n, hw[0] + 2 * padding[0], hw[1] + 2 * padding[1], c), g.dtype)
     for some in some_images(n, out[0] * out[1] * k[0] * k[1] * c * g.itemsize):
-        back = (g[some].transpose(NHWC).reshape(-1, o) @ ws).reshape(-1, *out, *k, c)
+        gl = g[some].transpose(NHWC)
+        back = (_rows(gl) @ ws).reshape(*gl.shape[:3], *k, c)
         for i, j, spot in spots(d[some], k, stride, dilation, out):
             spot += back[:, :, :, i, j]
     return d[:, padding[0] : padding[0] + hw[0], padding[1] : padding[1] + hw[1]].transpose(NCHW)
@@ -143,8 +150,8 @@ def conv2d_dw(g, x, stride, padding, dilation, groups, k):
     width = k[0] * k[1] * c
     d = np.zeros((width, o), g.dtype)
     for some in some_images(n, out[0] * out[1] * width * x.itemsize):
-        rows = patches(padded(x[some], padding), k, stride, dilation, out).reshape(-1, width)
-        d += rows.T @ g[some].transpose(NHWC).reshape(-1, o)
+        rows = _rows(patches(padded(x[some], padding), k, stride, dilation, out))
+        d += rows.T @ _rows(g[some].transpose(NHWC))
     return d.reshape(*k, c, o).transpose(3, 2, 0, 1)
 
 

@@ -50,6 +50,7 @@ class Machine(CPU):
                 workers.linger = self._loops.waiting.linger
         return self._loops
 
-    def large(self, x: Any, other: int = 0) -> bool:
-        """True for float32 where x, or something else of so many numbers, is worth dividing."""
-        return x.dtype == np.float32 and max(x.size, other) >= self.sizes.least
+    def large(self, x: Any, other: int = 1) -> bool:
+        """True for float32 where x, or something else of so many numbers, is worth dividing, and neither is empty."""
+        few, many = sorted((x.size, other))
+        return x.dtype == np.float32 and few > 0 and many >= self.sizes.least
