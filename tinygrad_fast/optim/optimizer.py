@@ -113,10 +113,10 @@ class Optimizer:
                 if p.node is not None and (g := p.node.grad) is not None:
                     moved.append(j)
                     state = self.state.get(j) or self._begin(j)
-                    alike.setdefault((p.xp, state["step"]), []).append((p.data, g, p, state))
+                    memory = [_buffer(state, name, p) for name in names]
+                    alike.setdefault((p.xp, state["step"]), []).append((p, state, p.data, g, *memory))
             for (xp, _), found in alike.items():
-                ws, gs, ps, states = map(list, zip(*found))
-                buffers = [[_buffer(state, name, p) for p, state in zip(ps, states)] for name in names]
+                ps, states, ws, gs, *buffers = map(list, zip(*found))
                 if_capture_fails(self._turn_back, ps, states)
                 hyper = xp.told(partial(self._turn, group, ps, states))
                 given = {"skip": (flags[xp], self._lost(xp))} if xp in flags else {}

@@ -12,6 +12,8 @@ from .layout import empty_like, flat
 from .machine import Machine
 from .threads import parallel
 
+NOTHING = np.empty(0, np.float32)  # in the place of momentum
+
 
 class Updates(Machine):
     """sgd_ and adam_ on float32 parameters; others take the definition."""
@@ -20,9 +22,11 @@ class Updates(Machine):
         lines = _lines(ws, gs, *([vs] if vs else []))
         if lines is None or skip is not None:
             return super().sgd_(ws, gs, vs, hyper, nesterov, skip)
+        if not vs:
+            lines = [[*line, NOTHING] for line in lines]
         lr, m, dampening, decay, step = self.numbers(hyper)
-        fresh, sgd = 1 - dampening if step > 1 else 1.0, self.loops.sgd
-        self._by_pieces(lambda w, g, v=None: sgd(w, g, v, lr, m, fresh, decay, nesterov), lines)
+        fresh = 1 - dampening if step > 1 else 1.0
+        self._by_pieces(self.loops.sgd, lines, lr, m, fresh, decay, nesterov)
 
     def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
         lines = _lines(ws, gs, ms, vs)
@@ -31,28 +35,32 @@ class Updates(Machine):
         lr, beta1, beta2, eps, decay, step = self.numbers(hyper)
         rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
         decay, shrink = (0.0, 1 - lr * decay) if decoupled else (decay, 1.0)
-        adam = self.loops.adam
-        self._by_pieces(lambda w, g, m, v: adam(w, g, m, v, rate, beta1, beta2, root, eps, decay, shrink), lines)
+        self._by_pieces(self.loops.adam, lines, rate, beta1, beta2, root, eps, decay, shrink)
 
     @quiet
-    def _by_pieces(self, f, lines):
-        """f(w, g, ...) over pieces of twice `sizes.line` bytes at most, divided among the threads if there are many."""
-        step, pieces, total = self.sizes.line // 2, [], 0
+    def _by_pieces(self, f, lines, *numbers):
+        """f(w, g, ..., *numbers) over pieces of twice `sizes.line` bytes at most, by all threads if there are many."""
+        step, total, whole = self.sizes.line // 2, 0, True
         for arrays in lines:
             n = len(arrays[0])
-            total += n
-            pieces += [arrays] if n <= step else [[a[lo : lo + step] for a in arrays] for lo in range(0, n, step)]
+            total, whole = total + n, whole and n <= step
+        pieces = lines if whole else [piece for arrays in lines for piece in _cut(arrays, step)]
         if total >= self.sizes.together:
-            return parallel(lambda i, _: f(*pieces[i]), len(pieces))
+            return parallel(lambda i, _: f(*pieces[i], *numbers), len(pieces))
         for arrays in pieces:
-            f(*arrays)
+            f(*arrays, *numbers)
+
+
+def _cut(arrays, step):
+    """Lines alike, so many numbers at a time; an empty one stays as it is."""
+    return ([a[lo : lo + step] for a in arrays] for lo in range(0, len(arrays[0]), step))
 
 
 def _lines(ws, gs, *memory):
     """[w, g, ...] of each parameter as lines in the order of w's memory; None where that cannot be."""
     found = []
     for arrays in zip(ws, gs, *memory, strict=True):
-        lines = [a.reshape(-1) for a in arrays if a.dtype == float32 and a.flags.c_contiguous]
+        lines = [a.ravel() for a in arrays if a.dtype == float32 and a.flags.c_contiguous]
         if len(lines) < len(arrays):
             lines = _in_order_of(*arrays)
         if lines is None or not lines[0].flags.writeable:

@@ -349,9 +349,9 @@ def dropout(x, y, kept, lo, key, p, scale):
 # -------------------------------------------------------------------------------------------------------------- updates
 
 
-@loop(f"{LINE} {LINE} {LINE}? f4 f4 f4 f4 b1")
+@loop(f"{LINE} {LINE} {LINE} f4 f4 f4 f4 b1")
 def sgd(w, g, v, lr, m, fresh, decay, nesterov):
-    """One block of `Updates.sgd_`; v may be None"""
+    """One block of `Updates.sgd_`; without momentum v is empty"""
     if v.size:
         for i in range(w.size):
             d = g[i] + decay * w[i]

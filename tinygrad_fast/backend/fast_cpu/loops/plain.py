@@ -326,12 +326,12 @@ def dropout(x, y, kept, lo, key, p, scale):
 
 
 def sgd(w, g, v, lr, m, fresh, decay, nesterov):
-    """One block of `Updates.sgd_`; v may be None"""
+    """One block of `Updates.sgd_`; without momentum v is empty"""
     t, d = empty(w.shape, w.dtype), g
     if decay:
         np.multiply(w, decay, out=t)
         d = np.add(t, g, out=t)
-    if v is not None:
+    if v.size:
         np.multiply(v, m, out=v)
         np.add(v, d if fresh == 1 else d * fresh, out=v)
         d = d + v * m if nesterov else v
