@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import is_float
 from ..tables import Table, edges
-from .windows import NCHW, NHWC, Pair, channels_last, empty_like, inverse, memory_order, some_images
+from .windows import NCHW, NHWC, Pair, channels_last, empty_like, inverse, memory_order, some_images, spots
 
 # Maximum: `back` and `at` are each other's adjoints
 
@@ -78,10 +78,8 @@ def _around(x, padding, value, kernel, stride, dilation, out):
 
 def _places(x, kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Iterator[tuple[int, np.ndarray]]:
     """For each place of the window, the view (N, C, OH, OW) of x that it lies on."""
-    (sh, sw), (oh, ow) = stride, out
-    for place in range(kernel[0] * kernel[1]):
-        i, j = place // kernel[1] * dilation[0], place % kernel[1] * dilation[1]
-        yield place, x[:, :, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
+    for i, j, spot in spots(x.transpose(NHWC), kernel, stride, dilation, out):
+        yield i * kernel[1] + j, spot.transpose(NCHW)
 
 
 def adaptive_max_index(x, size):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ....rng import uniform
+from ...windows import spots
 from ..layout import empty
 from ..winograd import AT, BT, matrices
 
@@ -81,9 +82,8 @@ def unpatches(rows, d, ow, kh, kw, sh, sw, ph, pw):
     dp = empty((n, *far, c), d.dtype)
     dp[...] = 0
     back = rows.reshape(n, oh, ow, kh, kw, c)
-    for i in range(kh):
-        for j in range(kw):
-            dp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw] += back[:, :, :, i, j]
+    for i, j, spot in spots(dp, (kh, kw), (sh, sw), (1, 1), (oh, ow)):
+        spot += back[:, :, :, i, j]
     d[...] = dp[:, ph : ph + h, pw : pw + w]
 
 
@@ -243,20 +243,16 @@ def max_pool(x, y, tap, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
     xp = cut(x[lo:hi], -ph, -pw, (oh - 1) * sh + (kh - 1) * dh + 1, (ow - 1) * sw + (kw - 1) * dw + 1, -np.inf)
     best, place = y[lo:hi], tap[lo:hi]
     won = empty(best.shape, np.bool_)
-    spots = [
-        xp[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
-        for i in range(0, kh * dh, dh)
-        for j in range(0, kw * dw, dw)
-    ]
-    best[...], place[...] = spots[0], 0
-    for k, spot in enumerate(spots[1:], 1):
+    first, *others = every = [spot for *_, spot in spots(xp, (kh, kw), (sh, sw), (dh, dw), (oh, ow))]
+    best[...], place[...] = first, 0
+    for k, spot in enumerate(others, 1):
         np.greater(spot, best, out=won)
         np.maximum(best, spot, out=best)
         better = won.view(np.uint8)
         np.multiply(better, np.uint8(k), out=better)
         np.maximum(place, better, out=place)  # k grows: faster than copies by mask
     if np.isnan(best.sum()):  # rare
-        for k, spot in enumerate(spots):
+        for k, spot in enumerate(every):
             np.copyto(place, np.uint8(k), where=np.isnan(spot))
 
 
@@ -271,10 +267,8 @@ def max_pool_back(g, tap, d, lo, hi, kh, kw, sh, sw, ph, pw, dh, dw):
     if not (apart and far == (kh * oh, kw * ow)):
         whole[...] = 0
     part = empty(g.shape, d.dtype)
-    for k in range(kh * kw):
-        i, j = k // kw * dh, k % kw * dw
-        spot = whole[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
-        np.copyto(part, tap == k)
+    for i, j, spot in spots(whole, (kh, kw), (sh, sw), (dh, dw), (oh, ow)):
+        np.copyto(part, tap == i * kw + j)
         np.multiply(part, g, out=spot if apart else part)
         if not apart:
             np.add(spot, part, out=spot)
