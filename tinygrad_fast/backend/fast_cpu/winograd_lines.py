@@ -74,26 +74,23 @@ class Lines:
         self.count = n * self.th
         want = min(max(1, xp.sizes.lines // (6 * self.wide * (c + o))), -(-self.count // 2))
         self.block = want - want % self.th if want >= self.th else want
-        self.rooms: list[Room] = []  # for as many whole images as a block has: used again, so that edges stay 0
 
-    def each(self, lo: int, hi: int) -> Iterator[tuple[Room, slice, int, int]]:
-        """(room, images, a, z): tile rows a..z of some images, for the rows lo..hi; the room is ours until the next"""
+    def usual(self) -> tuple[Room | None]:
+        """Room for a block of whole images, used again by the next, so that edges stay 0; None if a block is less."""
+        return (None if self.block % self.th else Room(self, self.block // self.th, 0, self.th),)
+
+    def each(self, lo: int, hi: int, usual: Room | None) -> Iterator[tuple[Room, slice, int, int]]:
+        """(room, images, a, z): tile rows a..z of some images, for the rows lo..hi"""
         for images, a, z in pieces(lo, hi, self.th):
             n = images.stop - images.start
-            usual = n * (z - a) == self.block and not self.block % self.th
-            try:
-                room = self.rooms.pop() if usual else Room(self, n, a, z)
-            except IndexError:
-                room = Room(self, n, a, z)
-            yield room, images, a, z
-            if usual:
-                self.rooms.append(room)
+            yield usual if usual and usual.place == (n, a, z) else Room(self, n, a, z), images, a, z
 
 
 class Room:
     """Memory for some tile rows, and all views of it: Python's lock is held for a moment only between two products."""
 
     def __init__(self, lines: Lines, n: int, a: int, z: int):
+        self.place = n, a, z
         band, wide, (p, q) = lines.band, lines.wide, lines.padding
         pixels = n * (z - a) * wide
         v, m = (self._long(pixels + 2 * band.step, c, lines.dtype) for c in (band.c, band.o))
@@ -150,8 +147,8 @@ def conv(xp: Any, x: np.ndarray, w: np.ndarray, y: np.ndarray, padding: Pair, b:
     lines = Lines(xp, x, y, padding)
     u = lines.band.matrix(w)
 
-    def some(lo: int, hi: int) -> None:
-        for room, images, a, z in lines.each(lo, hi):
+    def some(lo: int, hi: int, usual: Room | None) -> None:
+        for room, images, a, z in lines.each(lo, hi, usual):
             room.transform(x, images)
             for rows, out in room.products:
                 np.matmul(rows, u, out=out)
@@ -162,7 +159,7 @@ def conv(xp: Any, x: np.ndarray, w: np.ndarray, y: np.ndarray, padding: Pair, b:
                 np.copyto(place, whole[:, : place.shape[1]])
             finish(place, b, None if res is None else res[images, 4 * a : 4 * z], relu)
 
-    parallel(some, lines.count, lines.block)
+    parallel(some, lines.count, lines.block, lines.usual)
 
 
 def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, padding: Pair) -> None:
@@ -177,9 +174,9 @@ def filter_gradient(xp: Any, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.
 
     def share(_: int, start: int, stop: int) -> np.ndarray:
         du = np.zeros((6, band.taps * band.c, band.outputs * band.o), x.dtype)
-        part = empty(du.shape, x.dtype)
+        part, (usual,) = empty(du.shape, x.dtype), lines.usual()
         for lo in range(start, stop, lines.block):
-            for room, images, a, z in lines.each(lo, min(lo + lines.block, stop)):
+            for room, images, a, z in lines.each(lo, min(lo + lines.block, stop), usual):
                 room.transform(x, images)
                 whole = g[images, 4 * a : 4 * z]
                 if room.y is not None:
