@@ -30,7 +30,7 @@ class Images(Machine):
                 part = super(Images, self).augment(*each, mean, std, size, mode, padding_mode, dtype)
                 y[lo:hi] = part.transpose(windows.NHWC)
 
-        parallel(run, len(x), max(1, 2 * self.sizes.line // max(y[:1].nbytes, 1)))
+        parallel(run, len(x), max(1, self.sizes.passes // max(y[:1].nbytes, 1)))
         return nchw(y)
 
     def _look_up(self, y, x, place, erased, mean, std, padding_mode):

@@ -47,5 +47,4 @@ class Losses(Machine):
         def some(lo, hi):
             loop(*(a[lo:hi] for a in ins), ignore_index, *(a[lo:hi] for a in outs))
 
-        rows = self.sizes.line * n // size  # four times `line` in bytes: few threads wait for Python's lock then
-        parallel(some, n, max(1, min(rows, -(-n // 2))))
+        parallel(some, n, max(1, min(self.sizes.passes * n // (4 * size), -(-n // 2))))

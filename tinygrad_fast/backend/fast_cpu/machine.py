@@ -18,9 +18,10 @@ class Sizes:
     least: int = 1 << 14  # elements: with fewer, calling costs more than computing, and the plain path is as good
     divided: int = 1 << 18  # elements of elementwise work: with fewer, waking a thread costs more than it saves
     together: int = 1 << 19  # numbers of all parameters: with fewer, one thread updates them as fast
-    line: int = 1 << 18  # bytes of a piece that several passes run over
-    images: int = 1 << 22  # bytes of images that are pooled at a time: several, for Python's lock between the passes
+    line: int = 1 << 18  # bytes of a piece that is passed over
+    passes: int = 1 << 19  # the same where NumPy needs several passes: between two of them threads wait for its lock
     sums: int = 1 << 20  # the same where each piece leaves sums behind, which someone has to add up
+    images: int = 1 << 22  # bytes of images that are pooled at a time: they gain nothing from a cache
     patches: int = 1 << 20  # bytes of patches that are multiplied at a time
     filter: int = 9 * 128 * 256  # numbers of a filter that stays in the cache while it is used
     shallow: int = 128 * 128  # C O up to which a thread takes Winograd tiles from end to end

@@ -39,8 +39,8 @@ class Updates(Machine):
 
     @quiet
     def _by_pieces(self, f, lines, *numbers):
-        """f(w, g, ..., *numbers) over pieces of twice `sizes.line` bytes at most, by all threads if there are many."""
-        step, total, whole = self.sizes.line // 2, 0, True
+        """f(w, g, ..., *numbers) over pieces of at most `sizes.passes` bytes, by all threads if there are many."""
+        step, total, whole = self.sizes.passes // 4, 0, True
         for arrays in lines:
             n = len(arrays[0])
             total, whole = total + n, whole and n <= step
