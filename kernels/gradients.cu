@@ -8,8 +8,8 @@
 //                        s = backoff s, good = 0 if lost, else good += 1;  s = growth s, good = 0 if good = interval
 // BACKWARD  none.
 // TILING    the norm in two launches: each block of total_norm_parts leaves one number, and one block of total_norm
-//           adds them up. Clipping is a third, however many arrays there are: the first gradient can be scaled only
-//           when the last is known. The rest as updates.cu.
+//           adds them up. Clipping is a third, however many arrays there are, as the first gradient can be scaled only
+//           when the last is known; or no launch at all: a step can read its gradients clipped. The rest as updates.cu.
 //
 //               g0  ....|....|..   g1  .   g2  ....|...        CHUNK elements a block: threads, shuffles, shared memory
 //               parts  s  s  s         s        s  s           added up in float64, always in the same order

@@ -157,6 +157,23 @@ def test_gradient_clip():
         def before_step(self):
             norms.append(float(np.linalg.norm(self.learn.model.w.grad.numpy())))
 
-    Learner(DataLoaders(line(64, 8)), Dot(), MSELossFlat(), opt_func=SGD, cbs=[GradientClip(0.5), Norm()]).fit(1, 1e-3)
-    assert max(norms) <= 0.5 + 1e-6
-    assert norms[0] == pytest.approx(0.5, rel=1e-5)
+    found = []
+    for clip in (GradientClip(0.5), GradientClip(0.5, fused=True)):
+        learn = Learner(DataLoaders(line(64, 8)), Dot(), MSELossFlat(), opt_func=SGD, cbs=[clip, Norm()])
+        learn.fit(1, 1e-3)
+        found.append(learn.model.w.detach().numpy())
+    assert max(norms[:8]) <= 0.5 + 1e-6 and norms[0] == pytest.approx(0.5, rel=1e-5)
+    assert norms[8] > 1, "left to the step"
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_gradient_clip_of_an_optimiser_that_cannot():
+    class Plain(SGD):
+        heeds = ()
+
+    for fused in (False, True):
+        learn = Learner(
+            DataLoaders(line(8, 8)), Dot(), MSELossFlat(), opt_func=Plain, cbs=GradientClip(0.5, fused=fused)
+        )
+        learn.fit(1, 1.0)
+        assert np.linalg.norm(learn.model.w.detach().numpy()) == pytest.approx(0.5, rel=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_fast as tf
-from tinygrad_fast import optim
+from tinygrad_fast import nn, optim
 
 # PyTorch 2.13, float64, six steps of `run` below: optimiser, its arguments, the five weights
 GOLDEN = {
@@ -96,6 +96,49 @@ def test_steps_in_float32(name):
     make, arguments, expected = GOLDEN[name]
     ws = weights("float32")
     np.testing.assert_allclose(run(make(ws, **arguments), ws), expected, rtol=0, atol=1e-6)  # 2: 1 ulp is 1.2e-7
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_clipped_step_is_clipping_and_a_step(name, dtype):
+    """Of `clip`, one step's worth: the gradients stay as they are, and the step after it knows nothing of it."""
+    make, arguments, _ = GOLDEN[name]
+    found = []
+    for fused in (True, False):
+        ws = weights(dtype)
+        opt = make(ws, **arguments)
+        for t, most in enumerate((0.5, 1e3, 0.25)):
+            set_grads(ws, t)
+            before, total = [w.grad.tolist() for w in ws], nn.utils.get_total_norm([w.grad for w in ws])
+            if fused:
+                opt.clip = total, most
+            else:
+                nn.utils.clip_grads_with_norm_(ws, most, total)
+            opt.step()
+            assert opt.clip is None and (not fused or before == [w.grad.tolist() for w in ws])
+        found.append(run(opt, ws, range(3, 5)))
+    np.testing.assert_allclose(*found, rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
+def test_a_clip_ends_with_its_gradients():
+    w = tf.ones(3, requires_grad=True)
+    opt = optim.SGD([w], lr=1.0)
+    opt.clip = tf.tensor(10.0), 1.0
+    opt.zero_grad()
+    w.grad = tf.ones(3)
+    opt.step()
+    assert w.tolist() == [0, 0, 0]
+
+
+def test_an_optimiser_that_cannot_clip():
+    class Mine(optim.Optimizer):
+        def buffers(self, group):
+            return []
+
+    opt = Mine([tf.ones(1, requires_grad=True)], dict(lr=1.0, weight_decay=0))
+    opt.clip = tf.tensor(1.0), 1.0
+    with pytest.raises(RuntimeError, match=r"Mine: its update does not take clip=\(norm, most\); call nn.utils.clip_"):
+        opt.step()
 
 
 def reference(name, w, gs, a):

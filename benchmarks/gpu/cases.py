@@ -202,7 +202,7 @@ def updates(small: bool) -> Iterator[Case]:
         shapes += [(o, 9 * c), (o,), (o,), (o, 9 * o), (o,), (o,)] + [(o, 9 * o), (o,), (o,)] * 2
     shapes = [(5, 3), (7,)] if small else shapes
     n = sum(map(prod, shapes))
-    for name, lists, passes in (("sgd", 3, 5), ("adamw", 4, 7), ("clip_grad_norm", 1, 3)):
+    for name, lists, passes in (("sgd", 3, 5), ("adamw", 4, 7), ("clip_grad_norm", 1, 3), ("clipped_sgd", 3, 6)):
         kinds = ("weight", "normal", "normal", "share")[:lists]  # w, g, and what is remembered
         arrays = tuple(Array(shape, kind) for kind in kinds for shape in shapes)
         title = f"{name} of ResNet-18's {len(shapes)} parameters, float32"

@@ -212,6 +212,13 @@ def adamw(xp, *arrays, lists):
     return lambda: xp.adam_(ws, gs, ms, vs, numbers, decoupled=True) or tuple(ws)
 
 
+def clipped_sgd(xp, *arrays, lists):
+    """The step reads the gradients clipped, and leaves them as they are."""
+    ws, gs, vs = parted(arrays, lists)
+    numbers = hyper(xp, cpu_cases.LR, cpu_cases.MOMENTUM, 0.0, 0.0, 2.0)
+    return lambda: xp.sgd_(ws, gs, vs, numbers, nesterov=False, clip=(xp.total_norm(gs, 2.0), 1.0)) or tuple(ws)
+
+
 def clip_grad_norm(xp, *gs, lists):
     return lambda: xp.clip_norm_(list(gs), xp.total_norm(list(gs), 2.0), 1.0) or tuple(gs)
 
@@ -246,6 +253,7 @@ FUNCTIONS: dict[str, Callable[..., Run]] = {
     "sgd": sgd,
     "adamw": adamw,
     "clip_grad_norm": clip_grad_norm,
+    "clipped_sgd": clipped_sgd,
     **OTHERS,
 }
 

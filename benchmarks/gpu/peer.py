@@ -138,6 +138,11 @@ def adamw(*arrays, lists: int):
     return lambda: opt.step() or tuple(ws)
 
 
+def clipped_sgd(*arrays, lists: int):
+    ws, step = parted(arrays, lists)[0], sgd(*arrays, lists=lists)
+    return lambda: torch.nn.utils.clip_grad_norm_(ws, 1.0) is None or step()
+
+
 def clip_grad_norm(*gs, lists: int):
     ws = parameters([torch.empty_like(g) for g in gs], gs)
     return lambda: torch.nn.utils.clip_grad_norm_(ws, 1.0) is None or tuple(w.grad for w in ws)
@@ -175,6 +180,7 @@ FUNCTIONS: dict[str, Callable[..., Run]] = {
     "sgd": sgd,
     "adamw": adamw,
     "clip_grad_norm": clip_grad_norm,
+    "clipped_sgd": clipped_sgd,
     **OTHERS,
 }
 

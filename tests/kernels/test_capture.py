@@ -632,8 +632,7 @@ class Own(optim.Optimizer):
 class Heeding(Own):
     """And by one who does."""
 
-    def can_skip(self):
-        return True
+    heeds = ("skip",)
 
     def update(self, xp, ws, gs, buffers, hyper, group, skip=None):
         lr = xp.cast(xp.getitem(hyper, key=(0,)), dtype=gs[0].dtype)
@@ -654,7 +653,7 @@ def test_optimisers_of_users(stand_in, kind):
         found, _, launched = training(stand_in, partial(own, make), kind)
         assert not alike(found, want) and launched == STEPS - 2 and (lost >= 2) == (kind == "float16")
     if kind == "float16":
-        says = r"whether a step of Own is to be left out.*one GPU, its can_skip\(\) True.*nothing where the flag is 1"
+        says = r"whether a step of Own is to be left out.*one GPU, its heeds name \"skip\".*nothing where the flag is 1"
         with pytest.raises(CaptureError, match=says):
             training(stand_in, partial(own, Own), kind)
 
@@ -717,7 +716,7 @@ class Wild(Callback):
         pass
 
 
-def fit(device, captured, precision=None, n=40, opt_func=SGD, epochs=2, cbs=()):
+def fit(device, captured, precision=None, n=40, opt_func=SGD, epochs=2, cbs=(), fused=False):
     """Losses, table, weights of a fit over batches of 16, 16 and 8."""
     tf.manual_seed(0)
     draw = np.random.default_rng(0)
@@ -727,7 +726,12 @@ def fit(device, captured, precision=None, n=40, opt_func=SGD, epochs=2, cbs=()):
         DataLoader(train, 16, shuffle=True, num_workers=2, device=device), DataLoader(valid, 8, device=device)
     )
     learn = Learner(
-        dls, network(), CrossEntropyLossFlat(), opt_func=opt_func, metrics=accuracy, cbs=[GradientClip(0.5), *cbs]
+        dls,
+        network(),
+        CrossEntropyLossFlat(),
+        opt_func=opt_func,
+        metrics=accuracy,
+        cbs=[GradientClip(0.5, fused=fused), *cbs],
     )
     if precision:
         learn.add_cbs(
@@ -743,11 +747,14 @@ def fit(device, captured, precision=None, n=40, opt_func=SGD, epochs=2, cbs=()):
     return [*found, np.array(skipped)], learn
 
 
-@pytest.mark.parametrize("precision", [None, "float16", "bfloat16"])
+PRECISIONS = [(None, False), (None, True), ("float16", False), ("float16", True), ("bfloat16", False)]
+
+
+@pytest.mark.parametrize("precision, fused", PRECISIONS)
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_a_captured_fit_is_the_fit(device, precision):
+def test_a_captured_fit_is_the_fit(device, precision, fused):
     """A shuffling loader that draws from the same random numbers, a smaller last batch, validation between epochs."""
-    want, _ = fit(device, False, precision)
+    want, _ = fit(device, False, precision, fused=fused)
     launched, pools, launch = [], [], graph.Graph.launch
 
     def counted(self):
@@ -756,7 +763,7 @@ def test_a_captured_fit_is_the_fit(device, precision):
         launch(self)
 
     with mock.patch.object(graph.Graph, "launch", counted), pytest.warns(UserWarning) as told:
-        found, learn = fit(device, True, precision)
+        found, learn = fit(device, True, precision, fused=fused)
     assert not alike(found, want)
     assert len(launched) == 2 and len(want[0]) == 6  # of 2 x (16, 16, 8): the first two warm up
     assert [str(w.message)[:43] for w in told] == ["captured step: argument 1 is (8, 3, 8, 8) f"]

@@ -395,7 +395,7 @@ def test_the_whole_of_it_in_a_rehearsal(tmp_path):
 
 def test_only_and_list():
     assert {c.family for c in command.selected(TABLE, ["conv"])} == {"conv"}
-    assert len(command.selected(TABLE, ["MATMUL 64, float16", "optim"])) == 7
+    assert len(command.selected(TABLE, ["MATMUL 64, float16", "optim"])) == 8
     assert {c.rung for c in command.selected(TABLE, ["matmul_tensor"])} == {"matmul_tensor"}
     assert "no case matches 'nothing'; families are step, matmul, conv" in command.selected(TABLE, ["nothing"])
 

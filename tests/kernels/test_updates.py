@@ -1,5 +1,6 @@
 """Optimiser steps and what precedes them, over odd lists of arrays, against their definitions on NumPy."""
 
+from contextlib import nullcontext
 from math import inf, isnan, nan
 from unittest import mock
 
@@ -173,6 +174,23 @@ def test_misuse(machines):
         machines["watched"].sgd_([np.broadcast_to(w, (2, 3))], [np.ones((2, 3), np.float32)], [], hyper, nesterov=False)
 
 
+def test_clipping_and_a_step_are_one_launch_after_the_norm():
+    """Nothing is read back. With parameters on two devices: one norm, and a step on each."""
+    counts = backend.get("emulated").launch.counts
+    for last in ("emulated", "cpu"):
+        ps = [nn.Parameter(tf.ones(n).to(device)) for n, device in ((3, "emulated"), (6, last))]
+        opt = optim.SGD(ps, lr=1.0)
+        for p in ps:
+            p.grad = p.detach() * 2.0
+        total = nn.utils.get_total_norm([p.grad for p in ps])
+        counts.clear()
+        opt.clip = total, 3.0
+        with nullcontext() if last == "cpu" else mock.patch.object(Emulated, "to_numpy", side_effect=AssertionError):
+            opt.step()
+        assert counts == {"sgd_": 1} and total == 6
+        assert all(p.tolist() == pytest.approx([0] * len(p), abs=1e-6) and (p.grad == 2).all() for p in ps)
+
+
 @pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
 def test_a_step_of_a_resnet_is_one_launch(make):
     counts, results = backend.get("emulated").launch.counts, []
@@ -307,6 +325,47 @@ def test_a_flag_leaves_everything_as_it_is(machines, name):
         for a, b in zip([lists[0], *kept], [first, *second], strict=True):
             assert all((x == y).all() for x, y in zip(a, b, strict=True))
         assert [int(n) for n in ints] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_reads_clipped_gradients(machines, name, dtype):
+    """In one launch, as its definition; the gradients stay as they are. `most`: nothing to do, and something."""
+    function, there, hyper, flags = STEPS[name]
+    for kind, machine in machines.items():
+        before = machine.launch.counts.copy()
+        odd = kind == "odd addresses"
+        ws, gs = arrays(dtype, 0, odd), arrays(dtype, 1, odd, gradients=True)
+        memory = [[np.zeros_like(w) for w in ws] if yes else [] for yes in there]
+        wanted, given, *kept = copies([ws, gs, *memory])
+        for t, most in ((1, 1e4), (2, 2.5), (3, 0.5)):
+            numbers, norm = np.array(hyper(t), np.float64), np.array(PLAIN.total_norm(gs, 2))
+            getattr(machine, function)(ws, gs, *memory, numbers, **flags, clip=(norm, most))
+            getattr(PLAIN, function)(wanted, given, *kept, numbers, **flags, clip=(norm, most))
+        for mine, theirs in zip([ws, *memory], [wanted, *kept], strict=True):
+            assert not list(differ(mine, theirs, dtype, 8)), kind
+        assert all((g == same).all() for g, same in zip(gs, given, strict=True))
+        assert machine.launch.counts - before == {function: 3}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_clipped_step_is_clipping_and_a_step(machines, name):
+    """Also of several dtypes, whose norm is float64; and a norm of NaN leaves NaN, so that nobody trains on."""
+    function, there, hyper, flags = STEPS[name]
+    for xp in (machines["watched"], PLAIN):
+        ws, gs = ([np.full((3, 2), x, dtype) for dtype in (np.float32, np.float64)] for x in (1, 2))
+        memory = [[np.zeros_like(w) for w in ws] if yes else [] for yes in there]
+        numbers, norm = np.array(hyper(1), np.float64), np.array(PLAIN.total_norm(gs, 2))
+        wanted, clipped, *kept = copies([ws, gs, *memory])
+        PLAIN.clip_norm_(clipped, norm, 3.0)
+        assert clipped[1].max() < 1
+        getattr(PLAIN, function)(wanted, clipped, *kept, numbers, **flags)
+        getattr(xp, function)(ws, gs, *memory, numbers, **flags, clip=(norm, 3.0))
+        for mine, theirs in zip([ws, *memory], [wanted, *kept], strict=True):
+            for a, b in zip(mine, theirs, strict=True):
+                np.testing.assert_allclose(a, b, rtol=8 * EPS[a.dtype.name])
+        getattr(xp, function)(ws, gs, *memory, numbers, **flags, clip=(np.array(nan), 3.0))
+        assert np.isnan(ws).all()
 
 
 @pytest.mark.parametrize("where", ["watched", "plain"])

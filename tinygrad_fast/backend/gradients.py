@@ -33,10 +33,15 @@ class Gradients:
 
     def clip_norm_(self, gs, norm, most):
         """g <- g min(1, most / (norm + 1e-6)), norm as of `total_norm`"""
-        scale = self.minimum(self.div(most, self.add(norm, 1e-6)), 1.0)
+        scale = self.clip_scale(norm, most)
         for g in gs:
             kind = wide_type(g.dtype)
             self._rewrite(g, self.mul(self.cast(g, dtype=kind), self.cast(scale, dtype=kind)))
+
+    def clip_scale(self, norm, most):
+        """min(1, most / (norm + 1e-6)), 0-d: what a gradient is multiplied by so that the norm of all is at most
+        `most`"""
+        return self.minimum(self.div(most, self.add(norm, 1e-6)), 1.0)
 
     def clip_value_(self, gs, most):
         """g <- min(max(g, -most), most)"""

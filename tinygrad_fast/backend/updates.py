@@ -4,6 +4,10 @@
 written in place. What changes from step to step (learning rate, momentum, step count) arrives in `hyper`, a small
 float64 array, so that a recorded step can be replayed with other numbers. Here it is read back as Python floats
 (`numbers`); kernels read it where it lies. The optimisers themselves stand in `optim/`.
+
+Every step takes two more things that only the machine knows, or None for either. skip: (a flag, how many steps were
+skipped before), 0-d int32 arrays: a flag of 1 leaves everything as it is. clip: (norm, most), a 0-d float and a number:
+g is read as g min(1, most / (norm + 1e-6)), as `clip_norm_` would have left it (`gradients.py`).
 """
 
 from __future__ import annotations
@@ -29,22 +33,24 @@ class Updates:
         self.mul_(x, 1 - t)
         self.add_(x, self.mul(y, t))
 
-    def _step(self, new, skip, ws, gs, *memory):
+    def _step(self, new, skip, clip, ws, gs, *memory):
         """w, *memory <- new(w, g, *memory) for each parameter; what is not remembered (an empty list) is None.
 
-        16-bit floats are computed in float32 and rounded once, as they are written. skip: (a flag, how many steps were
-        skipped before), 0-d int32 arrays, where a flag of 1 leaves everything as it is; or None.
+        16-bit floats are computed in float32 and rounded once, as they are written.
         """
         if skip is not None and self.numbers(skip[0]):
             return
+        scale = None if clip is None else self.clip_scale(*clip)
         for w, g, *kept in zip(ws, gs, *(m or [None] * len(ws) for m in memory), strict=True):
             kind = wide_type(w.dtype)
-            given = (None if a is None else self.cast(a, dtype=kind) for a in (w, g, *kept))
+            given = [None if a is None else self.cast(a, dtype=kind) for a in (w, g, *kept)]
+            if scale is not None:
+                given[1] = self.mul(given[1], self.cast(scale, dtype=kind))
             for a, value in zip((w, *kept), new(*given), strict=True):
                 if a is not None:
                     self.write_(a, self.cast(value, dtype=a.dtype))
 
-    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
+    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None, clip=None):
         """d = g + decay w;  v <- m v + (1 - dampening) d;  d = d + m v if nesterov, else v;  w <- w - lr d
 
         At the first step dampening is 0. hyper: lr, m (momentum), dampening, decay, step (1 at the first; what was
@@ -62,9 +68,9 @@ class Updates:
                 d = self.add(d, self.mul(v, m)) if nesterov else v
             return self.sub(w, self.mul(d, lr)), v
 
-        self._step(new, skip, ws, gs, vs)
+        self._step(new, skip, clip, ws, gs, vs)
 
-    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
+    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None, clip=None):
         """m <- lerp(m, g, 1 - beta1);  v <- lerp(v, g^2, 1 - beta2)
         w <- w - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)
 
@@ -85,9 +91,9 @@ class Updates:
             size = self.add(self.mul(self.sqrt(v), 1 / root), eps)
             return self.sub(w, self.mul(self.div(m, size), rate)), m, v
 
-        self._step(new, skip, ws, gs, ms, vs)
+        self._step(new, skip, clip, ws, gs, ms, vs)
 
-    def rmsprop_(self, ws, gs, ss, ms, vs, hyper, skip=None):
+    def rmsprop_(self, ws, gs, ss, ms, vs, hyper, skip=None, clip=None):
         """d = g + decay w;  s <- lerp(s, d^2, 1 - alpha);  m <- lerp(m, d, 1 - alpha)
         d = d / (sqrt(s - m^2) + eps);  v <- momentum v + d;  w <- w - lr v
 
@@ -108,7 +114,7 @@ class Updates:
                 d = v = self.add(self.mul(v, momentum), d)
             return self.sub(w, self.mul(d, lr)), s, m, v
 
-        self._step(new, skip, ws, gs, ss, ms, vs)
+        self._step(new, skip, clip, ws, gs, ss, ms, vs)
 
     def _lerp(self, x, y, t):
         return self.add(self.mul(x, 1 - t), self.mul(y, t))

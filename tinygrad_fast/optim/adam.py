@@ -15,6 +15,7 @@ class Adam(Optimizer):
     Source: Kingma and Ba 2015, algorithm 1, as PyTorch has it.
     """
 
+    heeds = ("skip", "clip")
     decoupled: ClassVar[bool] = False
 
     def __init__(
@@ -37,9 +38,6 @@ class Adam(Optimizer):
 
     def hyper(self, group: dict[str, Any], step: int) -> list[float]:
         return [group["lr"], *group["betas"], group["eps"], group["weight_decay"], step]
-
-    def can_skip(self) -> bool:
-        return True
 
     def update(
         self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any

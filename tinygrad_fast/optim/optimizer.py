@@ -24,14 +24,19 @@ class Optimizer:
     """params: Tensors, or groups: dicts with "params" and numbers that differ from `defaults` there.
 
     `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i; its step count includes
-    what a GradScaler left out on a GPU, until `state_dict` reads how many those were. Subclasses write
-    `check`, `buffers`, `hyper` and `update`. Raises ValueError for no parameters, one given twice, the result of an
-    op, and numbers out of range; TypeError for what is not a Tensor.
+    what a GradScaler left out on a GPU, until `state_dict` reads how many those were. `clip`, set before a step, is
+    (total_norm, max_norm): that step reads g as g min(1, max_norm / (total_norm + 1e-6)), and p.grad stays as it is;
+    `nn.utils.clip_grad_norm_` in one pass over memory less. Subclasses write `check`, `buffers`, `hyper` and `update`.
+    Raises ValueError for no parameters, one given twice, the result of an op, and numbers out of range; TypeError for
+    what is not a Tensor.
     """
+
+    heeds: tuple[str, ...] = ()  # which of skip= and clip= `update` takes, and does as `backend/updates.py` says
 
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults, self.param_groups, self.state = defaults, [], {}  # type: ignore[var-annotated]
         self.skip: dict[Any, Any] = {}  # by machine: a flag that says whether to leave out the next step there
+        self.clip: tuple[Tensor, float] | None = None
         self._skipped: dict[Any, Any] = {}  # by machine: how many steps were left out, of those that `state` counts
         if isinstance(params, (Tensor, dict)):
             raise TypeError(
@@ -104,7 +109,11 @@ class Optimizer:
         if closure is not None:
             with tape.setting(record=True):
                 loss = closure()
-        flags, self.skip = self.skip, {}
+        flags, clip, self.skip, self.clip = self.skip, self.clip, {}, None
+        if clip is not None and "clip" not in self.heeds:
+            raise RuntimeError(
+                f"{self._name}: its update does not take clip=(norm, most); call nn.utils.clip_grad_norm_ instead"
+            )
         first, moved = 0, []
         for group in self.param_groups:
             names = self.buffers(group)
@@ -119,7 +128,9 @@ class Optimizer:
                 ps, states, ws, gs, *buffers = map(list, zip(*found))
                 if_capture_fails(self._turn_back, ps, states)
                 hyper = xp.told(partial(self._turn, group, ps, states))
-                given = {"skip": (flags[xp], self._lost(xp))} if xp in flags else {}
+                given: dict[str, Any] = {"skip": (flags[xp], self._lost(xp))} if xp in flags else {}
+                if clip is not None:
+                    given["clip"] = clip[0].to(xp.name).data, clip[1]
                 self.update(xp, ws, gs, buffers, hyper, group, **given)
             first += len(group["params"])
         if mode.capture is not None:
@@ -162,10 +173,6 @@ class Optimizer:
 
     # A step may be left out without the host's knowing (amp/grad_scaler.py): `state` counts it, the device takes it off
 
-    def can_skip(self) -> bool:
-        """True if `update` takes skip=(flag, skipped before), two 0-d int32 arrays, and heeds the flag."""
-        return False
-
     def _lost(self, xp: Any) -> Any:
         if xp not in self._skipped:
             refuse_in_capture("is the first whose loss is scaled", "Scale the losses of the steps before, too")
@@ -189,7 +196,8 @@ class Optimizer:
         return self.state[j]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients; or set them to zero, in place."""
+        """Forget the gradients, and what the next step was told of them; or set them to zero, in place."""
+        self.skip, self.clip = {}, None
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:

@@ -15,6 +15,8 @@ class RMSprop(Optimizer):
     Source: Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for Machine Learning", as PyTorch has it.
     """
 
+    heeds = ("skip", "clip")
+
     def __init__(
         self,
         params: Params,
@@ -37,9 +39,6 @@ class RMSprop(Optimizer):
 
     def hyper(self, group: dict[str, Any], step: int) -> list[float]:
         return [group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum")]
-
-    def can_skip(self) -> bool:
-        return True
 
     def update(
         self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any

@@ -16,6 +16,8 @@ class SGD(Optimizer):
     learning", as PyTorch has it.
     """
 
+    heeds = ("skip", "clip")
+
     def __init__(
         self,
         params: Params,
@@ -41,9 +43,6 @@ class SGD(Optimizer):
 
     def hyper(self, group: dict[str, Any], step: int) -> list[float]:
         return [*(group[name] for name in ("lr", "momentum", "dampening", "weight_decay")), step]
-
-    def can_skip(self) -> bool:
-        return True
 
     def update(
         self, xp: Any, ws: list, gs: list, buffers: list[list], hyper: Any, group: dict[str, Any], **given: Any

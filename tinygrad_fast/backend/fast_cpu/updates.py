@@ -18,24 +18,28 @@ NOTHING = np.empty(0, np.float32)  # in the place of momentum
 class Updates(Machine):
     """sgd_ and adam_ on float32 parameters; others take the definition."""
 
-    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
+    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None, clip=None):
         lines = _lines(ws, gs, *([vs] if vs else []))
         if lines is None or skip is not None:
-            return super().sgd_(ws, gs, vs, hyper, nesterov, skip)
+            return super().sgd_(ws, gs, vs, hyper, nesterov, skip, clip)
         if not vs:
             lines = [[*line, NOTHING] for line in lines]
         lr, m, dampening, decay, step = self.numbers(hyper)
         fresh = 1 - dampening if step > 1 else 1.0
-        self._by_pieces(self.loops.sgd, lines, lr, m, fresh, decay, nesterov)
+        self._by_pieces(self.loops.sgd, lines, self._scale(clip), lr, m, fresh, decay, nesterov)
 
-    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
+    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None, clip=None):
         lines = _lines(ws, gs, ms, vs)
         if lines is None or skip is not None:
-            return super().adam_(ws, gs, ms, vs, hyper, decoupled, skip)
+            return super().adam_(ws, gs, ms, vs, hyper, decoupled, skip, clip)
         lr, beta1, beta2, eps, decay, step = self.numbers(hyper)
         rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
         decay, shrink = (0.0, 1 - lr * decay) if decoupled else (decay, 1.0)
-        self._by_pieces(self.loops.adam, lines, rate, beta1, beta2, root, eps, decay, shrink)
+        self._by_pieces(self.loops.adam, lines, self._scale(clip), rate, beta1, beta2, root, eps, decay, shrink)
+
+    def _scale(self, clip):
+        """What the gradients are read times."""
+        return 1.0 if clip is None else float(self.clip_scale(*clip))
 
     @quiet
     def _by_pieces(self, f, lines, *numbers):

@@ -18,19 +18,18 @@ CHUNK = 4096  # elements of a block
 class Updates(Machine):
     """Optimiser steps, clipping, loss scaling: along memory as it lies. Arrays with gaps are copied, and back."""
 
-    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None):
-        flag, before = skip or (None, None)
-        given = dict(hyper=hyper, nesterov=nesterov, skip=flag, skipped=before)
+    def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None, clip=None):
+        given = dict(hyper=hyper, nesterov=nesterov, **_told(skip, clip))
         self._over_lists("sgd_", dict(ws=ws, gs=gs, vs=vs), "gs", **given)
 
-    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None):
-        flag, before = skip or (None, None)
-        given = dict(hyper=hyper, decoupled=decoupled, skip=flag, skipped=before)
+    def adam_(self, ws, gs, ms, vs, hyper, decoupled, skip=None, clip=None):
+        given = dict(hyper=hyper, decoupled=decoupled, **_told(skip, clip))
         self._over_lists("adam_", dict(ws=ws, gs=gs, ms=ms, vs=vs), "gs", **given)
 
-    def rmsprop_(self, ws, gs, ss, ms, vs, hyper, skip=None):
-        flag, _ = skip or (None, None)
-        self._over_lists("rmsprop_", dict(ws=ws, gs=gs, ss=ss, ms=ms, vs=vs), "gs", hyper=hyper, skip=flag)
+    def rmsprop_(self, ws, gs, ss, ms, vs, hyper, skip=None, clip=None):
+        given = dict(hyper=hyper, **_told(skip, clip))
+        del given["skipped"]  # none of its numbers depends on the step
+        self._over_lists("rmsprop_", dict(ws=ws, gs=gs, ss=ss, ms=ms, vs=vs), "gs", **given)
 
     def total_norm(self, gs, p):
         parts, start = self.empty((sum(map(_blocks, gs)),), float64), 0
@@ -45,9 +44,7 @@ class Updates(Machine):
         return norm
 
     def clip_norm_(self, gs, norm, most):
-        for kind in dict.fromkeys(wide_type(g.dtype) for g in gs):
-            some = [g for g in gs if wide_type(g.dtype) == kind]
-            self._over_lists("clip_norm_", dict(gs=some), norm=self.cast(norm, dtype=kind), most=most)
+        self._over_lists("clip_norm_", dict(gs=gs), norm=norm, most=most)
 
     def clip_value_(self, gs, most):
         self._over_lists("clip_value_", dict(gs=gs), most=most)
@@ -68,12 +65,19 @@ class Updates(Machine):
             first = [0, *accumulate(_blocks(row[0]) for row in rows)]
             parts = dict(sizes=[row[0].size for row in rows], first=first[:-1])
             columns = {name: [a for a in column if a is not None] for name, column in zip(lists, zip(*near))}
-            defines = _defines(rows[0][0].dtype)
-            self.launch(kernel, grid=(first[-1],), block=(256,), defines=defines, **parts, **columns, **given)
+            dtype, norm = rows[0][0].dtype, given.get("norm")  # the norm is of arrays of all dtypes
+            told = given if norm is None else {**given, "norm": self.cast(norm, dtype=wide_type(dtype))}
+            self.launch(kernel, grid=(first[-1],), block=(256,), defines=_defines(dtype), **parts, **columns, **told)
             for line, copies in zip(lines, near):
                 for name, a, copy in zip(lists, line, copies):
                     if a is not None and name != only_read and not a.flags.c_contiguous:
                         self.write_(a, copy)
+
+
+def _told(skip: tuple | None, clip: tuple | None) -> dict[str, Any]:
+    """What a step is told besides its numbers, if it is told."""
+    (flag, before), (norm, most) = skip or (None, None), clip or (None, 0)
+    return dict(skip=flag, skipped=before, norm=norm, most=most)
 
 
 def _alike(lists: list[list]) -> Iterable[list[tuple]]:

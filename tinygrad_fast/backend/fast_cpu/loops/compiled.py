@@ -349,27 +349,27 @@ def dropout(x, y, kept, lo, key, p, scale):
 # -------------------------------------------------------------------------------------------------------------- updates
 
 
-@loop(f"{LINE} {LINE} {LINE} f4 f4 f4 f4 b1")
-def sgd(w, g, v, lr, m, fresh, decay, nesterov):
-    """One block of `Updates.sgd_`; without momentum v is empty"""
+@loop(f"{LINE} {LINE} {LINE} f4 f4 f4 f4 f4 b1")
+def sgd(w, g, v, clip, lr, m, fresh, decay, nesterov):
+    """One block of `Updates.sgd_`; clip is what g is multiplied by; without momentum v is empty"""
     if v.size:
         for i in range(w.size):
-            d = g[i] + decay * w[i]
+            d = clip * g[i] + decay * w[i]
             v[i] = m * v[i] + fresh * d
             w[i] -= lr * (d + m * v[i] if nesterov else v[i])
     else:
         for i in range(w.size):
-            w[i] -= lr * (g[i] + decay * w[i])
+            w[i] -= lr * (clip * g[i] + decay * w[i])
 
 
-@loop(f"{LINE} {LINE} {LINE} {LINE} f4 f8 f8 f4 f4 f4 f4")
-def adam(w, g, m, v, rate, beta1, beta2, root, eps, decay, shrink):
+@loop(f"{LINE} {LINE} {LINE} {LINE} f4 f4 f8 f8 f4 f4 f4 f4")
+def adam(w, g, m, v, clip, rate, beta1, beta2, root, eps, decay, shrink):
     """One block of `Updates.adam_`: decay is added to the gradient, or w is multiplied by shrink"""
     b1, b2, f1, f2 = np.float32(beta1), np.float32(beta2), np.float32(1 - beta1), np.float32(1 - beta2)
     over = ONE / root
     for i in range(w.size):
         p = w[i] * shrink
-        d = g[i] + decay * p
+        d = clip * g[i] + decay * p
         m[i] = b1 * m[i] + f1 * d
         v[i] = b2 * v[i] + f2 * d * d
         w[i] = p - rate * (m[i] / (np.sqrt(v[i]) * over + eps))

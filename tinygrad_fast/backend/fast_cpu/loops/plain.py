@@ -319,12 +319,12 @@ def dropout(x, y, kept, lo, key, p, scale):
 # -------------------------------------------------------------------------------------------------------------- updates
 
 
-def sgd(w, g, v, lr, m, fresh, decay, nesterov):
-    """One block of `Updates.sgd_`; without momentum v is empty"""
-    t, d = empty(w.shape, w.dtype), g
+def sgd(w, g, v, clip, lr, m, fresh, decay, nesterov):
+    """One block of `Updates.sgd_`; clip is what g is multiplied by; without momentum v is empty"""
+    t, d = empty(w.shape, w.dtype), g if clip == 1 else g * clip
     if decay:
         np.multiply(w, decay, out=t)
-        d = np.add(t, g, out=t)
+        d = np.add(t, d, out=t)
     if v.size:
         np.multiply(v, m, out=v)
         np.add(v, d if fresh == 1 else d * fresh, out=v)
@@ -333,9 +333,11 @@ def sgd(w, g, v, lr, m, fresh, decay, nesterov):
     np.subtract(w, t, out=w)
 
 
-def adam(w, g, m, v, rate, beta1, beta2, root, eps, decay, shrink):
+def adam(w, g, m, v, clip, rate, beta1, beta2, root, eps, decay, shrink):
     """One block of `Updates.adam_`: decay is added to the gradient, or w is multiplied by shrink"""
     t = empty(w.shape, w.dtype)
+    if clip != 1:
+        g = g * clip
     if shrink != 1:
         np.multiply(w, shrink, out=w)
     if decay:
