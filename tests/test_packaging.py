@@ -22,7 +22,7 @@ import importlib, json, pkgutil
 from importlib.metadata import version
 from pathlib import Path
 import tinygrad_fast as tf
-from tinygrad_fast.backend import launch
+from tinygrad_fast.backend.source import kernel_folder
 
 home = Path(tf.__file__).parent
 for module in pkgutil.walk_packages(tf.__path__, "tinygrad_fast."):
@@ -32,7 +32,7 @@ x = tf.tensor([1.0, 2.0], requires_grad=True)
 row = tf.tensor([[1.0, 2.0]], device="emulated")
 print(json.dumps({
     "home": str(home),
-    "found": str(launch.folder()),
+    "found": str(kernel_folder()),
     "emulated": (row @ row.T).tolist(),
     "kernels": [p.name for p in sorted((home / "kernels").iterdir())],
     "typed": (home / "py.typed").exists(),

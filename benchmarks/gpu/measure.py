@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import tinygrad_fast as tf
-from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.launchers import Products
 from tinygrad_fast.backend.launchers.convolutions import Convolutions
+from tinygrad_fast.backend.source import kernel_folder, sources
 
 from . import check, limits, ours, report
 from .case import Case
@@ -170,7 +170,7 @@ def cannot(xp: Any, case: Case) -> str:
     """Why a case cannot run here; "" where it can."""
     if case.dtype == "bfloat16" and not find_spec("ml_dtypes"):
         return "CuPy and NumPy have bfloat16 by ml_dtypes alone: pip install ml_dtypes"
-    source = launch.sources(launch.folder()).get(case.rung)
+    source = sources(kernel_folder()).get(case.rung)
     needs = source.needs if source else ""
     here = f"sm_{xp.hardware.capability}"
     return f"{case.rung} is for {needs} alone, and this GPU is {here}" if needs and needs != here + "a" else ""

@@ -9,15 +9,15 @@ import re
 from functools import cache
 from itertools import product
 
-from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.launchers import products, tiles
+from tinygrad_fast.backend.source import kernel_folder
 from tinygrad_fast.dtypes import dtype_of
 
 DTYPES = "float64 float32 float16 bfloat16".split()
 GPUS = {"sm_75": 75, "sm_80": 80, "sm_90": 90, "sm_120": 120}
 ROWS = [
     tuple(cell.strip(" `") for cell in row.split("|")[1:-1])
-    for row in (launch.folder() / "README.md").read_text().splitlines()
+    for row in (kernel_folder() / "README.md").read_text().splitlines()
     if row.startswith("| `")
 ]
 TABLE = [row for row in ROWS if len(row) == 6]

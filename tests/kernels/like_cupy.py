@@ -21,7 +21,7 @@ from unittest import mock
 
 import numpy as np
 
-from tinygrad_fast.backend import cuda as backend_cuda, launch, special
+from tinygrad_fast.backend import cuda as backend_cuda, driver, special
 from tinygrad_fast.backend.emulator import Emulator
 
 from . import like_cuda, like_driver, like_graph
@@ -308,7 +308,7 @@ def installed():
             tempfile.TemporaryDirectory() as kept,
             mock.patch.dict(os.environ, CUPY_CACHE_DIR=kept),
             mock.patch.dict(sys.modules, instead),
-            mock.patch.object(launch, "driver", lambda: like_driver),
+            mock.patch.object(driver, "cuda_driver", lambda: like_driver),
         ):
             yield
     finally:

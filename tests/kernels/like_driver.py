@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.emulator import MAP
+from tinygrad_fast.backend.source import kernel_folder, sources
 
 GPU = "sm_90"  # and what is of it alone, sm_90a
 
 
 def known(text):
     """The source of a kernel of ours, or of a test's, by its text."""
-    every = [*launch.sources(launch.folder()).values(), *launch.sources(Path(__file__).parent).values()]
+    every = [*sources(kernel_folder()).values(), *sources(Path(__file__).parent).values()]
     return next((s for s in every if s.text == text), None)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 import tinygrad_fast as tf
 from tinygrad_fast import backend
 from tinygrad_fast.backend.composed import Composed
-from tinygrad_fast.backend.launch import KernelError
+from tinygrad_fast.backend.source import KernelError
 from tinygrad_fast.data import (
     Cutout,
     DataLoader,

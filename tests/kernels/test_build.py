@@ -12,6 +12,7 @@ import pytest
 
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.emulator import Emulator, build
+from tinygrad_fast.backend.source import KernelError, read_source, sources
 
 from .test_emulator import SAYS, planted
 
@@ -29,10 +30,10 @@ def fresh(tmp_path, monkeypatch):
     """An empty cache, a folder for kernels, and nothing remembered."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "twice.cu").write_text(KERNEL)
-    for f in (build.compiler, build.cache_folder, launch.sources):
+    for f in (build.compiler, build.cache_folder, sources):
         f.cache_clear()
     yield tmp_path
-    for f in (build.compiler, build.cache_folder, launch.sources):
+    for f in (build.compiler, build.cache_folder, sources):
         f.cache_clear()
 
 
@@ -105,7 +106,7 @@ def test_no_compiler_says_what_to_install(fresh, monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(launch.KernelError, match=r"^twice \(.*needs a C\+\+ compiler.*pip install ziglang"):
+    with pytest.raises(KernelError, match=r"^twice \(.*needs a C\+\+ compiler.*pip install ziglang"):
         twice(fresh)
 
 
@@ -113,16 +114,16 @@ def test_no_compiler_says_what_to_install(fresh, monkeypatch):
 def test_compiler_of_the_ziglang_wheel(fresh, monkeypatch):
     monkeypatch.setenv("CXX", " ".join(build.ZIG))
     np.testing.assert_array_equal(twice(fresh), [0, 2, 4, 6, 8])
-    with pytest.raises(launch.KernelError, match=r"thread \(3, 0, 0\) .* 0 past the end of y"):
+    with pytest.raises(KernelError, match=r"thread \(3, 0, 0\) .* 0 past the end of y"):
         twice(fresh, Emulator(check=True), y=np.empty(3, np.float32))
     for kernel in ("unwritten_result", "past_in_template", "past_one_of_two"):
-        with pytest.raises(launch.KernelError, match=re.escape(SAYS[kernel])):
+        with pytest.raises(KernelError, match=re.escape(SAYS[kernel])):
             planted(kernel, check=True)
 
 
 def test_errors_of_the_compiler_name_file_and_line(fresh):
     (fresh / "twice.cu").write_text(KERNEL.replace("wide(x[i])", "wider(x[i])"))
-    with pytest.raises(launch.KernelError, match=r"(?s)^twice \(-DDTYPE=float32; x \(5,\), y \(5,\)\).*twice\.cu:5:"):
+    with pytest.raises(KernelError, match=r"(?s)^twice \(-DDTYPE=float32; x \(5,\), y \(5,\)\).*twice\.cu:5:"):
         twice(fresh)
 
 
@@ -139,12 +140,12 @@ def test_errors_of_the_compiler_name_file_and_line(fresh):
     ],
 )
 def test_arguments_are_checked(fresh, changes, says):
-    with pytest.raises(launch.KernelError, match=says):
+    with pytest.raises(KernelError, match=says):
         twice(fresh, **changes)
 
 
 def test_unknown_kernel(fresh):
-    with pytest.raises(launch.KernelError, match="thrice: no such kernel. There are twice"):
+    with pytest.raises(KernelError, match="thrice: no such kernel. There are twice"):
         launch.Launcher(Emulator(), fresh)("thrice", grid=(1,), block=(1,), defines={})
 
 
@@ -168,5 +169,5 @@ def test_a_kernel_may_use_every_name_of_the_machines(fresh):
 
 
 def test_structures_lie_as_the_compiler_lays_them():
-    line = launch.read(Path(__file__).parent / "words.cu").structures["Line"]
+    line = read_source(Path(__file__).parent / "words.cu").structures["Line"]
     assert line.names == ("n", "slope", "big") and line.itemsize == 24 and line.fields["big"][1] == 16

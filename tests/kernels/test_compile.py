@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.launchers import tiles
+from tinygrad_fast.backend.source import kernel_folder, sources
 from tinygrad_fast.dtypes import dtype_of
 
 from . import gate, nvrtc, sass
@@ -21,11 +21,11 @@ needs_nvdisasm = pytest.mark.skipif(sass.nvdisasm() is None, reason=sass.why_not
 
 
 def test_every_kernel_has_a_row():
-    assert {row[0] for row in ROWS} == set(launch.sources(launch.folder()))
+    assert {row[0] for row in ROWS} == set(sources(kernel_folder()))
     assert len(TABLE) + len(LOOPS) + len(HOPPER) == len(ROWS)
 
 
-@pytest.mark.parametrize("file", sorted(launch.folder().glob("*.cu")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(kernel_folder().glob("*.cu")), ids=lambda file: file.name)
 def test_every_header_says_what_share_of_the_limit_to_expect(file):
     """In numbers of its own; a reference to another file is none."""
     parts = re.findall(r"// MEASURED  (.*?)// SOURCE", file.read_text(), re.S)
@@ -35,7 +35,7 @@ def test_every_header_says_what_share_of_the_limit_to_expect(file):
 
 
 def test_no_line_of_a_kernel_is_longer_than_120():
-    files = {path.name: path.read_text().splitlines() for path in launch.folder().glob("*.cu*")}
+    files = {path.name: path.read_text().splitlines() for path in kernel_folder().glob("*.cu*")}
     assert not [f"{name}:{i}" for name, lines in files.items() for i, line in enumerate(lines, 1) if len(line) > 120]
 
 
@@ -62,7 +62,7 @@ def test_every_tile_has_a_row():
 def compiled(kernel, flags, dtypes, architectures):
     dtypes, architectures = dtypes.split(), architectures.split()
     assert set(dtypes) <= set(gate.DTYPES) and set(architectures) <= set(ARCHITECTURES)
-    text = launch.sources(launch.folder())[kernel].text
+    text = sources(kernel_folder())[kernel].text
     for architecture in architectures:
         for dtype in dtypes:
             yield (architecture, dtype), nvrtc.compiled(text, architecture, f"DTYPE={dtype}", *flags)
@@ -132,7 +132,7 @@ def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, reg
 @pytest.mark.parametrize("kernel, flags, architecture", FORMS)
 def test_no_form_of_a_tile_spills(kernel, flags, architecture, tally):
     """What launchers can ask for beside the rows: the narrowest copies of each shape; in profile `thorough`, all."""
-    text = launch.sources(launch.folder())[kernel].text
+    text = sources(kernel_folder())[kernel].text
     use = nvrtc.compiled(text, architecture, *flags.split()).uses[kernel]
     assert not use.spilled and not use.stack, use
     tally(cubins=1)
@@ -164,7 +164,7 @@ def test_a_block_that_has_no_room_is_seen():
 @pytest.mark.parametrize("tile", tiles.HOPPER)
 def test_what_a_cluster_shares_is_copied_once(tile):
     """Of the boxes that a block asks for, its tile of x and half a tile of w, those of w go to both."""
-    source = launch.sources(launch.folder())["matmul_cluster"]
+    source = sources(kernel_folder())["matmul_cluster"]
     flags = [f"{name}={n}" for name, n in tile.defines().items()] + "DTYPE=float16 XK=1 WK=0".split()
     code, _ = sass.code_of(nvrtc.compiled(source.text, "sm_90a", *flags).cubin, "matmul_cluster")
     counted = sass.count(code, "UTMALDG"), sass.count(code, "UTMALDG.3D.MULTICAST")
@@ -175,17 +175,17 @@ def test_what_a_cluster_shares_is_copied_once(tile):
 @needs_nvrtc
 @pytest.mark.parametrize("kernel", tiles.CLUSTERS)
 def test_hopper_alone_understands_it(kernel):
-    text = launch.sources(launch.folder())[kernel].text
-    assert launch.sources(launch.folder())[kernel].needs == "sm_90a"
+    text = sources(kernel_folder())[kernel].text
+    assert sources(kernel_folder())[kernel].needs == "sm_90a"
     with pytest.raises(nvrtc.Refused, match=r"\.target 'sm_90'"):
         nvrtc.compiled(text, "sm_90", "DTYPE=float16", "BM=128", "BN=128", "STAGES=6", "XK=1", "WK=0")
 
 
 @needs_nvrtc
 def test_a_refusal_names_file_and_line():
-    text = launch.sources(launch.folder())["matmul_naive"].text
+    text = sources(kernel_folder())["matmul_naive"].text
     line = next(
-        i for i, line in enumerate((launch.folder() / "matmul.cu").read_text().splitlines(), 1) if "A sum = 0" in line
+        i for i, line in enumerate((kernel_folder() / "matmul.cu").read_text().splitlines(), 1) if "A sum = 0" in line
     )
     with pytest.raises(nvrtc.Refused, match=re.escape(f"matmul.cu({line}): error")):
         nvrtc.compiled(text.replace("A sum = 0", "A sum = nothing", 1), "sm_80", "DTYPE=float32", "TILE=16")
@@ -194,7 +194,7 @@ def test_a_refusal_names_file_and_line():
 @needs_nvrtc
 def test_an_array_in_memory_is_seen():
     """Sizes of an array, looked up by a number that only the run knows."""
-    text = launch.sources(launch.folder())["sum"].text
+    text = sources(kernel_folder())["sum"].text
     old = "at += i % n * axes.s[d];"
     assert old in text
     plain, moved = (
@@ -207,7 +207,7 @@ def test_an_array_in_memory_is_seen():
 @needs_nvdisasm
 def test_a_loop_of_moves_is_seen():
     """B's registers in another order compute the same with other multiplicands, and cost two moves for each mma."""
-    text = launch.sources(launch.folder())["matmul_tensor"].text
+    text = sources(kernel_folder())["matmul_tensor"].text
     old = "mma(T(), sums[i][j], left[i], &right[j / 2][j % 2 * 2]);"
     assert old in text
     moved = "{ u32 pair[2] = {right[j / 2][j % 2], right[j / 2][2 + j % 2]}; mma(T(), sums[i][j], left[i], pair); }"

@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
 from tinygrad_fast import backend
-from tinygrad_fast.backend import launch, windows
+from tinygrad_fast.backend import windows
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import convolutions, tiles
+from tinygrad_fast.backend.source import KernelError, kernel_folder
 
 from .conftest import unwatched
 from .test_matmul import DTYPES, EPS, laid_out, tf32
@@ -334,14 +335,14 @@ FAULTS = [  # rung, file, what stands there, what is put in its place
 
 @pytest.mark.parametrize("rung, file, old, new", FAULTS)
 def test_planted_faults_are_found(tmp_path, monkeypatch, rung, file, old, new, tally):
-    for path in launch.folder().glob("conv2d*"):
+    for path in kernel_folder().glob("conv2d*"):
         text = path.read_text()
         assert path.name != file or text.count(old) == 1, old
         (tmp_path / path.name).write_text(text.replace(old, new) if path.name == file else text)
     machine = Emulated(check=True)
     machine.convolves, machine.launch.place = rung, tmp_path
     monkeypatch.setattr(convolutions, "split", in_parts)
-    with pytest.raises((launch.KernelError, AssertionError)):
+    with pytest.raises((KernelError, AssertionError)):
         two_convolutions(machine)
     tally(faults=1)
 

@@ -10,9 +10,10 @@ from hypothesis import given, strategies as st
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
 from tinygrad_fast import nn
-from tinygrad_fast.backend import launch, windows
+from tinygrad_fast.backend import windows
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import tiles
+from tinygrad_fast.backend.source import KernelError, kernel_folder
 from tinygrad_fast.backend.wide import wide_type
 from tinygrad_fast.models import resnet8, resnet18
 from tinygrad_fast.nn.utils import conv_bn, fold_batch_norm
@@ -252,14 +253,14 @@ FAULTS = [  # file, what stands there, what is put in its place
 
 @pytest.mark.parametrize("file, old, new", FAULTS)
 def test_planted_faults_are_found(tmp_path, file, old, new, tally):
-    for path in launch.folder().glob("*.cu*"):
+    for path in kernel_folder().glob("*.cu*"):
         text = path.read_text()
         assert path.name != file or text.count(old) == 1, old
         if path.name in ("conv2d_moments.cu", "batch_norm.cu", file):
             (tmp_path / path.name).write_text(text.replace(old, new) if path.name == file else text)
     machine = Emulated(check=True)
     machine.convolves, machine.launch.place = "tiles", tmp_path
-    with pytest.raises((launch.KernelError, AssertionError)):
+    with pytest.raises((KernelError, AssertionError)):
         two_convolutions(machine)
     tally(faults=1)
 

@@ -15,7 +15,7 @@ import tinygrad_fast.nn.functional as F
 from tests.laws.table import TABLE
 from tinygrad_fast import backend
 from tinygrad_fast.backend import cuda, doctor, remedies
-from tinygrad_fast.backend.launch import KernelError
+from tinygrad_fast.backend.source import KernelError
 from tinygrad_fast.shapes import Slot
 from tinygrad_fast.testing import strategies as some
 from tinygrad_fast.testing.backends import HELPERS, backends

@@ -13,12 +13,13 @@ import pytest
 from tinygrad_fast.backend import emulator, launch
 from tinygrad_fast.backend.emulator import Emulator, elf
 from tinygrad_fast.backend.emulator.places import declarations
+from tinygrad_fast.backend.source import KernelError, kernel_folder, read_source, sources
 
 from . import gate, nvrtc
 from .conftest import DEFINES, HERE, needs_ampere, unwatched
 from .gate import TABLE
 
-FAULTS = launch.read(HERE / "faults.cu")
+FAULTS = read_source(HERE / "faults.cu")
 
 
 def emulate(kernel, grid, block, check=True, defines=DEFINES, shared=0, **arguments):
@@ -125,13 +126,13 @@ def test_numbers_and_structures_by_value(run):
 
 
 def test_a_structure_takes_no_number_that_it_cannot_hold(run):
-    with pytest.raises(launch.KernelError, match=r"^line .*n is an integer of at most 2147483647; got 2147483648"):
+    with pytest.raises(KernelError, match=r"^line .*n is an integer of at most 2147483647; got 2147483648"):
         run("line", (1,), (8,), at=dict(n=1 << 31, slope=[2, 1], big=0), y=floats(5), add=0.5, twice=0.25, far=0)
 
 
 @pytest.mark.parametrize("grid", [(1, 65536), (1, 1, 65536)])
 def test_a_grid_is_as_large_as_a_gpus(grid):
-    with pytest.raises(launch.KernelError, match="at most 65,535 blocks along y and along z"):
+    with pytest.raises(KernelError, match="at most 65,535 blocks along y and along z"):
         emulate("line", grid, (8,), at=dict(n=4, slope=[2, 1], big=0), y=floats(5), add=0.5, twice=0.25, far=0)
 
 
@@ -157,7 +158,7 @@ LISTS = [
 @pytest.mark.parametrize("change, says", LISTS)
 def test_lists_that_are_refused(run, change, says):
     given = dict(xs=[floats(2)], ys=[floats(2)], more=[0.0], free=np.zeros((), np.int32)) | change
-    with pytest.raises(launch.KernelError, match=rf"^lists_ .*{len(given['xs'])} xs, {len(given['ys'])} ys.*{says}"):
+    with pytest.raises(KernelError, match=rf"^lists_ .*{len(given['xs'])} xs, {len(given['ys'])} ys.*{says}"):
         run("lists_", (1,), (2,), **given)
 
 
@@ -251,7 +252,7 @@ def test_rounding_to_tf32(run, machine):
 @pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
 @pytest.mark.parametrize("architecture", gate.GPUS)
 def test_nvidias_compiler_knows_the_words(architecture):
-    used = nvrtc.compiled(launch.read(HERE / "words.cu").text, architecture, "DTYPE=bfloat16").uses
+    used = nvrtc.compiled(read_source(HERE / "words.cu").text, architecture, "DTYPE=bfloat16").uses
     assert {"products", "random_numbers"} < set(used) and not any(u.spilled for u in used.values())
 
 
@@ -320,7 +321,7 @@ def test_detectors(kernel, tally):
     if "in_template" in kernel:  # which stands before its kernel
         start = max(i for i in range(start) if lines[i].startswith("template"))
     fault = next(i for i, line in enumerate(lines) if i > start and "// FAULT" in line) + 1
-    with pytest.raises(launch.KernelError) as caught:
+    with pytest.raises(KernelError) as caught:
         planted(kernel, check=kernel not in ALWAYS)
     assert SAYS[kernel] in str(caught.value)
     assert str(caught.value).startswith(kernel) and f"at faults.cu:{fault}" in str(caught.value)
@@ -330,7 +331,7 @@ def test_detectors(kernel, tally):
     tally(faults=1)
 
 
-KNOWN = launch.sources(launch.folder())
+KNOWN = sources(kernel_folder())
 FIRST = {KNOWN[row[0]].file: row for row in reversed(TABLE)}  # a kernel of each file
 
 

@@ -15,6 +15,7 @@ from tinygrad_fast import backend, dtypes
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.cuda import CUDA, Emulated
 from tinygrad_fast.backend.emulator import Emulator
+from tinygrad_fast.backend.source import kernel_folder
 from tinygrad_fast.testing import LawError, backends
 from tinygrad_fast.testing.backends import HELPERS
 from tinygrad_fast.testing.row import Case
@@ -61,7 +62,7 @@ def test_their_examples_are_new_each_time():
 @pytest.fixture
 def faulty(tmp_path):
     """A machine whose `binary_cross_entropy_with_logits` forgets the last element, as a wrong guard does."""
-    for path in launch.folder().glob("*.cu*"):
+    for path in kernel_folder().glob("*.cu*"):
         (tmp_path / path.name).write_text(path.read_text())
     file = tmp_path / "binary_cross_entropy.cu"
     right = "work(i, n - i < V ? (int)(n - i) : V)"

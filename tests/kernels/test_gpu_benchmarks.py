@@ -21,10 +21,11 @@ from benchmarks import tune
 from benchmarks.gpu import __main__ as command, cases, check, inputs, limits, measure, ours, report, timing
 from tests.kernels import gate  # the one that tests/conftest.py asks
 from tinygrad_fast import models, nn
-from tinygrad_fast.backend import cuda, launch
+from tinygrad_fast.backend import cuda
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import Products, tiles, tuned
 from tinygrad_fast.backend.launchers.products import ENGINES, HOPPER, RUNGS
+from tinygrad_fast.backend.source import kernel_folder, sources
 
 from . import like_cupy
 
@@ -78,7 +79,7 @@ def test_every_kernel_has_a_case():
             if case.family != "step":
                 with measure.multiplied(case):
                     ours.ready(xp, case, ours.blank(xp, case))()
-    assert set(xp.launch.counts) == set(launch.sources(launch.folder()))
+    assert set(xp.launch.counts) == set(sources(kernel_folder()))
 
 
 def test_the_work_of_the_large_cases():
@@ -127,7 +128,7 @@ def test_the_ladder_runs_by_the_rung_that_it_names(machine, case):
 
 
 def test_the_ladder_has_every_rung_and_one_call_shows_it():
-    known = [name for name in launch.sources(launch.folder()) if name.startswith("matmul_")]
+    known = [name for name in sources(kernel_folder()) if name.startswith("matmul_")]
     assert {c.rung for c in BY_RUNG} == set(known)
     full = cases.table()
     ladder = [c.rung for c in command.selected(full, ["matmul"]) if c.rung and c.dtype == "float16"]

@@ -10,13 +10,14 @@ import pytest
 
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.emulator import Emulator
+from tinygrad_fast.backend.source import KernelError, read_source
 
 from . import nvrtc
 from .conftest import needs_hopper
 
 HERE = Path(__file__).parent
 BOX = 64 * 128  # bytes
-FAULTS = launch.read(HERE / "hopper_faults.cu")
+FAULTS = read_source(HERE / "hopper_faults.cu")
 
 
 @pytest.fixture
@@ -107,12 +108,12 @@ def test_what_a_cluster_is_not(tmp_path):
     """Half a pair; and, on the emulator, blocks with `__shared__` arrays, which it has one of each."""
     words, y = launch.Launcher(Emulator(), HERE), np.zeros((3, 7, 128), np.int32)
     given = dict(block=(128,), defines={"DTYPE": "float16", "BN": 128}, shared=8, n=7)
-    with pytest.raises(launch.KernelError, match="^both_arrive .*a grid must be whole clusters along x"):
+    with pytest.raises(KernelError, match="^both_arrive .*a grid must be whole clusters along x"):
         words("both_arrive", grid=(3,), y=y, **given)
     lines = "__shared__ volatile int told;", "told = n;", "y[threadIdx.x] = told;"
     text = 'extern "C" __global__ void __cluster_dims__(2, 1, 1) told(int* y, int n) {' + "\n  ".join(lines) + "}\n"
     (tmp_path / "told.cu").write_text('#include "common.cuh"\n' + text)
-    with pytest.raises(launch.KernelError, match="share their __shared__ arrays here: use DYNAMIC_SHARED"):
+    with pytest.raises(KernelError, match="share their __shared__ arrays here: use DYNAMIC_SHARED"):
         launch.Launcher(Emulator(), tmp_path)("told", grid=(2,), y=y, **given)
 
 
@@ -145,7 +146,7 @@ def test_products_of_a_warpgroup(run, dtype, n, a_along_k, b_along_k):
 
 @pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
 def test_nvidias_compiler_knows_the_words():
-    text = launch.read(HERE / "hopper_words.cu").text
+    text = read_source(HERE / "hopper_words.cu").text
     used = nvrtc.compiled(text, "sm_90a", "DTYPE=bfloat16", "BN=256").uses
     assert set(used) == {"box", "phases", "shared_boxes", "both_arrive", "product"}
     assert not any(u.spilled for u in used.values())
@@ -223,7 +224,7 @@ def test_detectors(kernel, tally):
     end = lines.index("}", start)
     [fault] = [i + 1 for i in range(start, end) if "// FAULT" in lines[i]]
     also = next((i + 1 for i in range(start, end) if "// ALSO" in lines[i]), None)
-    with pytest.raises(launch.KernelError) as caught:
+    with pytest.raises(KernelError) as caught:
         planted(kernel, check=kernel not in ALWAYS)
     said = str(caught.value)
     assert said.startswith(kernel) and SAYS[kernel] in said and f"at hopper_faults.cu:{fault}" in said, said

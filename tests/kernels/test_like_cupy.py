@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_fast.backend import launch
+from tinygrad_fast.backend import driver
 
 from . import like_cuda, like_cupy
 
@@ -114,7 +114,7 @@ def test_a_cubin_goes_to_disk_whole():
     """The headers of its segments stand at the end of the file, and the driver reads all of them."""
     text = 'extern "C" __global__ void nothing() {}'
     try:
-        cubin = launch.CuPy(real, None)._cubin(text, ("-arch=sm_90a", "-std=c++17"))
+        cubin = driver.CuPy(real, None)._cubin(text, ("-arch=sm_90a", "-std=c++17"))
     except RuntimeError as e:
         pytest.skip(f"CuPy finds no NVRTC: {e}")
     [at], (size, count) = struct.unpack_from("<Q", cubin, 32), struct.unpack_from("<HH", cubin, 54)

@@ -13,10 +13,10 @@ from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
 from tinygrad_fast import backend
-from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import products, tiles
 from tinygrad_fast.backend.launchers.products import ENGINES, RUNGS
+from tinygrad_fast.backend.source import KernelError, kernel_folder
 
 from .conftest import generator
 
@@ -180,13 +180,13 @@ MUTANTS = {  # rung: (what stands there, what is put in its place), each a fault
 
 @pytest.mark.parametrize("rung, old, new", [(rung, *pair) for rung, pairs in MUTANTS.items() for pair in pairs])
 def test_faults_planted_in_the_ladder_are_found(tmp_path, rung, old, new, tally):
-    text = (launch.folder() / "matmul.cu").read_text()
+    text = (kernel_folder() / "matmul.cu").read_text()
     assert old in text
     (tmp_path / "matmul.cu").write_text(text.replace(old, new))
     machine = Emulated(check=True)
     machine.rung, machine.launch.place = rung, tmp_path
     x = np.random.default_rng(0).standard_normal((33, 34)).astype(np.float32)
-    with pytest.raises(launch.KernelError, match=rf"(?s){rung} .*thread \(.*matmul\.cu:\d+"):
+    with pytest.raises(KernelError, match=rf"(?s){rung} .*thread \(.*matmul\.cu:\d+"):
         machine.matmul(x, x.T.copy())
         machine.matmul(x.T, x)
     tally(faults=1)
@@ -215,7 +215,7 @@ def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tal
     machine = planted(tmp_path, file, old, new)
     rng = np.random.default_rng(0)
     with pytest.raises(
-        launch.KernelError,
+        KernelError,
         match=r"(?s)matmul_tensor .*thread \(.*(_loop\.cuh|engines\.cuh|_tensor\.cu|matmul\.cuh):\d+",
     ):
         for m, n, k in (72, 136, 136), (71, 137, 134):  # whole chunks, and pieces
@@ -226,7 +226,7 @@ def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tal
 def planted(folder, file, old, new):
     """A machine whose kernels are read from a copy with one fault."""
     for name in ("matmul_tensor.cu", "matmul_loop.cuh", "matmul.cuh", "tile_loop.cuh", "tile_order.cuh", "engines.cuh"):
-        text = (launch.folder() / name).read_text()
+        text = (kernel_folder() / name).read_text()
         assert name != file or text.count(old) == 1, old
         (folder / name).write_text(text.replace(old, new) if name == file else text)
     machine = Emulated(check=True)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tinygrad_fast.backend import cuda, launch
+from tinygrad_fast.backend import cuda, driver
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.launchers import tiles
+from tinygrad_fast.backend.source import KernelError, kernel_folder, sources
 
 from . import like_cupy, like_driver
 from .conftest import needs_hopper
@@ -145,7 +146,7 @@ PARTS = ("matmul_hopper.cu", "matmul_cluster.cu", "hopper_loop.cuh", "hopper.cuh
 def changed(folder, file, old, new):
     """A copy of the kernels with one place of a file changed."""
     for name in PARTS:
-        text = (launch.folder() / name).read_text()
+        text = (kernel_folder() / name).read_text()
         assert name != file or old in text, old
         (folder / name).write_text(text.replace(old, new, 1) if name == file else text)
     return folder
@@ -190,7 +191,7 @@ def test_planted_faults_are_found(tmp_path, file, old, new, says, tally):
     kernel = Path(file).stem if file != LOOP else "matmul_hopper"
     machine = on_hopper(kernel, changed(tmp_path, file, old, new))
     x = np.random.default_rng(0).standard_normal((200, 1032)).astype(np.float16)
-    with pytest.raises(launch.KernelError, match=rf"(?s){kernel} .*thread \(.*({says}).*\.cuh?:\d+"):
+    with pytest.raises(KernelError, match=rf"(?s){kernel} .*thread \(.*({says}).*\.cuh?:\d+"):
         machine.matmul(x, x.T[:, :136].copy())
     tally(faults=1)
 
@@ -220,7 +221,7 @@ def test_wrong_numbers_show(tmp_path, file, old, new, tally):
 @pytest.fixture
 def on_cupy():
     """CUDA on the stand-in, and what it is asked for from now on."""
-    launch.tensor_map.cache_clear()
+    driver.tensor_map.cache_clear()
     with like_cupy.installed():
         machine = cuda.CUDA()
         machine.rung, machine.hardware = "matmul_hopper", TWO
@@ -260,7 +261,7 @@ def test_what_is_compiled_is_kept_on_disk(on_cupy, monkeypatch):
     [file] = Path(os.environ["CUPY_CACHE_DIR"]).iterdir()
     assert file.name.startswith("tinygrad_fast-") and file.suffix == ".cubin"  # and nothing half-made
 
-    source, flags = launch.sources(launch.folder())["matmul_hopper"], {"DTYPE": "float16", "BM": 128, "BN": 128}
+    source, flags = sources(kernel_folder())["matmul_hopper"], {"DTYPE": "float16", "BM": 128, "BN": 128}
     flags |= {"STAGES": 6, "XK": 1, "WK": 0}
     compile = again.launch.machine.compile
     compile(source, flags)
@@ -308,7 +309,7 @@ def test_a_description_begins_at_a_multiple_of_64():
     like_driver.maps.clear()
     with like_cupy.installed():
         for rows in range(1, 33):
-            map = launch.tensor_map(1 << 20, "bfloat16", (64, rows, 1), (128, 128 * rows), (64, 64, 1))
+            map = driver.tensor_map(1 << 20, "bfloat16", (64, rows, 1), (128, 128 * rows), (64, 64, 1))
             assert map.shape == () and map.nbytes == 128
     assert len(like_driver.maps) == 32
 
@@ -326,17 +327,13 @@ def test_a_description_begins_at_a_multiple_of_64():
     ],
 )
 def test_a_map_that_the_driver_refuses(on_cupy, address, sizes, strides):
-    with pytest.raises(
-        launch.KernelError, match=r"makes no tensor map \(CUDA error 1\) of float16 \(.*multiples of 16"
-    ):
-        launch.tensor_map(address, "float16", sizes, strides, (64, 64, 1))
+    with pytest.raises(KernelError, match=r"makes no tensor map \(CUDA error 1\) of float16 \(.*multiples of 16"):
+        driver.tensor_map(address, "float16", sizes, strides, (64, 64, 1))
 
 
 def test_a_refusal_names_the_kernel(on_cupy, monkeypatch):
     monkeypatch.setattr(like_driver, "cuTensorMapEncodeTiled", lambda *given: 999)
-    with pytest.raises(
-        launch.KernelError, match=r"(?s)^matmul_hopper \(.*x \(24, 72\).*no tensor map \(CUDA error 999\)"
-    ):
+    with pytest.raises(KernelError, match=r"(?s)^matmul_hopper \(.*x \(24, 72\).*no tensor map \(CUDA error 999\)"):
         on_cupy.matmul(*operands(on_cupy))
     assert not on_cupy.launch.counts
 
@@ -346,15 +343,15 @@ def test_a_driver_that_is_too_old(monkeypatch):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", no_library)
-    launch.driver.cache_clear()
-    with pytest.raises(launch.KernelError, match=r"tensor maps need .* of CUDA 12 or later: .*Update the GPU's driver"):
-        launch.driver()
+    driver.cuda_driver.cache_clear()
+    with pytest.raises(KernelError, match=r"tensor maps need .* of CUDA 12 or later: .*Update the GPU's driver"):
+        driver.cuda_driver()
 
 
 def test_a_source_that_nvrtc_refuses(on_cupy):
-    source = launch.sources(launch.folder())["matmul_hopper"]
-    with pytest.raises(launch.KernelError, match="not supported on .target 'sm_90'"):
+    source = sources(kernel_folder())["matmul_hopper"]
+    with pytest.raises(KernelError, match="not supported on .target 'sm_90'"):
         on_cupy.launch.machine.compile(dataclasses.replace(source, needs="sm_90"), {"DTYPE": "float16"})
     assert not list(Path(os.environ["CUPY_CACHE_DIR"]).iterdir())
-    with pytest.raises(launch.KernelError, match="not supported on .target 'sm_90'"):  # as CuPy compiles by itself
+    with pytest.raises(KernelError, match="not supported on .target 'sm_90'"):  # as CuPy compiles by itself
         on_cupy.launch.machine.compile(dataclasses.replace(source, needs=""), {"DTYPE": "float16"})

@@ -12,8 +12,8 @@ import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, tables
 from tinygrad_fast.backend import CPU, pooling, windows
 from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.backend.launch import KernelError
 from tinygrad_fast.backend.launchers import pools
+from tinygrad_fast.backend.source import KernelError
 from tinygrad_fast.tables import Table
 
 from .test_matmul import DTYPES, EPS

@@ -13,6 +13,7 @@ import tinygrad_fast as tf
 from tinygrad_fast.backend import launch
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.emulator import Emulator
+from tinygrad_fast.backend.source import KernelError, kernel_folder
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(not shutil.which("addr2line"), reason="addr2line, which names lines, is missing")
@@ -142,7 +143,7 @@ def test_what_happened_before_a_fault():
     out = io.StringIO()
     machine = launch.Launcher(Emulator(), HERE)
     x, y = np.arange(3, dtype=np.float32), np.empty(2, np.float32)
-    with pytest.raises(launch.KernelError, match="writes outside"), tf.emulator.trace(thread=(2,), file=out):
+    with pytest.raises(KernelError, match="writes outside"), tf.emulator.trace(thread=(2,), file=out):
         machine("copied", grid=(1,), block=(3,), defines={"DTYPE": "float32"}, x=x, y=y)
     assert re.search(r"reads x\[2\] = 2\n +writes what is outside every array", out.getvalue())
 
@@ -165,7 +166,7 @@ def test_nothing_else_changes(capsys):
 @pytest.mark.skipif(not shutil.which("g++") or "CXX" in os.environ, reason="the page shows what g++ makes of it")
 def test_the_example_of_the_page(capsys):
     """In kernels/README.md the block of code that traces, and after it what it prints."""
-    page = (launch.folder() / "README.md").read_text()
+    page = (kernel_folder() / "README.md").read_text()
     examples = re.findall(r"```python\n([^`]*trace\([^`]*)```\n```text\n(.*?)```", page, re.S)
     assert len(examples) == 2
     for code, want in examples:

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_fast as tf
 from tinygrad_fast import backend, nn, optim
 from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.backend.launch import KernelError
+from tinygrad_fast.backend.source import KernelError
 from tinygrad_fast.models import resnet8
 
 from .conftest import Near, generator

@@ -17,9 +17,10 @@ import numpy as np
 from ..tape import mode
 from . import special, windows
 from .cpu import CPU
+from .driver import CuPy
 from .emulator import Emulator
 from .graph import Graph, Rehearsal, refuse_in_capture
-from .launch import CuPy, Launcher
+from .launch import Launcher
 from .launchers import Checks, ConvMoments, Losses, Pools, Products, Random, Reductions, Sampling, Updates
 from .launchers.tiles import Hardware
 from .transfer import Transfer

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import cuda, emulator, remedies
-from .launch import KernelError
+from .source import KernelError
 
 OLDEST = {12: (5, 0), 13: (7, 5)}  # compute capability that each CUDA still compiles for
 OURS = (7, 5)  # and that our kernels want

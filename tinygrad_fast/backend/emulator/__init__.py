@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..launch import Boxed, KernelError, Listed, Parameter, Source, Triple
+from ..launch import Boxed, Listed, Triple
+from ..source import KernelError, Parameter, Source
 from . import build, elf
 from .places import chains, in_shared
 from .trace import trace as trace, wanting

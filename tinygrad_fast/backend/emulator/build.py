@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from ..launch import Source
+from ..source import Source
 from . import elf
 
 HERE = Path(__file__).parent

@@ -155,7 +155,7 @@ inline void mma_f16_k8(float (&d)[4], unsigned a0, unsigned a1, unsigned b, FROM
 
 // The words of hopper.cuh: see there
 #define __grid_constant__
-#define __cluster_dims__(...)  // launch.py reads it
+#define __cluster_dims__(...)  // source.py reads it
 
 inline unsigned shared_address(const void* p) {
   return (unsigned)((const unsigned char*)p - emulator_thread->block->shared);

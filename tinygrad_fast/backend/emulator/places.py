@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..launch import NUMBERS, Source, held
+from ..source import NUMBERS, Source, held
 
 Place = tuple[str, int]  # file, line
 

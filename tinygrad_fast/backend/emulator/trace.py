@@ -20,7 +20,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ..launch import Triple, folder, sources
+from ..launch import Triple
+from ..source import kernel_folder, sources
 from .places import Listing
 
 EVENT = np.dtype(  # `struct Event` of tracer.cpp
@@ -80,7 +81,7 @@ class trace:
     def __exit__(self, *error: Any) -> None:
         active.remove(self)
         if error[0] is None and not any(self._wants(kernel) for kernel in self.launched):
-            known = {*sources(folder()), *self.launched}
+            known = {*sources(kernel_folder()), *self.launched}
             if self.kernel and self.kernel not in known:
                 raise ValueError(f"trace: {self.kernel}: no such kernel. There are {', '.join(sorted(known))}")
             ran = ", ".join(dict.fromkeys(self.launched)) or "none"

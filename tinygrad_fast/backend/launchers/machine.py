@@ -10,7 +10,8 @@ import numpy as np
 from ...dtypes import bool_, is_float
 from .. import windows
 from ..cpu import CPU
-from ..launch import KernelError, Launcher
+from ..launch import Launcher
+from ..source import KernelError
 from .tiles import Hardware
 
 Axis = tuple[int, ...]
