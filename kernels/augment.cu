@@ -3,7 +3,8 @@
 // MATH      y[n, c, i, j] = (light(x[n, c] at (a / d, b / d)) - mean[c]) / std[c]     [a, b, d] = place[n] [j, i, 1]
 //           light: logit(y) = contrast (logit(x) + brightness). A rectangle of each image may be erased: y = 0 there.
 //           Flips, crops, rotations, zooms and perspective are all matrices; their product is one, so that a pixel is
-//           interpolated once whatever was drawn.
+//           interpolated once whatever was drawn. Compiled with -DAVERAGED=1, x is not read itself but an image of
+//           H x W, whose pixels are the means of bins of x: where every second pixel would be skipped otherwise.
 // BACKWARD  none: images are data.
 // TILING    A thread makes one pixel of y, all channels. Neighbours in a row of y read neighbours in x, along a line
 //           that may be slanted, and write neighbours. The dozen numbers of image n are the same for its whole block.
@@ -31,10 +32,23 @@ __device__ __forceinline__ float wide(uint8 x) { return x; }
 
 #include "corners.cuh"  // reads what there is a `wide` for
 
+// The numbers of an axis of `whole` that pixel i of n is the mean of. Bins overlap if n does not divide `whole`.
+struct Bin { int from, to; };
+__device__ __forceinline__ Bin bin(int i, int whole, int n) {
+  return {(int)((i64)i * whole / n), (int)(((i64)(i + 1) * whole + n - 1) / n)};
+}
+
+__device__ __forceinline__ A mean_of(const PIXEL* __restrict__ x, const Layout& at, Bin rows, Bin columns) {
+  A sum = 0;
+  for (int i = rows.from; i < rows.to; i++)
+    for (int j = columns.from; j < columns.to; j++) sum += wide(x[i * at.h + j * at.w]);
+  return sum / ((rows.to - rows.from) * (columns.to - columns.from));
+}
+
 extern "C" __global__ void augment(
     const PIXEL* __restrict__ x, Layout xs, const i64* __restrict__ rows, const A* __restrict__ place,
     const A* __restrict__ light, const A* __restrict__ erased, const A* __restrict__ mean, const A* __restrict__ std,
-    T* __restrict__ y, int N, int C, int H, int W, int OH, int OW, Rule rule) {
+    T* __restrict__ y, int N, int C, int H, int W, int rows_of_x, int columns_of_x, int OH, int OW, Rule rule) {
   int p = blockIdx.x * blockDim.x + threadIdx.x, P = OH * OW;
   if (p >= P) return;
   int i = p / OW, j = p % OW;
@@ -46,9 +60,16 @@ extern "C" __global__ void augment(
     Sides across = sides(a / d, A(1), W, rule), down = sides(b / d, A(1), H, rule);
     const PIXEL* image = x + (rows ? rows[n] : n) * xs.n;
     T* to = y + (n * (i64)P + p) * C;
+    Bin above[2], beside[2];
+    if (AVERAGED)
+#pragma unroll
+      for (int k = 0; k < 2; k++)
+        above[k] = bin(down.at[k], rows_of_x, H), beside[k] = bin(across.at[k], columns_of_x, W);
 #pragma unroll 1
     for (int c = 0; c < C; c++) {
-      A v = between(image + c * xs.c, xs, across, down);
+      const PIXEL* channel = image + c * xs.c;
+      A v = AVERAGED ? between(across, down, [&](int i, int j) { return mean_of(channel, xs, above[i], beside[j]); })
+                     : between(channel, xs, across, down);
       if (sizeof(PIXEL) == 1) v /= 255;
       if (light) {
         v = v < A(1e-7) ? A(1e-7) : v > A(1 - 1e-7) ? A(1 - 1e-7) : v;

@@ -41,15 +41,18 @@ __device__ __forceinline__ Sides sides(A at, A slope, int n, Rule rule) {
   return s;
 }
 
-// The value between the pixels: of x, a channel of an image in `at`'s layout, at a row and a column.
-template <class P>
-__device__ __forceinline__ A between(const P* __restrict__ x, Layout at, const Sides& across, const Sides& down) {
+// The value between the pixels: read(i, j) is that of side i down and side j across.
+template <class Read> __device__ __forceinline__ A between(const Sides& across, const Sides& down, Read read) {
   A sum = 0;
 #pragma unroll
-  for (int k = 0; k < 4; k++) {
-    int row = down.at[k / 2], column = across.at[k % 2];
-    if (row >= 0 && column >= 0)
-      sum += wide(x[row * at.h + column * at.w]) * (across.weight[k % 2] * down.weight[k / 2]);
-  }
+  for (int k = 0; k < 4; k++)
+    if (down.at[k / 2] >= 0 && across.at[k % 2] >= 0)
+      sum += read(k / 2, k % 2) * (across.weight[k % 2] * down.weight[k / 2]);
   return sum;
+}
+
+// The same of x, a channel of an image in `at`'s layout.
+template <class P>
+__device__ __forceinline__ A between(const P* __restrict__ x, Layout at, const Sides& across, const Sides& down) {
+  return between(across, down, [&](int i, int j) { return wide(x[down.at[i] * at.h + across.at[j] * at.w]); });
 }

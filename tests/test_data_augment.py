@@ -195,6 +195,24 @@ def test_matrices_golden():
     np.testing.assert_allclose(perspective(np.zeros(1), np.zeros(1))[0], np.eye(3), atol=1e-15)
 
 
+@pytest.mark.parametrize("size", [(31, 31), (30, 90), (45, 31)])
+def test_a_warp_takes_the_moved_corners_to_the_corners(size):
+    """Also of an oblong image: in pixels, from the middle, a corner is half a side away."""
+    warp, dx, dy = Warp(0.2, p=1.0), 0.15, -0.2
+    warp.matrix = lambda n, rng: perspective(np.full(n, dx), np.full(n, dy))
+    plan = Plan(tf.zeros(1, 3, *size))
+    assert warp.join(plan, rng())
+    half = (np.array(size[::-1]) - 1) / 2
+    for corner, moved in (
+        ((-1, -1), (-1 - dy, -1 - dx)),
+        ((-1, 1), (-1 + dy, 1 + dx)),
+        ((1, -1), (1 + dy, -1 + dx)),
+        ((1, 1), (1 - dy, 1 - dx)),
+    ):
+        a, b, d = plan.place[0] @ (*(half + half * moved), 1.0)
+        np.testing.assert_allclose([a / d, b / d], half + half * corner, atol=1e-9)
+
+
 def test_dihedral_is_the_eight_ways():
     x = batch(1, 4, 4).float() / 255
     image, seen = x.numpy()[0], set()
@@ -214,7 +232,7 @@ def test_maps_are_multiplied_and_read_once(padding, size):
     x = tf.tensor(rng().random((2, 3, *size)))
     m = rotation(np.array([10.0, -25.0])), zoom(np.array([1.3, 0.7]), np.array([0.2, 1.0]), np.array([0.9, 0.0]))
     plan = Plan(x)
-    assert all(plan.warp(a, plan.size, padding, "bilinear") for a in m)
+    assert all(plan.warp(Rotate().fitted(a, size), size, padding, "bilinear") for a in m)
     theta = (m[0] @ m[1])[:, :2]
     if size[0] != size[1]:
         theta = turned(m[0], size) @ turned(m[1], size)

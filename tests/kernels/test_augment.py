@@ -65,6 +65,8 @@ def test_values(machine, dtype, pixel, tally):
         read = dict(size=(oh, ow), mode=mode, padding_mode=padding)
         if data.draw(st.booleans()):
             read["rows"] = rng.integers(0, n, n)
+        if mode == "bilinear" and data.draw(st.booleans()):
+            read["averaged"] = data.draw(st.integers(1, h)), data.draw(st.integers(1, w))
         y = machine.augment(x, *given, **read, dtype=np.dtype(dtype))
         wide = [None if a is None else a.astype(np.float64) for a in given]
         exact = x if pixel == "bytes" else x.astype(np.float64)
@@ -114,11 +116,13 @@ def test_an_image_that_cannot_be_counted(machine):
 
 
 def test_a_batch_is_one_launch(device):
-    """From bytes to what the network takes, for the recipe of CIFAR-10 and for photographs; in validation too."""
+    """From bytes to what the network takes, for the recipe of CIFAR-10 and for photographs, also where these are shrunk
+    by more than 2; in validation too."""
     counts, images = backend.get(device).launch.counts, np.zeros((4, 3, 12, 12), np.uint8)
     labels = np.zeros(4, np.int64)
     normal = Normalize([0.5] * 3, [0.25] * 3)
-    for tfms in ([Flip(), RandomCropPad(12, 2), normal, Cutout(4)], [*aug_transforms(size=8), normal]):
+    cifar, photographs = [Flip(), RandomCropPad(12, 2), normal, Cutout(4)], [*aug_transforms(size=8), normal]
+    for tfms in (cifar, photographs, [*aug_transforms(size=5), normal]):
         for training, dtype in ((True, "float16"), (False, "float32")):
             batches = [IntToFloat(dtype), *tfms]
             options = dict(kinds=("image", "category"), training=training, device=device)
@@ -131,15 +135,11 @@ def test_a_batch_is_one_launch(device):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_images_that_stay_are_chosen_by_the_launch(device, training, monkeypatch):
-    """Of a batch the labels alone are gathered; images too where they must be averaged. A subclass has its own way."""
+    """Of a batch the labels alone are gathered, also where images must be averaged. A subclass has its own way."""
     rng, xp, gathered = np.random.default_rng(0), backend.get(device), []
     arrays = rng.integers(0, 256, (10, 3, 16, 16)).astype(np.uint8), np.arange(10)
     monkeypatch.setattr(xp, "getitem", lambda x, *a, **k: gathered.append(x.ndim) or type(xp).getitem(xp, x, *a, **k))
-    for moved, read in (
-        ([Flip(), RandomCropPad(12, 2)], [1]),
-        (aug_transforms(size=8), [1]),
-        (aug_transforms(size=3), [1, 4]),
-    ):
+    for moved in ([Flip(), RandomCropPad(12, 2)], aug_transforms(size=8), aug_transforms(size=3)):
         tfms, batches = [IntToFloat(), *moved, Normalize([0.5] * 3, [0.25] * 3)], []
         for kind in (TensorDataset, type("Own", (TensorDataset,), {})):
             data = kind(*(tf.from_numpy(a).to(device) for a in arrays))
@@ -149,7 +149,7 @@ def test_images_that_stay_are_chosen_by_the_launch(device, training, monkeypatch
             xp.launch.counts.clear()
             batches.append([(x.numpy(), t.tolist()) for x, t in loader])
             assert xp.launch.counts["augment"] == 3
-            assert sorted(gathered) == sorted(3 * (read if kind is TensorDataset else [1, 4]))
+            assert sorted(gathered) == sorted(3 * ([1] if kind is TensorDataset else [1, 4]))
         for (a, s), (b, t) in zip(*batches, strict=True):
             assert np.array_equal(a, b) and s == t
 
@@ -184,6 +184,6 @@ def test_the_definition_computes_through_its_machine_alone():
     rng, xp = np.random.default_rng(0), Opaque(PLAIN)
     x = rng.integers(0, 256, (2, 3, 4, 5)).astype(np.uint8)
     arrays = [x, *small(rng, 2, 3, (4, 5), (4, 4), whole=False)]
-    static = dict(size=(4, 4), mode="bilinear", padding_mode="reflection", dtype=np.dtype(np.float16))
+    static = dict(size=(4, 4), mode="bilinear", padding_mode="reflection", dtype=np.dtype(np.float16), averaged=(3, 4))
     y = xp.to_numpy(xp.augment(*(xp.asarray(a) for a in arrays), **static))
     assert np.array_equal(y, PLAIN.augment(*arrays, **static))

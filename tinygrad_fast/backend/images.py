@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from ..dtypes import is_float
 from ..shapes import Slot
+from ..tables import bins
 from .wide import wide_type
 
 
 class Images:
     """`pixels(x, index)` reads x (N, C, H, W) at index (N, OH, OW) = i W + j."""
 
-    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None):
+    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None, averaged=None):
         """y[n, c, i, j] = (light(x[n, c] read at place) - mean[c]) / std[c], and 0 where erased
 
-        x (N, C, H, W): bytes, which count as 1/255, or floats in [0, 1]; with rows (N,), integers, x[rows] instead
+        x (N, C, H, W): bytes, which count as 1/255, or floats in [0, 1]; with rows (N,), integers, x[rows] instead;
+            with averaged = (H', W') images of that size instead, whose pixels are the means of `tables.bins`
         place (N, 3, 3): pixel (i, j) of size = (OH, OW) reads column a / d, row b / d of x, where
             [a, b, d] = place [j, i, 1]; mode "bilinear" or "nearest", padding_mode of grid_sample with align_corners
         light (N, 2) or None: logit(y) = contrast (logit(x) + brightness), x kept 1e-7 away from 0 and 1
@@ -25,11 +27,15 @@ class Images:
         mean, std (C,) or None. All of these float32 (float64 if dtype is), computed in that and rounded once.
         """
         x = x if rows is None else self.getitem(x, rows, key=(Slot(0),))
-        (n, c, *hw), wide = x.shape, wide_type(dtype)
+        wide, whole = wide_type(dtype), not is_float(x.dtype)
+        if averaged is not None:
+            down, across = (bins(n, k) for n, k in zip(x.shape[2:], averaged, strict=True))
+            x = self.resample2d(self.cast(x, dtype=wide), rows=down, columns=across)
+        n, c, *hw = x.shape
         i, j = (self.sub(self.cumsum(self.full((k,), 1.0, wide), axis=0), 1.0) for k in size)  # 0, 1, 2, ...
         i, j = self.reshape(i, shape=(1, size[0], 1)), self.reshape(j, shape=(1, 1, size[1]))
         v = self._weighed(x, *self._places_in(place, i, j, hw, padding_mode, wide), mode)
-        v = v if is_float(x.dtype) else self.div(v, 255.0)
+        v = self.div(v, 255.0) if whole else v
         if light is not None:
             brightness, contrast = (self.reshape(a, shape=(n, 1, 1, 1)) for a in self._numbers(light, wide))
             v = self.clip(v, low=1e-7, high=1 - 1e-7)

@@ -59,12 +59,21 @@ class Coordinates(Planned):
         self.p, self.mode, self.pad_mode, self.batch = p, mode, PadMode(pad_mode), batch
 
     def matrix(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(N, 3, 3), over places of a square."""
         raise NotImplementedError
+
+    def fitted(self, place: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """`matrix` over places of an image of `size`: a rotation does not shear it. As fastai does of each matrix."""
+        (h, w), place = size, place.copy()
+        place[:, 0, 1] *= h / w
+        place[:, 1, 0] *= w / h
+        return place
 
     def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
         if rng is None:
             return True
-        return plan.warp(self.matrix(1 if self.batch else plan.n, rng), plan.size, self.pad_mode, self.mode)
+        place = self.fitted(self.matrix(1 if self.batch else plan.n, rng), plan.size)
+        return plan.warp(place, plan.size, self.pad_mode, self.mode)
 
 
 class Rotate(Coordinates):
@@ -116,6 +125,10 @@ class Warp(Coordinates):
             return rng.uniform(-self.magnitude, self.magnitude, n)
 
         return perspective(drawn(rng, n, self.p, draw, 0.0), drawn(rng, n, self.p, draw, 0.0))
+
+    def fitted(self, place: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """As it is: the corners of an oblong image are its corners."""
+        return place
 
 
 def perspective(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from ..backend.wide import wide_type
-from ..nn.functional import adaptive_avg_pool2d
 from ..tensor import Tensor
 from ..tensor.core import wrap
 from .collate import Rows
@@ -73,15 +72,12 @@ class Plan:
     ) -> bool:
         """Read at places from -1 to 1, from centre to centre of the outer pixels: grid_sample's align_corners.
 
-        Entries between the axes are meant for squares: a rotation of an oblong image does not shear it. Warps that
-        follow one another are one, as in fastai: only what lies outside of the first image is outside. `box`: of the
-        part (top, left, height, width) of each image.
+        Warps that follow one another are one, as in fastai: only what lies outside of the first image is outside.
+        `box`: of the part (top, left, height, width) of each image.
         """
-        (top, left, h, w), turned, reading = box or (0, 0, *self.size), place.copy(), ("warp", mode, padding_mode)
-        turned[:, 0, 1] *= h / w
-        turned[:, 1, 0] *= w / h
+        (top, left, h, w), reading = box or (0, 0, *self.size), ("warp", mode, padding_mode)
         corner = np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
-        place = corner @ to_pixels((h, w)) @ turned @ np.linalg.inv(to_pixels(size))
+        place = corner @ to_pixels((h, w)) @ place @ np.linalg.inv(to_pixels(size))
         (whole_h, whole_w), (shown_h, shown_w) = self.size, self.shown
         if self.reading not in (None, reading) or not self.move(place, size):
             return False
@@ -119,7 +115,7 @@ class Plan:
     def run(self, x: Tensor) -> Tensor:
         """Do it. What differs from image to image goes to the device as one array."""
         _, mode, padding_mode = self.reading or ("", "nearest", "zeros")
-        x, place = self._shrunk(x, mode)
+        averaged, place = self._averaged(x.shape[2:], mode)
         small = [place, self.light, self.erased, self.mean, self.std]
         given = [np.zeros(0) if a is None else a for a in small]
         flat = x.xp.asarray(np.concatenate([a.reshape(-1) for a in given]).astype(wide_type(self.dtype)))
@@ -127,21 +123,20 @@ class Plan:
         arrays = [
             None if a is None else flat[end - a.size : end].reshape(a.shape) for a, end in zip(small, ends, strict=True)
         ]
-        read = dict(size=self.size, mode=mode, padding_mode=padding_mode, dtype=self.dtype)
+        read = dict(size=self.size, mode=mode, padding_mode=padding_mode, dtype=self.dtype, averaged=averaged)
         if self.rows is not None:
             read["rows"] = x.xp.asarray(self.rows)
         return wrap(x.xp.augment(x.data, *arrays, **read), x.xp, [0])
 
-    def _shrunk(self, x: Tensor, mode: str) -> tuple[Tensor, np.ndarray]:
-        """x averaged to twice what is wanted, where pixels would be skipped otherwise; and the places in that."""
-        (h, w), (oh, ow) = x.shape[2:], self.size
+    def _averaged(self, whole: tuple[int, ...], mode: str) -> tuple[tuple[int, int] | None, np.ndarray]:
+        """The size that images are averaged to as they are read, twice what is wanted, where pixels would be skipped
+        otherwise; and the places in that."""
+        (h, w), (oh, ow) = whole, self.size
         by = min(self.shown[0] / oh, self.shown[1] / ow) / 2
         if mode == "nearest" or by <= 1 or by <= self._zoom():
-            return x, self.place
-        x, self.rows = x if self.rows is None else x[self.rows], None
-        x = x if x.is_floating_point() else x.to(self.dtype) / 255
-        size = (int(h / by), int(w / by))
-        return adaptive_avg_pool2d(x, size), to_pixels(size) @ np.linalg.inv(to_pixels((h, w))) @ self.place
+            return None, self.place
+        size = int(h / by + 1e-9), int(w / by + 1e-9)
+        return size, to_pixels(size) @ np.linalg.inv(to_pixels(whole)) @ self.place
 
     def _zoom(self) -> float:
         """How many times larger things look at most than in the part of x that is shown, in images of its size."""

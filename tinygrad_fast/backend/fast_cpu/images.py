@@ -16,10 +16,16 @@ CROSSED = np.array([[0, 1, 0], [1, 0, 0], [1, 1, 0]], bool)  # 0 in a matrix tha
 class Images(Machine):
     """augment, a few images at a time."""
 
-    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None):
+    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None, averaged=None):
         x = x if rows is None else x[rows]
         y = empty((len(x), *size, x.shape[1]), dtype)
-        straight = mode == "nearest" and light is None and dtype == np.float32 and bool((place[:, 2, 2] == 1).all())
+        straight = (
+            mode == "nearest"
+            and light is None
+            and averaged is None
+            and dtype == np.float32
+            and bool((place[:, 2, 2] == 1).all())
+        )
         straight = straight and not place[:, CROSSED].any()
 
         def run(lo, hi):
@@ -27,7 +33,7 @@ class Images(Machine):
             if straight:
                 self._look_up(y[lo:hi], each[0], each[1], each[3], mean, std, padding_mode)
             else:
-                part = super(Images, self).augment(*each, mean, std, size, mode, padding_mode, dtype)
+                part = super(Images, self).augment(*each, mean, std, size, mode, padding_mode, dtype, averaged=averaged)
                 y[lo:hi] = part.transpose(windows.NHWC)
 
         parallel(run, len(x), max(1, self.sizes.passes // max(y[:1].nbytes, 1)))

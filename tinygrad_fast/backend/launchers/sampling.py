@@ -46,16 +46,18 @@ class Sampling(Indexing):
         d = self._scatter(lines, pixel, n * prod(hw), weight, shift=corners // 2)
         return d.reshape(n, *hw, c).transpose(windows.NCHW)
 
-    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None):
-        n, (c, h, w), (oh, ow), places = len(place), x.shape[1:], size, Strided(x)
+    def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None, averaged=None):
+        n, (c, *whole), (oh, ow), places = len(place), x.shape[1:], size, Strided(x)
+        h, w = averaged or whole
         countable(oh, ow)
         y = self.empty((n, oh, ow, c), dtype)
         given: dict[str, Any] = dict(x=places, xs=dict(zip("nchw", places.strides)), y=y)
         small = dict(place=place, light=light, erased=erased, mean=mean, std=std)
         given |= {name: self.contiguous(a, wide_type(y.dtype)) for name, a in small.items()}
         given["rows"] = self.contiguous(rows, int64)
-        given |= dict(N=n, C=c, H=h, W=w, OH=oh, OW=ow, rule=_rule(mode, padding_mode, align_corners=True))
-        defines = {"DTYPE": y.dtype.name, "PIXEL": x.dtype.name}
+        given |= dict(N=n, C=c, H=h, W=w, rows_of_x=whole[0], columns_of_x=whole[1], OH=oh, OW=ow)
+        given["rule"] = _rule(mode, padding_mode, align_corners=True)
+        defines = {"DTYPE": y.dtype.name, "PIXEL": x.dtype.name, "AVERAGED": int(averaged is not None)}
         self.launch("augment", grid=(-(-oh * ow // 256), min(n, 65535)), block=(256,), defines=defines, **given)
         return y.transpose(windows.NCHW)
 
