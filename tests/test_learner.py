@@ -565,6 +565,12 @@ def test_lr_find_survives_nan():
         learn.fit(1)
 
 
+def test_lr_find_takes_what_a_suggestion_needs():
+    """However few batches are asked for."""
+    for num_it in (1, 6, 7):
+        assert learner().lr_find(num_it=num_it).valley > 0
+
+
 def test_lr_find_unpacks():
     lr_min, lr_steep = learner().lr_find(num_it=40, suggest_funcs=(minimum, steep))
     assert lr_min > 0

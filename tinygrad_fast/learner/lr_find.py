@@ -23,7 +23,7 @@ class LRFinder(ParamScheduler):
     loss passes four times its best (unless not `stop_div`), or when it is no longer finite."""
 
     def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True):
-        self.num_it, self.stop_div, self.best = max(num_it, 6), stop_div, float("inf")
+        self.num_it, self.stop_div, self.best = max(num_it, 7), stop_div, float("inf")
         super().__init__({"lr": SchedExp(start_lr, end_lr)})
 
     def before_fit(self) -> None:
