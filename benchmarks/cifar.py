@@ -157,7 +157,8 @@ def dawnbench(folder: Path, seed: int, args: argparse.Namespace) -> None:
 def bytes_of(loader: DataLoader, most: int | None) -> tuple[np.ndarray, np.ndarray]:
     """The images and classes of a loader's data set, `most` of them."""
     data = loader.dataset
-    data = data.new(data.items[:: -(-len(data) // most)]) if most else data
+    if most is not None and most < len(data):
+        data = data.new([data.items[i * len(data) // most] for i in range(most)])
     read = DataLoader(data, 500, after_item=loader.after_item.tfms, num_workers=2)
     return tuple(np.concatenate(column) for column in zip(*((x.numpy(), y.numpy()) for x, y in read)))
 

@@ -113,13 +113,16 @@ def data_block(folder: Path, args: argparse.Namespace) -> DataBlock:
     )
 
 
+def few(data, n: int):
+    """At most n items, from everywhere in the data."""
+    return data.new([data.items[i * len(data) // n] for i in range(n)]) if n < len(data) else data
+
+
 def loaders(block: DataBlock, folder: Path, args: argparse.Namespace) -> tuple[DataLoaders, int]:
     """Training and validation, and how many classes there are."""
     data, options = block.datasets(folder), dict(bs=args.bs, seed=args.seed, device=args.device)
     if args.images:
-        data.train, data.valid = (
-            part.new(part.items[:: -(-len(part) // args.images)]) for part in (data.train, data.valid)
-        )
+        data.train, data.valid = (few(part, args.images) for part in (data.train, data.valid))
     if args.dawnbench:
         parts, options["num_workers"] = [resident(part, block, args.device) for part in (data.train, data.valid)], 0
     else:

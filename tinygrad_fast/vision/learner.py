@@ -112,8 +112,10 @@ def vision_learner(
     """A Learner of `arch` cut before its pool, with a new head for the `dls.c` classes of the data (or `n_out`).
 
     pretrained: a safetensors file of weights of `arch`: what Learner.save wrote after training on other data, or
-    torchvision's weights converted; then the body is frozen until `unfreeze()`, which fine_tune does. There is no model
-    zoo to take them from: True is refused, and without a file all weights are random. options: those of Learner.
+    torchvision's weights converted; then the body is frozen until `unfreeze()`, which fine_tune does. What they saw in
+    training the data must give them too: torchvision's want batch_tfms=Normalize.from_stats(*imagenet_stats), which
+    fastai adds by itself. There is no model zoo to take them from: True is refused, and without a file all weights are
+    random. options: those of Learner.
 
     >>> learn = vision_learner(dls, resnet34, metrics=error_rate); learn.fine_tune(1)
     """
