@@ -54,11 +54,12 @@ def pixels(small: bool) -> Iterator[Case]:
         yield case(
             f"{title}{name.replace('_', ', ')}", "image", f"grid_sample{name}", "float16", arrays, moved, {}, **more
         )
-    n, h = (2, 8) if small else (512, 32)
-    x, place = Array((n, 3, h, h), "byte"), Array((n, 3, 3), "place", h, wide=True)
-    light, scale = Array((n, 2), "share", wide=True), Array((3,), "share", wide=True)
-    arrays, moved = (x, place, light, scale, scale), 9 * n * h * h  # bytes in, three float16 out
-    yield case(f"augment 3 @{h}, batch {n}", "image", "augment", "float16", arrays, moved, {}, kinks=True)
+    for n, h, size in ((2, 8, 8), (2, 13, 6)) if small else ((512, 32, 32), (64, 460, 224)):
+        x, place = Array((n, 3, h, h), "byte"), Array((n, 3, 3), "place", size, wide=True)
+        light, scale = Array((n, 2), "share", wide=True), Array((3,), "share", wide=True)
+        arrays, moved = (x, place, light, scale, scale), n * (3 * h * h + 6 * size * size)  # bytes in, float16 out
+        title = f"augment 3 @{h} to {size}, batch {n}"
+        yield case(title, "image", "augment", "float16", arrays, moved, {"size": size}, kinks=True)
 
 
 def windows(small: bool) -> Iterator[Case]:

@@ -58,8 +58,12 @@ def grid_sample_dgrid(xp, g, x, grid):
     return lambda: xp.grid_sample_dgrid(g, x, grid, **SAMPLED)
 
 
-def augment(xp, x, place, light, mean, std):
-    given = {"size": x.shape[2:], "mode": "bilinear", "padding_mode": "border", "dtype": float16}
+def augment(xp, x, place, light, mean, std, size):
+    """Where images are shrunk by more than 2 they are averaged to twice what is wanted, as data/plan.py has it."""
+    given = {"size": (size, size), "mode": "bilinear", "padding_mode": "border", "dtype": float16}
+    if x.shape[2] > 2 * size:
+        given["averaged"], twice = (2 * size, 2 * size), np.diag([2, 2, 1]).astype("float32")
+        place = xp.matmul(xp.asarray(twice), place)
     return lambda: xp.augment(x, place, light, None, mean, std, **given)
 
 

@@ -23,13 +23,15 @@ def grid_sample_dgrid(g, x, grid):
     return back(lambda grid, x: sampled(x, grid))(g, grid, x)
 
 
-def augment(x, place, light, mean, std):
-    """Four steps of PyTorch's, for one kernel of ours."""
-    n, _, h, w = x.shape
-    i, j = torch.meshgrid(*(torch.arange(k, device=x.device, dtype=place.dtype) for k in (h, w)), indexing="ij")
+def augment(x, place, light, mean, std, size):
+    """Four steps of PyTorch's, or five, for one kernel of ours."""
+    n, shrinks, x = len(x), x.shape[2] > 2 * size, x.to(place.dtype) / 255
+    x, by = (F.adaptive_avg_pool2d(x, 2 * size), 2) if shrinks else (x, 1)
+    at, last = torch.arange(size, device=x.device, dtype=place.dtype), by * size - 1
+    i, j = torch.meshgrid(at, at, indexing="ij")
     a, b, d = torch.einsum("nkl,lij->knij", place, torch.stack([j, i, torch.ones_like(i)]))
-    grid = torch.stack([2 * (a / d) / (w - 1) - 1, 2 * (b / d) / (h - 1) - 1], -1)
-    y = F.grid_sample(x.to(place.dtype) / 255, grid, padding_mode="border", align_corners=True)
+    grid = torch.stack([2 * by * (a / d) / last - 1, 2 * by * (b / d) / last - 1], -1)
+    y = F.grid_sample(x, grid, padding_mode="border", align_corners=True)
     brightness, contrast = light.reshape(n, 2, 1, 1, 1).unbind(1)
     y = ((y.clamp(1e-7, 1 - 1e-7).logit() + brightness) * contrast).sigmoid()
     y = (y - mean.reshape(1, 3, 1, 1)) / std.reshape(1, 3, 1, 1)
