@@ -111,7 +111,7 @@ class Launcher:
                 self.counts[kernel] += 1
 
     def compiled(self, source: Source, defines: Mapping[str, Any]) -> Any:
-        key = (source.file, *defines.items())
+        key = (self.place, source.file, *defines.items())
         if key not in self._compiled:
             self._compiled[key] = self.machine.compile(source, defines)
         return self._compiled[key]

@@ -136,7 +136,7 @@ class Plan:
         if mode == "nearest" or by <= 1 or by <= self._zoom():
             return None, self.place
         size = int(h / by + 1e-9), int(w / by + 1e-9)
-        return size, to_pixels(size) @ np.linalg.inv(to_pixels(whole)) @ self.place
+        return size, to_pixels(size) @ np.linalg.inv(to_pixels((h, w))) @ self.place
 
     def _zoom(self) -> float:
         """How many times larger things look at most than in the part of x that is shown, in images of its size."""
