@@ -62,7 +62,7 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 
     }
   }
   if (warp < WARPS) {
-    float sums[BN / 2];
+    float sums[BN / 2] = {};  // for NVRTC before 12.9, which waits for each wgmma if it sees no definition
     for (int pair = first; pair < each * batches; pair += next) {
       multiply(sums, ring, turn, steps, [&](int stage) {
         if (lane < CLUSTER) barrier_arrive_at(ring.empty + stage, lane);

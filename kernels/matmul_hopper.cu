@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) matmul_hopper(
     return;
   }
 
-  float sums[BN / 2];
+  float sums[BN / 2] = {};  // for NVRTC before 12.9, which waits for each wgmma if it sees no definition
   for (int tile = blockIdx.x; tile < each * batches; tile += gridDim.x) {
     multiply(sums, ring, turn, steps, [&](int stage) {
       if (lane == 0) barrier_arrive(ring.empty + stage);
