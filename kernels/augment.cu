@@ -16,9 +16,10 @@
 // COST      each byte of the batch once (a cache serves the corners that neighbours share), y written once: for 3
 //           channels 9 bytes a pixel in float16. Step by step in float32 it is 15 for the division by 255, 24 each for
 //           a move, for light and for the normalisation, and 18 to float16. Averaged, from 460 x 460 to 224 x 224, a
-//           pixel reads 16 bytes a channel for 4, of those that its neighbours read as well. About 250 instructions a pixel and 80 a
-//           channel, 150 with light (sm_90, counted in the listing): instructions are the limit, not memory.
-//           y has the 3 channels that x has: the first convolution copies them beside a fourth (conv2d_tiles.cu).
+//           pixel reads 16 bytes a channel for 4, of those that its neighbours read as well. About 250 instructions a
+//           pixel and 80 a channel, 150 with light (sm_90, counted in the listing): instructions are the limit, not
+//           memory. y has the 3 channels that x has: the first convolution copies them beside a fourth
+//           (conv2d_tiles.cu).
 // EDGES     any sizes, fewer than 2^31 pixels an image; any strides of x; y lies N H W C. Where d is 0 the place is
 //           nowhere, and reads 0, or the border. light, erased, mean and std may each be missing. With `rows`, image n
 //           is rows[n] of x: a batch of images that all lie on the GPU is chosen as it is read.

@@ -73,12 +73,12 @@ class CuPy:
 
     def run(self, compiled: Any, kernel: str, grid: Triple, block: Triple, shared: int, arguments: list[Any]) -> None:
         function = compiled(kernel)
-        if shared > 48 << 10:  # more than that must be asked for
-            function.max_dynamic_shared_size_bytes = shared
         lists = [a for a in arguments if isinstance(a, Listed)]
         places = iter(self._sent(lists) if lists else ())
         given = tuple(next(places) if isinstance(a, Listed) else self._given(a) for a in arguments)
         try:
+            if shared > 48 << 10:  # more than that must be asked for
+                function.max_dynamic_shared_size_bytes = shared
             function(grid, block, given, shared_mem=shared)
         except self.cupy.cuda.driver.CUDADriverError as e:
             raise KernelError(
