@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import ml_dtypes
 import numpy as np
 
 from tinygrad_fast.backend import cuda as backend_cuda, driver, special
@@ -68,6 +69,22 @@ def _call(name, f, arguments, keywords):
         return _shut(f(*arguments, **keywords))
 
 
+def _floor_divide(a, b):
+    return np.floor(np.divide(a, b)) if np.result_type(a, b).kind == "f" else np.floor_divide(a, b)
+
+
+def _remainder(a, b):
+    return a - _floor_divide(a, b) * b if np.result_type(a, b).kind == "f" else np.remainder(a, b)
+
+
+ITS_OWN = {np.floor_divide: _floor_divide, np.remainder: _remainder}  # of floats: not what NumPy computes
+
+
+def _in_order_c(f):
+    """CuPy's elementwise results lie in order C, whatever they are made of."""
+    return lambda *arguments, **keywords: np.asarray(f(*arguments, **keywords), order="C")
+
+
 class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     """CuPy's array, as far as the framework goes."""
 
@@ -83,19 +100,23 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **keywords):
-        f = ufunc if method == "__call__" else getattr(ufunc, method)
+        f = ITS_OWN.get(ufunc, ufunc) if method == "__call__" else getattr(ufunc, method)
         if method == "reduce" and ufunc.__name__ not in ("add", "multiply"):
             raise NotImplementedError(f"`cupy_{ufunc.__name__}.reduce` is not supported yet")
         if out is not None:
             keywords["out"] = out[0]
         name = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
-        result = _call(name, f, inputs, keywords)
+        result = _call(name, f if out is not None else _in_order_c(f), inputs, keywords)
         return out[0] if out is not None else result
 
     def __array_function__(self, f, types, arguments, keywords):
         if not all(issubclass(t, ndarray) for t in types):
             return NotImplemented
-        result = _call(f.__name__, f, arguments, keywords)
+        if f in (np.sort, np.argsort) and arguments[0].dtype == ml_dtypes.bfloat16:
+            raise NotImplementedError("Unsupported dtype (bfloat16)")  # Thrust's
+        if f is np.concatenate and len(arguments[0]) > 8:
+            like_cuda.forbidden_in_capture("a copy of many addresses to the GPU")
+        result = _call(f.__name__, _in_order_c(f) if f is np.where else f, arguments, keywords)
         if f is np.broadcast_to:  # NumPy's can only be read, CuPy's cannot tell
             result = lib.stride_tricks.as_strided(arguments[0], result.shape, result.strides)
         return result

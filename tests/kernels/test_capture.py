@@ -658,6 +658,14 @@ def test_optimisers_of_users(stand_in, kind):
             training(stand_in, partial(own, Own), kind)
 
 
+def test_many_small_arrays_are_joined(stand_in):
+    """And parted: CuPy's concatenate would send the addresses of more than eight from the host."""
+    run = tf.cuda.capture(lambda x: tf.cat([part * (i + 1.0) for i, part in enumerate(x.split(1))]), warmup=1)
+    for k in range(1, 4):
+        x = tf.full((20, 3), float(k))
+        assert (run(x.to(stand_in)).cpu() == x * tf.arange(1.0, 21.0)[:, None]).all()
+
+
 def test_what_cupy_itself_refuses(stand_in):
     calls = []
     run = tf.cuda.capture(lambda x: calls.append(1) or (x.data.tolist() if len(calls) > 1 else None), warmup=1)

@@ -42,6 +42,69 @@ def test_every_law_row_runs_on_it(stand_in, row, tally):
     tally(rows_like_cupy=1)
 
 
+ELEMENTWISE = {
+    **{name: 2 for name in "add sub mul div pow maximum minimum eq ne lt le gt ge floor_divide remainder".split()},
+    **{name: 2 for name in "logical_and logical_or logical_xor".split()},
+    **{name: 1 for name in "neg abs sign square floor ceil round exp expm1 sqrt log log1p sin cos tan tanh".split()},
+    **{name: 1 for name in "logical_not isnan isinf isfinite reciprocal rsqrt sigmoid erf copy".split()},
+}
+
+
+@pytest.mark.parametrize("shape, order", [((2, 3, 4, 5), (0, 3, 1, 2)), ((5, 4, 3, 2), (3, 2, 0, 1)), ((4, 3), (1, 0))])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_elementwise_results_lie_as_what_they_are_made_of(stand_in, name, shape, order):
+    """Channels-last, a weight in order KH KW C O, a transposed matrix; whatever the other operand is."""
+    rng = np.random.default_rng(0)
+    x = (rng.random([shape[i] for i in np.argsort(order)]) + 0.5).astype(np.float32).transpose(order)
+    f, plain = getattr(stand_in, name), getattr(backend.CPU(), name)
+    others = [()] if ELEMENTWISE[name] == 1 else [(x[::-1],), (x[:1] * 2,), (x.ravel()[: shape[-1]],), (2.0,)]
+    for other in others:
+        y = f(stand_in.asarray(x), *(a if type(a) is float else stand_in.asarray(a) for a in other))
+        assert y.shape == shape and np.transpose(y.held, np.argsort(order)).flags.c_contiguous
+        np.testing.assert_allclose(y.held.astype(float), np.asarray(plain(x, *other)).astype(float), rtol=1e-6)
+
+
+def test_what_is_written_cast_and_joined_lies_as_it_did(stand_in):
+    x = stand_in.asarray(np.arange(24, dtype=np.float32).reshape(1, 2, 4, 3).transpose(0, 3, 1, 2))
+    for y in (stand_in.cast(x, dtype=np.dtype("float16")), stand_in.where(stand_in.gt(x, 3.0), x, 0.0)):
+        assert y.held.transpose(0, 2, 3, 1).flags.c_contiguous
+    assert stand_in.cast(x, dtype=x.dtype) is x
+    y = stand_in.cat(x, x, axis=0)
+    assert y.held.transpose(0, 2, 3, 1).flags.c_contiguous and (y.held[1] == x.held[0]).all()
+    stand_in.write_(y, 1.0)
+    stand_in.add_(y, stand_in.cat(x, x, axis=0))
+    assert (y.held == 1 + x.held).all()
+    stand_in.write_(x, stand_in.asarray(np.ones((1, 3, 2, 4), np.float32)))
+    assert (x.held == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
+def test_division_by_floors_is_numpys(stand_in, dtype):
+    """CuPy's own are floor(a / b), and a less that times b: 10 and 0 for 1 and 0.1."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-50, 50, 4000).astype(dtype) for _ in range(2))
+    if dtype == "int32":
+        b[b == 0] = 1
+    else:
+        a, b = a / 10, b / 10
+        ends = np.array([0, 1, -1, np.inf, -np.inf, np.nan])
+        a, b = (np.concatenate([x, y.ravel()]).astype(dtype) for x, y in zip((a, b), np.meshgrid(ends, ends)))
+    plain = backend.CPU()
+    for name in ("floor_divide", "remainder"):
+        y = getattr(stand_in, name)(stand_in.asarray(a), stand_in.asarray(b))
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y.held, getattr(plain, name)(a, b))
+    x = tf.tensor([1.0, -1.0]).to("like cupy")
+    assert (x // 0.1).tolist() == [9, -10] and (1.0 % (x / 10)).tolist() == (1.0 % (x.cpu() / 10)).tolist()
+
+
+def test_bfloat16_is_sorted(stand_in):
+    x = tf.tensor([2.0, -1.0, 3.0, -1.0]).to(tf.bfloat16).to("like cupy")
+    assert x.argsort().tolist() == [1, 3, 0, 2] and x.argsort(descending=True).tolist() == [2, 0, 1, 3]
+    values, index = x.topk(2)
+    assert values.tolist() == [3, 2] and index.tolist() == [2, 0]
+
+
 def test_products_are_kernels(stand_in):
     before = stand_in.launch.counts.copy()
     x = stand_in.asarray(np.ones((3, 4), np.float32))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import is_float
 from ..tape import mode
 from . import special, windows
 from .cpu import CPU
@@ -24,7 +25,7 @@ from .launch import Launcher
 from .launchers import Checks, ConvMoments, Losses, Pools, Products, Random, Reductions, Sampling, Updates
 from .launchers.tiles import Hardware
 from .transfer import Transfer
-from .wide import wide
+from .wide import wide, wide_type
 
 # What a step must not do while it is captured, and what to do instead
 TO_HOST = (
@@ -77,6 +78,19 @@ def index_of(name: str) -> int:
 def on(index: int) -> Any:
     """The machine of one GPU; see `OneOfMany` for computers with several."""
     return CUDA() if need().cuda.runtime.getDeviceCount() == 1 else OneOfMany(index)
+
+
+def lying(name: str) -> Any:
+    """CPU's elementwise function of that name, its result in the memory order of what it is given.
+
+    NumPy sees to that by itself. CuPy's results lie in order C, and its neighbouring threads take neighbours of order
+    C: channels-last would be lost at the first addition, and be read with gaps.
+    """
+
+    def run(self: CUDA, *given: Any, **static: Any) -> Any:
+        return self.as_they_lie(getattr(super(CUDA, self), name), *given, **static)
+
+    return run
 
 
 class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sampling, Checks):
@@ -141,16 +155,81 @@ class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sa
     def write_(self, x, value, key=...):
         if _expanded(x):
             raise RuntimeError("in-place write: this memory is expanded; write to a copy, x.clone()")
-        x[key] = value
+        if key is not ... or not isinstance(value, self.array) or value.shape != x.shape:
+            x[key] = value
+        else:
+            self.as_they_lie(_fill, x, value)
 
-    # Where CuPy lacks what CPU's line uses
+    # Elementwise, over arrays as they lie
+
+    def as_they_lie(self, f, *given, **static):
+        """f(*given, **static), an elementwise function, of arrays seen in the order in which the largest lies"""
+        arrays = [a for a in given if isinstance(a, self.array)]
+        if all(a.flags.c_contiguous for a in arrays):
+            return f(*given, **static)
+        like = max(arrays, key=lambda a: (a.ndim, a.size))
+        order = windows.memory_order(like)
+
+        def seen(a):
+            if not isinstance(a, self.array) or not a.ndim:
+                return a
+            return a.reshape((1,) * (like.ndim - a.ndim) + a.shape).transpose(order)
+
+        y = f(*map(seen, given), **static)
+        return None if y is None else y.transpose(windows.inverse(order))
+
+    add, sub, mul, div, pow = map(lying, ("add", "sub", "mul", "div", "pow"))
+    add_, mul_, maximum, minimum, where = map(lying, ("add_", "mul_", "maximum", "minimum", "where"))
+    eq, ne, lt, le, gt, ge = map(lying, ("eq", "ne", "lt", "le", "gt", "ge"))
+    logical_and, logical_or, logical_xor = map(lying, ("logical_and", "logical_or", "logical_xor"))
+    bitwise_and, bitwise_or, bitwise_xor = map(lying, ("bitwise_and", "bitwise_or", "bitwise_xor"))
+    neg, abs, sign, square, floor, ceil, round = map(lying, ("neg", "abs", "sign", "square", "floor", "ceil", "round"))
+    exp, expm1, sqrt, log, log1p, sin, cos = map(lying, ("exp", "expm1", "sqrt", "log", "log1p", "sin", "cos"))
+    tan, tanh, logical_not, isnan, isinf = map(lying, ("tan", "tanh", "logical_not", "isnan", "isinf"))
+    isfinite, reciprocal, rsqrt, sigmoid, copy = map(lying, ("isfinite", "reciprocal", "rsqrt", "sigmoid", "copy"))
+    _cast = lying("cast")
+
+    def cast(self, x, dtype):
+        return x if x.dtype == dtype else self._cast(x, dtype=dtype)
+
+    @wide
+    def erf(self, x):
+        return self.as_they_lie(self._erf, x)
+
+    # Where CuPy lacks what CPU's line uses, or computes something else
 
     def one_hot(self, index, n, dtype):
         return (index[..., None] == self.np.arange(n)).astype(dtype)
 
-    @wide
-    def erf(self, x):
-        return self._erf(x)
+    def remainder(self, a, b):
+        """CuPy's is a - floor(a / b) b, by which 1 % 0.1 is 0"""
+        return self._divided(_remainder, super().remainder, a, b)
+
+    def floor_divide(self, a, b):
+        """CuPy's is floor(a / b), by which 1 // 0.1 is 10"""
+        return self._divided(_floor_divide, super().floor_divide, a, b)
+
+    def _divided(self, of_floats, of_integers, a, b):
+        dtype = next(v.dtype for v in (a, b) if isinstance(v, self.array))
+        if not is_float(dtype):
+            return self.as_they_lie(of_integers, a, b)
+        a, b = (self.cast(v, dtype=wide_type(dtype)) if isinstance(v, self.array) else v for v in (a, b))
+        return self.cast(self.as_they_lie(of_floats, a, b), dtype=dtype)
+
+    def argsort(self, x, axis, descending=False):
+        """CuPy sorts no bfloat16"""
+        return super().argsort(self.cast(x, dtype=wide_type(x.dtype)), axis, descending)
+
+    def cat(self, *xs, axis):
+        """CuPy's sends the addresses of many small arrays from the host, which a captured step must not"""
+        shape, start = list(xs[0].shape), 0
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        y = windows.empty_like(max(xs, key=lambda x: x.size), shape)
+        for x in xs:
+            end = start + x.shape[axis]
+            self.write_(y[(slice(None),) * axis + (slice(start, end),)], x)
+            start = end
+        return y
 
 
 class OneOfMany:
@@ -183,6 +262,23 @@ class OneOfMany:
                 return found(*arrays, **static)
 
         return run
+
+
+def _fill(x: Any, value: Any) -> None:
+    x[...] = value
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    """a - floor(a / b) b, with the sign of b, as NumPy: exact, by way of fmod."""
+    rest = np.fmod(a, b)
+    return np.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, np.copysign(rest, b))
+
+
+def _floor_divide(a: Any, b: Any) -> Any:
+    """floor(a / b) as NumPy: a less the remainder is a multiple of b, but for its rounding."""
+    rest = np.fmod(a, b)
+    whole = (a - rest) / b - ((rest != 0) & ((rest < 0) != (b < 0)))
+    return np.where((b == 0) & (rest != rest), a / b, np.rint(whole))
 
 
 def _expanded(x: Any) -> bool:
