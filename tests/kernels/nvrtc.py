@@ -96,7 +96,8 @@ def _kept():
 def _compiled(text, architecture, *defines):
     nvrtc, program, size = library(), C.c_void_p(), C.c_size_t()
     nvrtc.nvrtcCreateProgram(C.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    flags = [f"-arch={architecture}", "-std=c++17", "--ptxas-options=-v", *(f"-D{define}" for define in defines)]
+    flags = [f"-arch={architecture}", "-std=c++17", "-ftz=true"]  # as CuPy asks for it
+    flags += ["--ptxas-options=-v", *(f"-D{define}" for define in defines)]
     failed = nvrtc.nvrtcCompileProgram(program, len(flags), (C.c_char_p * len(flags))(*(f.encode() for f in flags)))
     nvrtc.nvrtcGetProgramLogSize(program, C.byref(size))
     log = C.create_string_buffer(size.value)

@@ -243,7 +243,7 @@ def test_what_it_is_compiled_with_and_how_its_operands_are_described(on_cupy):
     )
     [options] = like_driver.compiled
     flags = {"-DBM=128", "-DBN=128", "-DSTAGES=6", "-DDTYPE=float16", "-DXK=1", "-DWK=0"}
-    assert set(options) == {"-arch=sm_90a", "-std=c++17"} | flags
+    assert set(options) == {"-arch=sm_90a", "-std=c++17", "-ftz=true"} | flags
     of_x, of_w = like_driver.maps
     assert of_x == dict(sizes=(72, 24, 1), strides=(144, 24 * 144), box=(64, 64, 1), dtype=6)
     assert of_w == dict(sizes=(40, 72, 1), strides=(80, 72 * 80), box=(64, 64, 1), dtype=6)

@@ -44,8 +44,8 @@ class CuPy:
 
     def _compiled_for(self, architecture: str, text: str, options: tuple[str, ...]) -> Any:
         """By NVRTC itself, and kept beside what CuPy keeps: `RawModule` appends the GPU's own architecture to the
-        options, sm_90, which has none of the instructions that sm_90a has."""
-        options = (f"-arch={architecture}", *options)
+        options, sm_90, which has none of the instructions that sm_90a has. What else it appends stands here."""
+        options = (f"-arch={architecture}", "-ftz=true", *options)
         made_of = repr((self.cupy.cuda.nvrtc.getVersion(), options, text)).encode()
         kept = Path(os.environ.get("CUPY_CACHE_DIR", Path.home() / ".cupy" / "kernel_cache"))
         path = kept / f"tinygrad_fast-{hashlib.sha256(made_of).hexdigest()[:32]}.cubin"
