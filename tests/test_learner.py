@@ -344,6 +344,32 @@ def test_start_epoch_keeps_the_schedule():
     assert learn.recorder.lrs == pytest.approx([7.5e-4, 5.5227e-4, 3.4550e-4, 1.6544e-4, 4.3237e-5], rel=2e-5)
 
 
+def test_a_fit_that_was_broken_off_goes_on_to_the_bit(tmp_path):
+    """In another Learner, which loads model and optimiser; the order of the items is that of the later epochs."""
+
+    def fresh():
+        tf.manual_seed(0)
+        x = np.random.default_rng(0).standard_normal((32, 3)).astype(np.float32)
+        data = TensorDataset(x, x.sum(1, keepdims=True))
+        dls = DataLoaders(DataLoader(data, 8, shuffle=True, seed=1), DataLoader(data, 8))
+        return Learner(dls, nn.Linear(3, 1), MSELossFlat(), path=tmp_path)
+
+    whole, first, rest = fresh(), fresh(), fresh()
+    whole.fit(4, 0.1)
+    first.fit(2, 0.1)
+    first.save("half")
+    rest.load("half")
+    rest.fit(4, 0.1, start_epoch=2)
+    assert rest.recorder.batch_losses == whole.recorder.batch_losses[8:]
+    assert rest.model.weight.tolist() == whole.model.weight.tolist()
+
+
+@pytest.mark.parametrize("n, start", [(-1, 0), (2, 5), (2, -1)])
+def test_epochs_that_are_none(n, start):
+    with pytest.raises(ValueError, match=f"0 <= start_epoch <= n_epoch; got start_epoch {start} of {n} epochs"):
+        echo([1.0]).fit(n, start_epoch=start)
+
+
 def test_flat_cos_and_sgdr():
     learn = echo([1.0] * 4)
     learn.fit_flat_cos(2, 1e-2)

@@ -90,9 +90,13 @@ class Learner(Inference):
     ) -> None:
         """Train for n_epoch epochs at `lr`: a number, or a slice over the groups (see `groups.spread`).
 
-        The optimiser goes on with what it remembers of earlier fits, unless `reset_opt`. Raises NonFiniteLoss when the
-        loss becomes nan or inf. However it ends, the model and the recorder stay usable.
+        The optimiser goes on with what it remembers of earlier fits, unless `reset_opt`. With `start_epoch` a fit that
+        was broken off, and whose model and optimiser were loaded, goes on where it was: schedules, and batches of a
+        loader with a seed, are those of these epochs. Raises NonFiniteLoss when the loss becomes nan or inf. However it
+        ends, the model and the recorder stay usable.
         """
+        if not 0 <= start_epoch <= n_epoch:
+            raise ValueError(f"fit: 0 <= start_epoch <= n_epoch; got start_epoch {start_epoch} of {n_epoch} epochs")
         with self.added_cbs(cbs), self._ending_well():
             if self.opt is None or reset_opt:
                 self.create_opt()

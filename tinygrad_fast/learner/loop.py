@@ -63,6 +63,8 @@ class Loop:
         self(f"after_{name}")
 
     def _do_fit(self, start_epoch: int = 0) -> None:
+        if start_epoch and hasattr(self.dls.train, "epoch"):
+            self.dls.train.epoch = start_epoch  # which its order and what it draws depend on
         for self.epoch in range(start_epoch, self.n_epoch):
             self._part("epoch", self._do_epoch, CancelEpochException)
 
