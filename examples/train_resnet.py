@@ -89,7 +89,10 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--seed", type=int, default=0)
     if p.parse_args().dawnbench:
         p.set_defaults(**DAWNBENCH)
-    return p.parse_args()
+    args = p.parse_args()
+    if args.epochs < 1:
+        p.error(f"--epochs must be at least 1; got {args.epochs}")
+    return args
 
 
 def find_data(given: Path | None) -> Path:

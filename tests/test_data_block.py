@@ -11,6 +11,7 @@ from tinygrad_fast.data import (
     CategoryBlock,
     ColReader,
     DataBlock,
+    DataLoaders,
     Flip,
     FuncSplitter,
     GrandparentSplitter,
@@ -25,6 +26,7 @@ from tinygrad_fast.data import (
     RegexLabeller,
     RegressionBlock,
     Resize,
+    TensorDataset,
     TransformBlock,
     UnknownLabel,
     contact_sheet,
@@ -215,6 +217,17 @@ def test_tables(tmp_path):
     assert ImageDataLoaders.from_csv(folder, label_col=["v", "w"], **how).vocab == ["0", "1"]
     with pytest.raises(KeyError, match=r"column 'kind' is not in the table; its columns are \['f', 'tags', 'v', 'w'\]"):
         ImageDataLoaders.from_csv(folder, label_col="kind", **how)
+
+
+def test_data_that_are_not_there(folder, tmp_path):
+    (tmp_path / "labels.csv").write_text("file,colour\n")
+    with pytest.raises(ValueError, match=r"from_csv: .*labels.csv has no rows but its header"):
+        ImageDataLoaders.from_csv(tmp_path)
+    with pytest.raises(ValueError, match="0 < valid_pct < 1; got 0"):
+        ImageDataLoaders.from_folder(folder / "train", valid_pct=0)
+    rows = TensorDataset(np.ones((8, 3), np.float32), np.ones(8, np.float32))
+    with pytest.raises(ValueError, match="Normalize: there are no images to take statistics of; give mean and std"):
+        DataLoaders.from_dsets(rows, rows, bs=4, batch_tfms=Normalize())
 
 
 def test_from_lists_chooses_the_target_by_its_labels(folder):

@@ -77,7 +77,9 @@ class Normalize(Transform):
         return self.mean is None
 
     def setup(self, values: Iterable, before: Sequence[Transform]) -> None:
-        x = next(iter(values)).detach().to("cpu").numpy().astype(np.float64)
+        if (first := next(iter(values), None)) is None:
+            raise ValueError("Normalize: there are no images to take statistics of; give mean and std, or leave it out")
+        x = first.detach().to("cpu").numpy().astype(np.float64)
         self.mean = x.mean((0, 2, 3)).astype(np.float32)
         self.std = (x.std((0, 2, 3), ddof=1) + 1e-7).astype(np.float32)
 

@@ -49,8 +49,8 @@ class ImageDataLoaders(DataLoaders):
         """`path/train/CLASS/...` and `path/valid/CLASS/...`; with `valid_pct` any `.../CLASS/...`, split at random."""
         block = DataBlock(
             blocks=(ImageBlock(img_cls), CategoryBlock(vocab)),
-            get_items=get_image_files if valid_pct else partial(get_image_files, folders=[train, valid]),
-            splitter=RandomSplitter(valid_pct, seed) if valid_pct else GrandparentSplitter(train, valid),
+            get_items=get_image_files if valid_pct is not None else partial(get_image_files, folders=[train, valid]),
+            splitter=RandomSplitter(valid_pct, seed) if valid_pct is not None else GrandparentSplitter(train, valid),
             get_y=parent_label,
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
@@ -122,6 +122,8 @@ class ImageDataLoaders(DataLoaders):
         for the rows of validation. Raises KeyError for a column that is not there.
         """
         rows = read_csv(Path(path) / csv_fname, delimiter, header)
+        if not rows:
+            raise ValueError(f"from_csv: {Path(path) / csv_fname} has no rows{' but its header' if header else ''}")
         get_x = ColReader(fn_col, pref=Path(path) / (folder or "."), suff=suff)
         get_y = ColReader(label_col, label_delim=label_delim)
         for read in (get_x, get_y) if valid_col is None else (get_x, get_y, ColReader(valid_col)):
