@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import tinygrad_fast as tf
+import tinygrad_fast.nn.functional as F
+from tinygrad_fast import nn
 
 x, v, i, b = tf.ones(2, 3), tf.ones(3), tf.tensor([1, 2, 3]), tf.tensor([True, False, True])
 w = tf.ones(3, requires_grad=True)
@@ -55,6 +57,11 @@ MISTAKES = [
     (lambda: tf.zeros(-1), RuntimeError, r"size: no axis can be negative; got \(-1,\)"),
     (lambda: tf.tensor([1], requires_grad=True), RuntimeError, "requires_grad: only floating tensors can; got int64"),
     # types
+    (lambda: F.avg_pool2d(i.reshape(1, 1, 1, -1), 1), RuntimeError, r"Write F.avg_pool2d\(x.float\(\), "),
+    (lambda: F.avg_pool2d(np.ones((1, 1, 2, 2)), 1), TypeError, "avg_pool2d: needs a Tensor; got ndarray"),
+    (lambda: nn.Conv2d(3, 8, 0), ValueError, r"Conv2d: kernel_size must be at least 1; got \(0, 0\)"),
+    (lambda: nn.Conv2d(3, 8, 3, padding="sam"), ValueError, "Conv2d: padding is numbers, 'same' or 'valid'; got 'sam'"),
+    (lambda: nn.Conv1d(3, 8, 3, padding=-1), ValueError, r"Conv1d: padding must be at least 0; got \(-1,\)"),
     (lambda: i.mean(), RuntimeError, r"mean: must be of a floating dtype; got int64. Write x.float\(\).mean\(\.\.\.\)"),
     (lambda: x & x, TypeError, r"&: needs integers or bools; got floats. Compare first, as in \(x > 0\) & \(x < 1\)"),
     (lambda: b | 1.0, TypeError, r"\|: needs integers or bools; got floats"),

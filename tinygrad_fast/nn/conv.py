@@ -52,6 +52,12 @@ class _Conv(Module):
         self.kernel_size, self.stride = sizes("kernel_size", kernel_size, n), sizes("stride", stride, n)
         self.padding: Any = padding if isinstance(padding, str) else sizes("padding", padding, n)
         self.output_padding, self.dilation = sizes("output_padding", output_padding, n), sizes("dilation", dilation, n)
+        for what, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_padding", 0)):
+            value = getattr(self, what)
+            if isinstance(value, str) and value not in ("same", "valid"):
+                raise ValueError(f"{name}: {what} is numbers, 'same' or 'valid'; got {value!r}")
+            if not isinstance(value, str) and min(value) < least:
+                raise ValueError(f"{name}: {what} must be at least {least}; got {value}")
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
         self.bias = empty(out_channels, device=device, dtype=dtype) if bias else None

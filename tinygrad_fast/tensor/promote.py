@@ -115,8 +115,11 @@ def must_whole(name: str, *operands: Any) -> None:
 
 
 def must_float(name: str, x: Core) -> Any:
+    if not isinstance(x, Core):
+        raise TypeError(f"{name}: needs a Tensor; got {type(x).__name__}. Make one with tf.tensor(...)")
     if not dtypes.is_float(x.data.dtype):
-        raise RuntimeError(f"{name}: must be of a floating dtype; got {x.data.dtype}. Write x.float().{name}(...)")
+        how = f"x.float().{name}(...)" if hasattr(x, name) else f"F.{name}(x.float(), ...)"
+        raise RuntimeError(f"{name}: must be of a floating dtype; got {x.data.dtype}. Write {how}")
     return x
 
 
