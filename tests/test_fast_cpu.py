@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from math import erf
 
 import numpy as np
 import pytest
@@ -111,6 +112,16 @@ def test_compiled_loops_take_read_only_arrays():
     np.testing.assert_array_equal(y, frozen)
     with pytest.raises(TypeError):
         loops.choose("compiled").relu_back(normal(4).astype(np.float64), normal(4), y)
+
+
+@BOTH
+def test_erf_within_two_units_in_the_last_place(which):
+    """On both sides of 0 and of 1, where the polynomials meet; where it is 1; of what is no number."""
+    x = np.concatenate([np.linspace(-6, 6, 200001), np.logspace(-40, 0, 20001), [0, np.inf]]).astype(np.float32)
+    y, want = FastCPU(which).erf(x), np.array([erf(v) for v in x.tolist()])
+    assert (abs(y - want) <= 2 * np.spacing(abs(want).astype(np.float32))).all()
+    np.testing.assert_array_equal(FastCPU(which).erf(-x), -y)
+    assert np.isnan(FastCPU(which).erf(np.full(40000, np.nan, np.float32))).all()
 
 
 @BOTH

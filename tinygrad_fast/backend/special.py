@@ -2,6 +2,9 @@
 
 Three rational approximations, one for each range of |x|, relative error below 1e-15 in float64.
 Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Math. Comp. 23 (1969), 631-637.
+
+And two polynomials, for loops that want float32 alone (fast_cpu): fitted to math.erf at Chebyshev nodes, with weights
+that level the error; as they are evaluated there, within two units in the last place.
 """
 
 from __future__ import annotations
@@ -47,6 +50,19 @@ Q3 = (
     6.05183413124413191e-2,
     2.33520497626869185e-3,
 )
+
+
+# |x| <= 1: erf(x) = x + x P(x^2). 1 <= |x| <= 4: erfc(x) = exp(-P(x)); beyond, erf(x) is 1 in float32
+NEAR = (
+    7.88911951e-05,
+    -8.02084127e-04,
+    5.18953534e-03,
+    -2.68544446e-02,
+    1.12836002e-01,
+    -3.76126271e-01,
+    1.28379167e-01,
+)
+FAR = (-1.85574895e-04, 2.93961575e-03, -2.18053512e-02, 1.03037436e-01, 6.38225602e-01, 1.12704008e00, 3.53708912e-04)
 
 
 def _horner(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:

@@ -103,6 +103,14 @@ class Elementwise(Machine):
         parallel(lambda lo, hi: relu_back(gs[lo:hi], line[lo:hi], out[lo:hi]), len(line), _piece(self, len(line)))
         return d
 
+    def erf(self, x):
+        if not self.large(x) or (line := flat(x)) is None:
+            return super().erf(x)
+        y = empty_like(x)
+        out, erf = flat(y), self.loops.erf
+        parallel(lambda lo, hi: erf(line[lo:hi], out[lo:hi]), len(line), self.sizes.passes // 4)
+        return y
+
     def dropout(self, x, key, p):
         if not self.large(x) or not x.flags.c_contiguous or p >= 1:
             return super().dropout(x, key, p)

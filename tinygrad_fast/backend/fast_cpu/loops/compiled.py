@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 
+from ...special import FAR, NEAR
 from . import compiled_columns, compiled_depthwise, compiled_direct, plain, waiting as waiting
 from .compiled_winograd import (
     at_once as at_once,
@@ -255,7 +256,7 @@ def resample(x, y, lo, hi, rows, down, columns, across):
 LOG2E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 P0, P1, P2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
 P3, P4, P5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
-HALF, ONE, LOW = np.float32(0.5), np.float32(1), np.float32(-87.3)
+HALF, ONE, FOUR, LOW = np.float32(0.5), np.float32(1), np.float32(4), np.float32(-87.3)
 
 
 @inner
@@ -269,6 +270,22 @@ def exp(x):
     p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
     e = (p * (r * r) + r + ONE) * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
     return ZERO if small else e
+
+
+N0, N1, N2, N3, N4, N5, N6 = map(np.float32, NEAR)
+F0, F1, F2, F3, F4, F5, F6 = map(np.float32, FAR)
+
+
+@loop(f"{LINE} {LINE}")
+def erf(x, y):
+    """y <- erf(x), by the polynomials of `special`"""
+    for i in range(x.size):
+        v = x[i]
+        size = min(abs(v), FOUR) if v == v else v  # NaN stays
+        s = v * v
+        near = v + v * ((((((N0 * s + N1) * s + N2) * s + N3) * s + N4) * s + N5) * s + N6)
+        q = (((((F0 * size + F1) * size + F2) * size + F3) * size + F4) * size + F5) * size + F6
+        y[i] = near if size <= ONE else np.copysign(ONE - exp(-q), v)
 
 
 @loop(f"{LINES} i8[::1] i8 {LINES} {LINE}")
