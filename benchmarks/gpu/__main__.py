@@ -75,6 +75,8 @@ def main() -> int:
         elif "note" in answer:
             notes.append(answer["note"])
             print(answer["note"], flush=True)
+    if not rows:
+        return 1
     about |= {"clocks after": clocks(), "seconds": f"{time.time() - began:.0f}"}
     fewer = [r["rounds"] for r in rows if r.get("rounds", 7) < 7]
     if fewer:
@@ -86,7 +88,7 @@ def main() -> int:
     print("", *(f"{what}: {value}" for what, value in about.items()), *notes, sep="\n")
     print("", report.line(report.SHORT, report.SHORT_WIDTHS), sep="\n")
     print(*(report.line(words, report.SHORT_WIDTHS) for words in lines), f"\nwritten: {where}.md and .json", sep="\n")
-    return 1 if not rows or any("error" in r for r in rows) else 0
+    return 1 if any("error" in r for r in rows) else 0
 
 
 def selected(cases: dict[str, Case], only: list[str]) -> list[Case] | str:
