@@ -90,3 +90,14 @@ def test_plot_top_losses():
     assert interp.vocab == ["a", "b"]
     sheet = interp.plot_top_losses(4, nrows=2)
     assert sheet.size[0] > 100
+
+    class Own:  # a data set of somebody's own: its length, and its items
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, i):
+            return items[i][0].transpose(2, 0, 1).astype(np.float32) / 255, i % 2
+
+    dls = DataLoaders(*(DataLoader(Own(), 4, kinds=("image", "category")) for _ in range(2)))
+    own = ClassificationInterpretation.from_learner(Learner(dls, Mean(), CrossEntropyLossFlat()))
+    assert own.plot_top_losses(2).size[0] > 100

@@ -227,7 +227,11 @@ class ColReader:
 def read_csv(path: str | os.PathLike, delimiter: str = ",", header: bool = True) -> list[dict]:
     """The rows of a table as {column: text}; columns are numbered from 0 without a `header`. Every row is as long."""
     with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [(reader.line_num, row) for reader in [csv.reader(file, delimiter=delimiter)] for row in reader if row]
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            rows = [(reader.line_num, row) for row in reader if row]
+        except UnicodeDecodeError as e:
+            raise ValueError(f"read_csv: {path} must be text in UTF-8; {e}. Save it so") from None
     if not rows:
         raise ValueError(f"read_csv: {path} is empty")
     names: list[Any] = rows.pop(0)[1] if header else list(range(len(rows[0][1])))

@@ -69,7 +69,12 @@ class ClassificationInterpretation:
     def _picture(self, i: int) -> Any:
         """An item as the model saw it, with its batch transforms undone."""
         data, dl = self.dl.dataset, self.dl
-        one = data.new([data.items[i]]) if hasattr(data, "items") else type(data)(*(t[i : i + 1] for t in data.tensors))
+        if hasattr(data, "items"):
+            one = data.new([data.items[i]])
+        elif hasattr(data, "tensors"):
+            one = type(data)(*(t[i : i + 1] for t in data.tensors))
+        else:
+            one = [data[i]]
         small = dl.new(one, kinds=dl.kinds)
         return small.decode_batch(small.one_batch())[0][0]
 
