@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
 from tinygrad_fast import backend
@@ -179,6 +180,41 @@ def test_16_bit_products_comparisons_and_indices(name):
     assert x.masked_fill(x > 0, 1.5).float().amax().item() == 1.5
     assert x.tolist() == x.float().tolist() and isinstance(x[0, 0].item(), float)
     assert f"dtype={name}" in repr(x)
+
+
+OF_TWO = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power,
+    "mod": np.remainder, "floordiv": np.floor_divide,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+@given(number=st.floats(-8, 6).map(lambda e: 10**e), seed=st.integers(0, 99))
+def test_16_bits_meet_a_number_in_float32_and_are_rounded_once(name, device, number, seed):
+    """float16 ends at 65,504 and has 11 bits: a number rounded to it first would be inf, 0, or off."""
+    x = (tf.rand(40, generator=tf.Generator(seed)) * 4 + 0.1).to(name)
+    a, x = x.numpy().astype("float32"), x.to(device)
+    with np.errstate(all="ignore"):
+        for op, f in OF_TWO.items():
+            for method, y in ((op, f(a, np.float32(number))), (f"r{op}", f(np.float32(number), a))):
+                got = getattr(x, f"__{method}__")(number)
+                assert got.dtype == name
+                np.testing.assert_array_equal(got.tolist(), y.astype(x.dtype).tolist(), method)
+        for method, f in (("maximum", np.maximum), ("minimum", np.minimum)):
+            y = f(a, np.float32(number)).astype(x.dtype)
+            assert getattr(x, method)(number).tolist() == y.tolist(), method
+        for method, f in (("mul", np.multiply), ("div", np.divide)):
+            leaf = x.clone().requires_grad_()
+            getattr(leaf, method)(number).backward(x)
+            np.testing.assert_array_equal(leaf.grad.tolist(), f(a, np.float32(number)).astype(x.dtype).tolist())
+
+
+def test_a_16_bit_sum_is_divided_by_a_large_count():
+    x = tf.full((100000,), 0.1).half().requires_grad_()
+    mean = x.sum() / x.numel()
+    mean.backward()
+    assert mean.item() == x[0].item() and x.grad[0].item() == np.float16(1e-5)
 
 
 def test_a_16_bit_mean_does_not_overflow():

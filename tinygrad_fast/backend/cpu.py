@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..dtypes import is_float
+from ..dtypes import float32, is_float
 from ..shapes import Slot
 from . import pooling, special, windows
 from .composed import Composed
-from .wide import wide
+from .wide import wide, wide_type
 
 _silence = copy_context()  # NumPy keeps its errstate in the context: here is one that ignores everything
 _silence.run(np.seterr, all="ignore")
@@ -40,15 +40,17 @@ def quiet(f: Callable) -> Callable:
 
 
 def _binary(f: Callable) -> Callable:
-    """In silence. NumPy takes bfloat16 * 2.0 to float32 (for float16 it does not): round back to the array's type."""
+    """In silence. With a Python float, 16-bit floats are `wide`: NumPy would round the number to 16 bits first."""
+
+    def once(a: Any, b: Any, kind: Any) -> Any:
+        return f(a, b, dtype=float32).astype(kind)
 
     def run(self: CPU, a: Any, b: Any) -> Any:
-        y = _silence.copy().run(f, a, b)
-        if type(b) is float and y.dtype != a.dtype:
-            return y.astype(a.dtype)
-        if type(a) is float and y.dtype != b.dtype:
-            return y.astype(b.dtype)
-        return y
+        if type(b) is float or type(a) is float:
+            kind = a.dtype if type(b) is float else b.dtype
+            if kind.itemsize == 2:
+                return _silence.copy().run(once, a, b, kind)
+        return _silence.copy().run(f, a, b)
 
     return run
 
@@ -125,7 +127,8 @@ class CPU(Composed):
 
     @quiet
     def mul_(self, x, y):
-        np.multiply(x, y, out=x, casting="unsafe")
+        kind = wide_type(x.dtype) if type(y) is float else None  # as in `_binary`
+        np.multiply(x, y, out=x, dtype=kind, casting="unsafe")
 
     def numbers(self, a):
         """A small array as Python floats"""
