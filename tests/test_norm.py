@@ -90,6 +90,23 @@ def test_a_large_mean_costs_no_digits():
     assert abs(y.std() - 1) < 1e-3 and abs(y.mean()) < 1e-3
 
 
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 5), (0, 3, 4, 4), (2, 3, 0, 4)])
+def test_an_empty_batch_teaches_batch_norm_nothing(shape, device):
+    layer = (tf.nn.BatchNorm2d if len(shape) == 4 else tf.nn.BatchNorm1d)(3, device=device)
+    x = tf.zeros(shape, device=device, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == shape
+    assert layer.running_mean.tolist() == [0, 0, 0] and layer.running_var.tolist() == [1, 1, 1]
+    assert layer.num_batches_tracked.item() == 1  # as in PyTorch
+    assert layer.weight.grad.tolist() == layer.bias.grad.tolist() == [0, 0, 0]
+    if shape == (0, 3, 4, 4):
+        statistics = tf.zeros(2, device=device), tf.ones(2, device=device)
+        F.conv2d_batch_norm(x, tf.zeros(2, 3, 1, 1, device=device), *statistics)
+        assert [s.tolist() for s in statistics] == [[0, 0], [1, 1]]
+
+
 def test_running_statistics_belong_to_no_graph():
     x, mean, var = tf.randn(4, 3, requires_grad=True), tf.zeros(3), tf.ones(3)
     y = F.batch_norm(x, mean, var, training=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ... import dtypes, ops
+from ...creation import ones
 from ...tape import written
 from ...tensor import Tensor, apply
 from ...tensor.promote import as_float, must_float, recast
@@ -29,6 +30,7 @@ def batch_norm(
     input (N, C, ...), 16-bit with the others float32, or all of one type; residual as the input; the others (C,).
     In training mean and biased variance are the batch's, and running statistics, if given, move towards them in place:
     running <- (1 - momentum) running + momentum new, the variance unbiased. Else they are the running statistics.
+    Nothing is learned of an empty batch: running statistics stay, and gradients are 0.
     Raises ValueError for one value a channel in training: its variance says nothing. Source: Ioffe and Szegedy 2015.
     """
     x = must_float("batch_norm", input)
@@ -90,6 +92,9 @@ def _by_batch(
             f"batch_norm: training needs more than 1 value per channel; got input {x.shape}. "
             "Use a larger batch (drop_last=True for a rest of 1), or .eval()"
         )
+    if n == 0 and x.ndim > 1:  # its mean would be NaN
+        one = ones(x.shape[1], device=x.device)
+        return apply(ops.batch_norm_eval, x, one, one, weight, bias, residual, eps=eps, relu=relu)
     y, mean, var = apply(ops.batch_norm, x, weight, bias, residual, *moments, eps=eps, relu=relu)
     if running_mean is not None and running_var is not None:
         written(running_mean.version)
