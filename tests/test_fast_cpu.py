@@ -17,6 +17,7 @@ from tinygrad_fast import backend, models, nn, optim
 from tinygrad_fast.backend import CPU, Composed, FastCPU, windows
 from tinygrad_fast.backend.fast_cpu import Sizes, direct, layout, linear, loops, threads, winograd, winograd_lines
 from tinygrad_fast.backend.fast_cpu.loops import plain
+from tinygrad_fast.tensor.core import wrap
 
 NUMBA = pytest.param("compiled", marks=pytest.mark.skipif(not loops.installed(), reason="Numba is not installed"))
 BOTH = pytest.mark.parametrize("which", ["plain", NUMBA])
@@ -288,6 +289,26 @@ def test_direct_convolution_is_a_convolution(channels, hw, k, s, p, line):
 
 
 @pytest.mark.skipif(not loops.installed(), reason="Numba is not installed")
+@BOTH
+@pytest.mark.parametrize(
+    "w, geometry",
+    [
+        ((32, 32, 1, 1), {}), ((32, 32, 3, 3), {"padding": 1}), ((32, 32, 3, 3), {"padding": 1, "stride": 2}),
+        ((32, 1, 3, 3), {"padding": 1, "groups": 32}), ((32, 32, 7, 7), {"padding": 3}),
+        ((64, 32, 3, 3), {"padding": 1}), ((32, 32, 3), {"padding": 1}),
+    ],
+    ids=["1x1", "3x3", "stride 2", "depthwise", "7x7", "3x3 wide", "conv1d"],
+)  # fmt: skip
+def test_a_bias_may_lie_in_any_order(which, w, geometry):
+    xp = FastCPU(which)
+    conv, size = (F.conv1d, (512,)) if len(w) == 3 else (F.conv2d, (24, 24))
+    x, weight, bias = (wrap(normal(*s), xp, [0]) for s in ((8, 32, *size), w, (2 * w[0],)))
+    strided, turned = wrap(bias.data[::2], xp, [0]), wrap(bias.data[::2][::-1], xp, [0])
+    for b in (strided, turned):
+        want = conv(x, weight, wrap(b.data.copy(), xp, [0]), **geometry)
+        assert conv(x, weight, b, **geometry).tolist() == want.tolist()
+
+
 def test_a_depthwise_layer_takes_its_way(monkeypatch):
     """Forward and both gradients, with bias and ReLU, as the plain CPU; no other path is asked."""
     x, w, b = images(4, 32, 24, 24), normal(32, 1, 3, 3, seed=1), normal(32, seed=2)

@@ -80,6 +80,7 @@ class Convolutions(Machine):
     def _fused(self, way, out, x, w, b, res, relu, stride, padding):
         """relu?(x * w + b + res), all of it while a block is in the cache"""
         n, o, oh, ow = out
+        b = None if b is None else np.ascontiguousarray(b)  # what compiled loops take
         y, resl = empty((n, oh, ow, o), x.dtype), None if res is None else nhwc(res)
         if way in SCHEMES:
             SCHEMES[way].conv(self, nhwc(x), kkco(w), y, padding, b, resl, relu)
