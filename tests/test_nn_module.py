@@ -95,6 +95,8 @@ def test_parameter():
 
 def test_a_plain_tensor_does_not_take_the_place_of_a_parameter():
     layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="Linear.weight is a Parameter, and a ndarray in its place would not be"):
+        nn.Linear(2, 2).weight = np.ones((2, 2))
     with pytest.raises(TypeError, match="Linear.weight is a Parameter, and a Tensor in its place would not be trained"):
         layer.weight = tf.ones(2, 2)
     layer.weight = nn.Parameter(tf.ones(2, 2))
@@ -398,3 +400,9 @@ def test_repr():
         ")"
     )
     assert re.sub(r"\s+", " ", repr(Net()))[:21] == "Net( (body): Sequenti"
+
+
+def test_a_state_of_pytorchs_is_told_how_to_be_converted():
+    foreign = type("Tensor", (), {"__module__": "torch"})()
+    with pytest.raises(TypeError, match=r"got PyTorch's. Write \{k: tf.from_numpy\(v.numpy\(\)\) for k, v"):
+        nn.Linear(1, 1).load_state_dict({"weight": foreign, "bias": foreign})

@@ -75,10 +75,11 @@ class Module:
     # What a module owns
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor) and not isinstance(value, Parameter) and name not in self._persistent:
-            if isinstance(vars(self).get(name), Parameter):
+        if isinstance(vars(self).get(name), Parameter) and name not in self._persistent:
+            if value is not None and not isinstance(value, (Parameter, Module)):
+                kind = type(value).__name__
                 raise TypeError(
-                    f"{type(self).__name__}.{name} is a Parameter, and a Tensor in its place would not be trained; "
+                    f"{type(self).__name__}.{name} is a Parameter, and a {kind} in its place would not be trained; "
                     f"write nn.Parameter(...), or copy the values: with tf.no_grad(): {name}.copy_(...)"
                 )
         super().__setattr__(name, value)

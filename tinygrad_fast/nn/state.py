@@ -24,6 +24,12 @@ def load(owner: str, own: dict[str, Tensor], given: Mapping[str, Any], strict: b
     """Copy `given` into the tensors of `own`, in place: memory order, dtype and device stay, versions are bumped."""
     if not isinstance(given, Mapping):
         raise TypeError(f"load_state_dict: needs a dict of Tensors; got {type(given).__name__}")
+    foreign = next((v for v in given.values() if type(v).__module__.partition(".")[0] == "torch"), None)
+    if foreign is not None:
+        raise TypeError(
+            "load_state_dict: needs tinygrad_fast's Tensors; got PyTorch's. "
+            "Write {k: tf.from_numpy(v.numpy()) for k, v in state.items()}"
+        )
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
     problems = [p for name in own if name in given and (p := _problem(name, own[name], given[name]))]
