@@ -90,3 +90,8 @@ def test_the_tester_needs_no_hypothesis():
         "import sys; sys.modules['hypothesis'] = None; import tinygrad_fast.testing as t; assert t.gradcheck and t.LAWS"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_prove_wants_float64():
+    with pytest.raises(ValueError, match="prove: differences need arrays of float64; got float32 at place 1"):
+        tf.testing.prove(lambda a, b: a * b, np.ones(3), np.ones(3, "float32"))

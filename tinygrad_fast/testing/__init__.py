@@ -45,6 +45,12 @@ def prove(
     what `backend.register` was told. flags are those of `Row`: linear=True adds the law `adjoint`.
     """
     case = Case.of(call, *arrays, device=device, seed=seed, static=static, **flags)
+    for i in case.wanted:
+        if case.arrays[i].dtype.itemsize < 8:
+            raise ValueError(
+                f"prove: differences need arrays of float64; got {case.arrays[i].dtype} at place {i}. "
+                'Write x.astype("float64")'
+            )
     for name, law in LAWS.items():
         if case.row.obeys(name):
             law(case)
