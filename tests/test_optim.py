@@ -392,3 +392,10 @@ MISUSE = [
 def test_misuse(misuse, error, text):
     with pytest.raises(error, match=re.escape(text)):
         misuse()
+
+
+def test_an_optimizer_of_ones_own_needs_no_weight_decay():
+    class Own(optim.Optimizer):
+        pass
+
+    assert Own([tf.ones(2, requires_grad=True)], {"lr": 0.1}).param_groups[0]["lr"] == 0.1

@@ -75,7 +75,7 @@ class Optimizer:
                 raise ValueError(f"{self._name}: a parameter of shape {p.shape} is given twice; give each one once")
             seen.add(id(p))
         self._require("lr", group, group["lr"] >= 0, ">= 0")
-        self._require("weight_decay", group, group["weight_decay"] >= 0, ">= 0")
+        self._require("weight_decay", group, group.get("weight_decay", 0) >= 0, ">= 0")
         self.check(group)
         self.param_groups.append(group)
 
