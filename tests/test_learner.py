@@ -15,6 +15,7 @@ from tinygrad_fast.data import (
     DataLoader,
     DataLoaders,
     IndexSplitter,
+    MultiCategoryBlock,
     TensorDataset,
     TransformBlock as Block,
 )
@@ -42,6 +43,7 @@ from tinygrad_fast.learner import (
     valley,
 )
 from tinygrad_fast.learner.groups import get_hyper, optimizer_groups, set_hyper, spread
+from tinygrad_fast.nn import functional as F
 from tinygrad_fast.optim import SGD, AdamW
 from tinygrad_fast.schedule import SchedLin
 
@@ -694,6 +696,60 @@ def test_predict_a_label():
     assert (label, index.item()) == ("pos", 1)
     assert probs[1].item() > 0.5
     assert learn.predict(items[1])[0] == "neg"
+
+
+def logits_loss(pred, targ):
+    return F.cross_entropy(pred, targ)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss"),
+    [
+        ([], logits_loss),
+        ([], lambda pred, targ: F.cross_entropy(pred, targ)),
+        ([nn.LogSoftmax(1)], nn.NLLLoss()),
+        ([nn.LogSoftmax(1)], F.nll_loss),
+    ],
+)
+def test_predict_a_label_of_a_loss_that_is_no_learners(last, loss):
+    items = [(np.array([v, -v], np.float32), "pos" if v > 0 else "neg") for v in (1.0, -1.0, 2.0, -2.0, 3.0, -3.0)]
+    block = DataBlock(
+        (Block, CategoryBlock), get_x=lambda o: o[0], get_y=lambda o: o[1], splitter=IndexSplitter([4, 5])
+    )
+    tf.manual_seed(0)
+    learn = Learner(block.dataloaders(items, bs=2), nn.Sequential(Net(), *last), loss)
+    learn.fit(20, 3e-2)
+    label, index, _ = learn.predict(np.array([5.0, -5.0], np.float32))
+    assert (label, index.item()) == ("pos", 1)
+    assert learn.get_preds(with_decoded=True)[2].tolist() == [1, 0]
+
+
+def test_predict_several_labels_of_probabilities():
+    items = [(np.array([v, -v], np.float32), ["a"] if v > 0 else ["b"]) for v in (1.0, -1.0, 2.0, -2.0, 3.0, -3.0)]
+    block = DataBlock(
+        (Block, MultiCategoryBlock), get_x=lambda o: o[0], get_y=lambda o: o[1], splitter=IndexSplitter([4, 5])
+    )
+    tf.manual_seed(0)
+    learn = Learner(block.dataloaders(items, bs=2), nn.Sequential(Net(), nn.Sigmoid()), nn.BCELoss())
+    learn.fit(20, 3e-2)
+    labels, _, probs = learn.predict(np.array([5.0, -5.0], np.float32))
+    assert labels == ["a"]
+    assert probs[0].item() > 0.9 > 0.1 > probs[1].item()
+    learn.loss_func = lambda pred, targ: F.binary_cross_entropy(pred, targ)
+    with pytest.raises(ValueError, match="a loss must say what its outputs mean"):
+        learn.predict(np.array([5.0, -5.0], np.float32))
+
+
+def test_losses_of_items_need_a_loss_that_can():
+    class Own(nn.Module):
+        def forward(self, pred, targ):
+            return logits_loss(pred, targ)
+
+    for loss, name in ((logits_loss, "logits_loss"), (Own(), "Own")):
+        learn = Learner(points(), Net(), loss)
+        with pytest.raises(TypeError, match=f'the loss must take reduction="none", .* {name} does not'):
+            learn.get_preds(with_loss=True)
+        assert learn.loss_func is loss
 
 
 def test_predict_needs_a_loader_that_takes_items():

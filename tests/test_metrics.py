@@ -172,6 +172,29 @@ def test_tasks_of_plain_losses():
     assert type(task_of(partial(F.cross_entropy, label_smoothing=0.1))) is CrossEntropyLossFlat
     assert type(task_of(tf.nn.CrossEntropyLoss())) is CrossEntropyLossFlat
     assert type(task_of(F.binary_cross_entropy_with_logits)) is BCEWithLogitsLossFlat
-    assert type(task_of(F.mse_loss)) is MSELossFlat
+    for loss in (F.nll_loss, tf.nn.NLLLoss()):
+        np.testing.assert_allclose(task_of(loss).activation(LOGITS.log_softmax(1)).sum(1).numpy(), 1, rtol=1e-6)
+        assert task_of(loss).decodes(LOGITS).tolist() == [0, 1, 2, 0]
+    for loss in (F.binary_cross_entropy, tf.nn.BCELoss()):
+        assert task_of(loss).activation(tf.tensor([0.4, 0.9])).tolist() == tf.tensor([0.4, 0.9]).tolist()
+        assert task_of(loss, "multicategory").decodes(tf.tensor([0.4, 0.9])).tolist() == [False, True]
+    assert task_of(F.mse_loss, "number").decodes(LOGITS) is LOGITS
     mine = CrossEntropyLossFlat(axis=2)
     assert task_of(mine) is mine
+
+
+def test_a_loss_that_says_nothing_answers_as_the_target_asks():
+    def loss(pred, targ):
+        return pred.sum()
+
+    assert task_of(loss, "category").decodes(LOGITS).tolist() == [0, 1, 2, 0]
+    assert task_of(loss, "integer").decodes(LOGITS).tolist() == [0, 1, 2, 0]
+    assert task_of(loss, "category").activation(LOGITS) is LOGITS
+    for kind in ("number", None):
+        assert task_of(loss, kind).decodes(LOGITS) is LOGITS
+    assert task_of(loss, "integer").decodes(tf.ones(4, 1)).shape == (4, 1)  # a count
+    for kind, outputs in (("multicategory", LOGITS), ("category", tf.ones(4, 1)), ("category", tf.ones(4))):
+        with pytest.raises(ValueError, match=r"a loss must say what its outputs mean.*activation\(outputs\)"):
+            task_of(loss, kind).decodes(outputs)
+    loss.decodes = lambda x: x > 0.5
+    assert task_of(loss, "multicategory").decodes(tf.ones(2)).tolist() == [True, True]

@@ -11,7 +11,7 @@ from ..autograd import no_grad
 from ..tensor import Tensor
 from .events import Callback
 from .loop import Loop
-from .losses import each_item, task_of
+from .losses import each_item, target_kind, task_of
 from .metrics import batch_size
 from .progress import ProgressCallback
 from .recorder import Recorder
@@ -54,10 +54,11 @@ class Inference(Loop):
     ) -> tuple:
         """(inputs?, predictions, targets, decoded?, losses?) of the validation set, or of `dl`, in its order.
 
-        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`. Targets are None where
-        the loader gives none.
+        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`; they are the outputs
+        as they are for a loss that has no `activation` and is none of PyTorch's. What is decoded then: `OfKind`.
+        Targets are None where the loader gives none.
         """
-        task, gather = task_of(self.loss_func), GatherPreds(with_input, with_loss)
+        task, gather = task_of(self.loss_func, target_kind(self.dls)), GatherPreds(with_input, with_loss)
         quiet = self.removed_cbs([cb for cb in self.cbs if isinstance(cb, (Recorder, ProgressCallback))])
         with quiet, self.added_cbs(gather), each_item(self) if with_loss else no_grad():
             self._do_validate(self.loader(ds_idx) if dl is None else dl)

@@ -12,7 +12,7 @@ from typing import Any
 from .. import nn
 from ..nn import functional as F
 from ..tensor import Tensor
-from .metrics import same_length
+from .metrics import name_of, same_length
 
 
 class Loss:
@@ -143,17 +143,71 @@ def infer_loss(dls: Any) -> Any:
     return BY_KIND[kind]()
 
 
-def task_of(loss_func: Any) -> Any:
-    """What has the `activation` and `decodes` of a loss: itself, or our loss of the same formula."""
-    if hasattr(loss_func, "activation") and hasattr(loss_func, "decodes"):
+class OfKind(Loss):
+    """The task of a loss that does not say it: outputs as they are, and the answer that targets of `kind` ask for.
+
+    Category: the argmax along axis 1. Several labels: none is given, as nothing tells whether the outputs are
+    probabilities, and from where on a label holds; a wrong guess would look like an answer. Else: the outputs.
+    """
+
+    def __init__(self, kind: str | None):
+        self.kind = kind
+
+    def decodes(self, x: Tensor) -> Tensor:
+        classes = x.shape[1] if x.ndim > 1 else 1
+        if self.kind == "multicategory" or (self.kind == "category" and classes == 1):
+            raise ValueError(
+                "predict, get_preds(with_decoded=True): a loss must say what its outputs mean, unless they are one for "
+                f"each class of a category; got outputs {x.shape} for a target of kind {self.kind!r}. Give the loss "
+                "activation(outputs) and decodes(predictions); BCEWithLogitsLossFlat has both, so a subclass has"
+            )
+        return x.argmax(1) if self.kind == "category" or (self.kind == "integer" and classes > 1) else x
+
+
+class LogProbabilities(CrossEntropyLossFlat):
+    """The task of nll_loss."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+
+class Probabilities(BCEWithLogitsLossFlat):
+    """The task of binary_cross_entropy."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return x
+
+
+TASKS: tuple[tuple[Callable, type, Callable[[], Loss]], ...] = (
+    (F.cross_entropy, nn.CrossEntropyLoss, partial(CrossEntropyLossFlat, axis=1)),
+    (F.nll_loss, nn.NLLLoss, partial(LogProbabilities, axis=1)),
+    (F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss, BCEWithLogitsLossFlat),
+    (F.binary_cross_entropy, nn.BCELoss, Probabilities),
+)
+
+
+def task_of(loss_func: Any, kind: str | None = None) -> Any:
+    """What has the `activation` and `decodes` of a loss: itself, or our loss of the same formula; else by the kind."""
+    task: Loss = OfKind(kind)
+    own = {name: getattr(loss_func, name) for name in ("activation", "decodes") if hasattr(loss_func, name)}
+    if len(own) == 2:
         return loss_func
     while isinstance(loss_func, partial):
         loss_func = loss_func.func
-    if loss_func is F.cross_entropy or isinstance(loss_func, nn.CrossEntropyLoss):
-        return CrossEntropyLossFlat(axis=1)
-    if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss):
-        return BCEWithLogitsLossFlat()
-    return MSELossFlat()  # outputs are the answer
+    for function, module, known in TASKS:
+        if loss_func is function or isinstance(loss_func, module):
+            task = known()
+    vars(task).update(own)
+    return task
+
+
+def target_kind(dls: Any) -> str | None:
+    """The kind of the last target; "integer" for the whole numbers, one an item, of a TensorDataset."""
+    kinds = getattr(dls, "kinds", None)
+    if kinds and kinds[-1]:
+        return kinds[-1]
+    target = getattr(getattr(getattr(dls, "train", None), "dataset", None), "tensors", [None])[-1]
+    return "integer" if target is not None and target.ndim == 1 and not target.is_floating_point() else None
 
 
 @contextmanager
@@ -167,8 +221,20 @@ def each_item(learn: Any):
         finally:
             given.reduction = before
     else:
-        learn.loss_func = partial(given, reduction="none")
+        learn.loss_func = partial(_unreduced, given)
         try:
             yield
         finally:
             learn.loss_func = given
+
+
+def _unreduced(loss_func: Callable, *batch: Any) -> Any:
+    try:
+        return loss_func(*batch, reduction="none")
+    except TypeError as e:
+        if "'reduction'" not in str(e):
+            raise
+        raise TypeError(
+            'get_preds(with_loss=True): the loss must take reduction="none", or have an attribute reduction, to give '
+            f'a value for each item; {name_of(loss_func)} does not. Write def loss(pred, targ, reduction="mean")'
+        ) from None
