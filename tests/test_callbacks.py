@@ -96,6 +96,29 @@ def test_save_model_keeps_the_best(tmp_path):
     assert len(set(after)) == 3
 
 
+def test_nan_is_never_the_best(tmp_path, capsys):
+    nan = float("nan")
+    tracker, saver = TrackerCallback(), SaveModelCallback(fname="best")
+    learn = scripted([nan, 3.0, 2.0, nan, 1.0], tmp_path, [tracker, saver, EarlyStoppingCallback(patience=2)])
+    learn.fit(5, 0.1)
+    assert len(learn.recorder.values) == 5
+    assert tracker.best == saver.best == 1.0
+    learn = scripted([nan, nan, nan], tmp_path, [EarlyStoppingCallback(patience=2), SaveModelCallback(fname="none")])
+    learn.fit(3, 0.1)
+    assert "valid_loss was NaN for 2 epochs: stopped after 1" in capsys.readouterr().out
+    assert not (tmp_path / "models" / "none.safetensors").exists()
+
+
+@pytest.mark.parametrize("make", [TrackerCallback, EarlyStoppingCallback, SaveModelCallback])
+def test_what_is_monitored_needs_a_validation_set(make, tmp_path):
+    learn = Learner(DataLoaders([(tf.ones(2), tf.zeros(2))]), Shift(), MSELossFlat(), path=tmp_path)
+    with pytest.raises(ValueError, match=f"{make.__name__}: 'valid_loss' is a value of the validation set"):
+        learn.fit(1, cbs=make())
+    learn.fit(1, cbs=make("train_loss"))
+    learn.fit(1, cbs=[SaveModelCallback(fname="each", every_epoch=True), SaveModelCallback(fname="end", at_end=True)])
+    assert {p.stem for p in (tmp_path / "models").iterdir()} >= {"each_0", "end"}
+
+
 def test_save_model_every_epoch(tmp_path):
     learn = scripted([3.0, 1.0], tmp_path, [SaveModelCallback(every_epoch=True)])
     learn.fit(2, 0.1)

@@ -119,10 +119,12 @@ class TrackerCallback(Callback):
     """Keeps the best value of a column of the table in `best`; `new_best` says if this epoch's is.
 
     comp(new, best): which is better; default: smaller for names with "loss" or "error", else larger. `min_delta`: by
-    how much it has to be. `reset_on_fit`: whether a new fit forgets the best.
+    how much it has to be. `reset_on_fit`: whether a new fit forgets the best. NaN is never the best: `best` is None
+    until there is a number.
     """
 
     order = 60
+    required = True  # that there is a value in each epoch
 
     def __init__(
         self,
@@ -141,13 +143,19 @@ class TrackerCallback(Callback):
         if self.monitor not in columns:
             raise ValueError(f"{type(self).__name__}: monitor is one of {columns}; got {self.monitor!r}")
         self.column = columns.index(self.monitor)
+        if self.required and self.column > len(self.learn.recorder._train) and self.learn._valid_dl is None:
+            raise ValueError(
+                f"{type(self).__name__}: {self.monitor!r} is a value of the validation set, and that is none or "
+                "empty; give dls.valid, or monitor 'train_loss'"
+            )
         if self.reset_on_fit:
             self.best = None
 
     def after_epoch(self) -> None:
         value = self.learn.recorder.final_record[self.column]
         delta = -self.min_delta if self.comp is lt else self.min_delta
-        self.new_best = value is not None and (self.best is None or self.comp(value, self.best + delta))
+        number = value is not None and value == value  # NaN differs from itself
+        self.new_best = number and (self.best is None or self.comp(value, self.best + delta))
         if self.new_best:
             self.best = value
 
@@ -176,7 +184,8 @@ class EarlyStoppingCallback(TrackerCallback):
         super().after_epoch()
         self.wait = 0 if self.new_best else self.wait + 1
         if self.wait >= self.patience:
-            print(f"{self.monitor} no better than {self.best:.6f} for {self.wait} epochs: stopped after {self.epoch}")
+            said = "was NaN" if self.best is None else f"no better than {self.best:.6f}"
+            print(f"{self.monitor} {said} for {self.wait} epochs: stopped after {self.epoch}")
             raise CancelFitException
 
 
@@ -201,6 +210,7 @@ class SaveModelCallback(TrackerCallback):
     ):
         super().__init__(monitor, comp, min_delta, reset_on_fit)
         self.fname, self.every_epoch, self.at_end, self.with_opt = fname, every_epoch, at_end, with_opt
+        self.required = not (every_epoch or at_end)
         self.last_saved_path: Path | None = None
 
     def _save(self, name: str) -> None:
