@@ -791,6 +791,10 @@ def test_load_what_does_not_fit(tmp_path):
     other = learner(tmp_path, splitter=three_groups)
     with pytest.warns(UserWarning, match="the model is loaded, the state of the optimiser is not"):
         other.load("first")
+    other = learner(tmp_path, opt_func=SGD)
+    with pytest.warns(UserWarning, match="is not: SGD: cannot load the state of another kind of optimiser"):
+        other.load("first")
+    assert other.opt.state == {} and "betas" not in other.opt.param_groups[0]
     wide = Learner(points(), Net(out=3), CrossEntropyLossFlat(), path=tmp_path)
     with pytest.raises(RuntimeError, match="head.weight"):
         wide.load("first")

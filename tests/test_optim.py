@@ -325,6 +325,35 @@ def test_load_state_dict_refuses_and_changes_nothing():
     assert other.param_groups[0]["lr"] == 0.5
 
 
+@pytest.mark.parametrize("saved", ["SGD", "AdamW", "RMSprop"])
+@pytest.mark.parametrize("loaded", ["SGD", "Adam", "RMSprop"])
+def test_the_state_of_another_kind_is_refused(saved, loaded):
+    ws = weights()
+    opt = getattr(optim, saved)(ws)
+    run(opt, ws, range(1))
+    other = getattr(optim, loaded)(weights(), lr=0.5)
+    before = other.state_dict()["param_groups"]
+    if saved.startswith(loaded):  # of Adam and AdamW the numbers and the memory are the same
+        return other.load_state_dict(opt.state_dict())
+    with pytest.raises(ValueError, match=f"{loaded}: cannot load the state of another kind of optimiser: it has no"):
+        other.load_state_dict(opt.state_dict())
+    assert other.state == {} and other.state_dict()["param_groups"] == before
+
+
+def test_a_memory_that_is_not_kept_is_refused():
+    class Plain(optim.SGD):
+        def buffers(self, group):
+            return []
+
+    ws = weights()
+    opt = optim.SGD(ws, momentum=0.9)
+    run(opt, ws, range(1))
+    with pytest.raises(ValueError, match=re.escape("remembers ['step'], so it cannot load a state with ['momentum_b")):
+        Plain(ws, momentum=0.9).load_state_dict(opt.state_dict())
+    opt.param_groups[0]["momentum"] = 0  # from now on
+    opt.load_state_dict(opt.state_dict())
+
+
 def test_memory_order_of_the_weight_is_kept():
     w = tf.from_numpy(np.ones((2, 3, 4, 4), np.float32).transpose(0, 3, 1, 2)).requires_grad_()
     strides = w.data.strides

@@ -218,17 +218,23 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over numbers and memory from `state_dict()` of an optimiser of the same groups; Tensors are copied.
 
-        Raises ValueError where groups or shapes differ, and changes nothing then.
+        Raises ValueError where groups or shapes differ, for the state of an optimiser of another kind (a number that it
+        lacks, a memory that is not kept here), and changes nothing then.
         """
         given, mine = state_dict["param_groups"], self.param_groups
         sizes, wanted = [len(g["params"]) for g in given], [len(g["params"]) for g in mine]
         if sizes != wanted:
             raise ValueError(f"{self._name}: groups of {wanted} parameters cannot load a state of groups of {sizes}")
+        if lacking := sorted({name for g in given for name in self.defaults if name not in g}):
+            raise ValueError(f"{self._name}: cannot load the state of another kind of optimiser: it has no {lacking}")
         params = [p for g in mine for p in g["params"]]
+        kept = {"step"}.union(*map(self.buffers, given), *self.state.values())
         place = dict(zip((i for g in given for i in g["params"]), range(len(params))))
         state = {}
         for i, memory in state_dict["state"].items():
             p = params[place[i]]
+            if others := sorted(memory.keys() - kept):
+                raise ValueError(f"{self._name}: remembers {sorted(kept)}, so it cannot load a state with {others}")
             state[place[i]] = {name: _copied(v, name, p) for name, v in memory.items()}
         self._settle()
         self.state = state
