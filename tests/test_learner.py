@@ -660,6 +660,31 @@ def test_get_preds_in_order():
         )
 
 
+@pytest.mark.parametrize("event", ["before_batch", "after_pred", "before_step", "after_batch", "after_train"])
+@pytest.mark.parametrize("look", [lambda learn: learn.validate(), lambda learn: learn.get_preds(ds_idx=0)])
+def test_a_callback_may_predict_within_training(event, look):
+    def act(self):
+        if self.learn.training:
+            before = self.learn.xb, self.learn.pred, self.learn.dl, self.learn.iter
+            look(self.learn)
+            assert all(a is b for a, b in zip(before, (self.learn.xb, self.learn.pred, self.learn.dl, self.learn.iter)))
+            assert all(m.training for m in self.learn.model.modules())
+
+    found = []
+    for cbs in ([], [type("Look", (Callback,), {event: act, "order": 70})()]):
+        learn = learner(metrics=accuracy)
+        learn.fit(2, 1e-2, cbs=cbs)
+        found.append((learn.recorder.batch_losses, learn.recorder.values, weights(learn)))
+    assert found[0][:2] == found[1][:2] and same(found[0][2], found[1][2])
+
+
+def test_validation_leaves_the_modes_of_the_model():
+    learn = learner()
+    learn.model.norm.eval()
+    learn.validate()
+    assert [m.training for m in (learn.model, learn.model.first, learn.model.norm)] == [True, True, False]
+
+
 def test_get_preds_of_nothing():
     learn = learner()
     with pytest.raises(ValueError, match="the loader gave no batches, so there is nothing to predict"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from .. import functions
@@ -15,6 +15,8 @@ from .losses import each_item, target_kind, task_of
 from .metrics import batch_size
 from .progress import ProgressCallback
 from .recorder import Recorder
+
+WHERE = ("training", "dl", "iter", "n_iter", "xb", "yb", "pred", "loss", "loss_grad", "precision")
 
 
 class Inference(Loop):
@@ -31,6 +33,17 @@ class Inference(Loop):
 
     no_logging = no_bar
 
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Where the loop is, and the mode of each module, are afterwards as before: a callback of a fit may predict."""
+        where, modes = {name: getattr(self, name) for name in WHERE}, [(m, m.training) for m in self.model.modules()]
+        try:
+            yield
+        finally:
+            vars(self).update(where)
+            for module, mode in modes:
+                module.training = mode
+
     def loader(self, ds_idx: int) -> Any:
         """The loader of a split, in order and without augmentation where that can be."""
         dl = self.dls.valid if ds_idx == 1 else self.dls.train if ds_idx == 0 else self.dls[ds_idx]
@@ -39,7 +52,7 @@ class Inference(Loop):
 
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float | None]:
         """[loss, metrics] on the validation set, or on `dl`. The recorder keeps the last fit's."""
-        with self.added_cbs(cbs), self.no_bar():
+        with self.added_cbs(cbs), self.no_bar(), self._aside():
             self._do_validate(self.loader(ds_idx) if dl is None else dl)
         return self.recorder.valid_values
 
@@ -60,7 +73,7 @@ class Inference(Loop):
         """
         task, gather = task_of(self.loss_func, target_kind(self.dls)), GatherPreds(with_input, with_loss)
         quiet = self.removed_cbs([cb for cb in self.cbs if isinstance(cb, (Recorder, ProgressCallback))])
-        with quiet, self.added_cbs(gather), each_item(self) if with_loss else no_grad():
+        with quiet, self._aside(), self.added_cbs(gather), each_item(self) if with_loss else no_grad():
             self._do_validate(self.loader(ds_idx) if dl is None else dl)
         if not gather.preds:
             raise ValueError("get_preds: the loader gave no batches, so there is nothing to predict")

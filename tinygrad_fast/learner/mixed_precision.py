@@ -47,7 +47,7 @@ class MixedPrecision(Callback):
         self.cleanup()
 
     def after_validate(self) -> None:
-        self.cleanup()
+        self.learn.precision = nullcontext()  # and no more: it may have been within a step
 
     def after_pred(self) -> None:
         self.learn.pred = _wide(self.learn.pred)
