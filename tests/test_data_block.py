@@ -221,12 +221,12 @@ def test_tables(tmp_path):
 
 def test_data_that_are_not_there(folder, tmp_path):
     (tmp_path / "labels.csv").write_text("file,colour\n")
-    with pytest.raises(ValueError, match=r"from_csv: .*labels.csv has no rows but its header"):
+    with pytest.raises(ValueError, match=r"read_csv: .*labels.csv has a header, .*, and no rows"):
         ImageDataLoaders.from_csv(tmp_path)
     with pytest.raises(ValueError, match="0 < valid_pct < 1; got 0"):
         ImageDataLoaders.from_folder(folder / "train", valid_pct=0)
     rows = TensorDataset(np.ones((8, 3), np.float32), np.ones(8, np.float32))
-    with pytest.raises(ValueError, match="Normalize: there are no images to take statistics of; give mean and std"):
+    with pytest.raises(ValueError, match="Normalize: takes its statistics from .*; got data without a member of kind"):
         DataLoaders.from_dsets(rows, rows, bs=4, batch_tfms=Normalize())
 
 
@@ -238,6 +238,53 @@ def test_from_lists_chooses_the_target_by_its_labels(folder):
     assert ImageDataLoaders.from_lists(folder, names, multi[: len(names)], **how).vocab == ["a", "b"]
     with pytest.raises(ValueError, match=f"one label for each file; got {len(names)} files and 1 labels"):
         ImageDataLoaders.from_lists(folder, names, ["a"], **how)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda n: [np.float32(i / 2) for i in range(n)], "number"),
+        (lambda n: [0, 1.0] * (n // 2), "number"),
+        (lambda n: np.arange(n) / 2, "number"),
+        (lambda n: tf.arange(n) / 2, "number"),
+        (lambda n: np.arange(n) % 2, "category"),
+        (lambda n: [np.int64(i % 2) for i in range(n)], "category"),
+        (lambda n: np.array(["a", "b"] * (n // 2)), "category"),
+        (lambda n: [True, False] * (n // 2), "category"),
+    ],
+)
+def test_from_lists_takes_numpy_labels(folder, make, kind):
+    names = [f.relative_to(folder) for f in get_image_files(folder / "train")] * 2
+    how = dict(item_tfms=Resize(8), bs=4, seed=0)
+    assert ImageDataLoaders.from_lists(folder, names, make(len(names)), **how).kinds[1] == kind
+    rows = np.zeros((len(names), 2))
+    with pytest.raises(ValueError, match=rf"labels must be a list, or an array .* got \({len(names)}, 2\)"):
+        ImageDataLoaders.from_lists(folder, names, rows, **how)
+    assert ImageDataLoaders.from_lists(folder, names, rows, y_block=RegressionBlock, **how).c == 2
+
+
+def test_tables_that_cannot_be_read_say_why(tmp_path):
+    for text, error in (
+        (b"f,label\n", r"t.csv has a header, \['f', 'label'\], and no rows"),
+        (b"", "t.csv is empty"),
+        ("f,label\na.png,\u00e9t\u00e9\n".encode("latin-1"), "t.csv must be UTF-8, and is not"),
+        (b"f,label\na.png,x\nb.png, \nc.png,\n", r"class must not be empty; 2 of 3 rows.* first \['b.png', ' '\]"),
+    ):
+        (tmp_path / "t.csv").write_bytes(text)
+        with pytest.raises(ValueError, match=error):
+            ImageDataLoaders.from_csv(tmp_path, "t.csv")
+
+
+@pytest.mark.parametrize("pct", [0, 1, -0.1])
+def test_from_folder_says_the_range_of_valid_pct(folder, pct):
+    with pytest.raises(ValueError, match="0 < valid_pct < 1"):
+        ImageDataLoaders.from_folder(folder, valid_pct=pct)
+
+
+def test_normalize_of_what_is_no_image():
+    x, y = np.zeros((8, 6), np.float32), np.zeros(8)
+    with pytest.raises(ValueError, match=r"Normalize: takes its statistics from a batch of images"):
+        DataLoaders.from_dsets(TensorDataset(x, y), TensorDataset(x, y), bs=4, batch_tfms=Normalize())
 
 
 # back again

@@ -165,7 +165,7 @@ def test_read_csv(tmp_path):
         with pytest.raises(ValueError, match=error):
             read_csv(file)
     file.write_bytes("f,g\na,Löwe\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"read_csv: .*t.csv must be text in UTF-8; .*0xf6"):
+    with pytest.raises(ValueError, match=r"read_csv: .*t.csv must be UTF-8, and is not .*0xf6"):
         read_csv(file)
 
 

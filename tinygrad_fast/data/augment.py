@@ -77,9 +77,14 @@ class Normalize(Transform):
         return self.mean is None
 
     def setup(self, values: Iterable, before: Sequence[Transform]) -> None:
-        if (first := next(iter(values), None)) is None:
-            raise ValueError("Normalize: there are no images to take statistics of; give mean and std, or leave it out")
-        x = first.detach().to("cpu").numpy().astype(np.float64)
+        images = next(iter(values), None)
+        if images is None or images.ndim != 4:
+            raise ValueError(
+                "Normalize: takes its statistics from a batch of images (N, C, H, W); got "
+                + ("data without a member of kind 'image'" if images is None else f"shape {images.shape}")
+                + ". Other inputs are scaled before they become a TensorDataset, or by a batch norm first in the model"
+            )
+        x = images.detach().to("cpu").numpy().astype(np.float64)
         self.mean = x.mean((0, 2, 3)).astype(np.float32)
         self.std = (x.std((0, 2, 3), ddof=1) + 1e-7).astype(np.float32)
 

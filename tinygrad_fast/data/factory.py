@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..tensor import Tensor
 from .block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, RegressionBlock
 from .dataloaders import DataLoaders
 from .files import (
@@ -49,8 +52,8 @@ class ImageDataLoaders(DataLoaders):
         """`path/train/CLASS/...` and `path/valid/CLASS/...`; with `valid_pct` any `.../CLASS/...`, split at random."""
         block = DataBlock(
             blocks=(ImageBlock(img_cls), CategoryBlock(vocab)),
-            get_items=get_image_files if valid_pct is not None else partial(get_image_files, folders=[train, valid]),
-            splitter=RandomSplitter(valid_pct, seed) if valid_pct is not None else GrandparentSplitter(train, valid),
+            get_items=partial(get_image_files, folders=[train, valid]) if valid_pct is None else get_image_files,
+            splitter=GrandparentSplitter(train, valid) if valid_pct is None else RandomSplitter(valid_pct, seed),
             get_y=parent_label,
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
@@ -122,13 +125,16 @@ class ImageDataLoaders(DataLoaders):
         for the rows of validation. Raises KeyError for a column that is not there.
         """
         rows = read_csv(Path(path) / csv_fname, delimiter, header)
-        if not rows:
-            raise ValueError(f"from_csv: {Path(path) / csv_fname} has no rows{' but its header' if header else ''}")
         get_x = ColReader(fn_col, pref=Path(path) / (folder or "."), suff=suff)
         get_y = ColReader(label_col, label_delim=label_delim)
         for read in (get_x, get_y) if valid_col is None else (get_x, get_y, ColReader(valid_col)):
             read(rows[0])  # a column that is not there is an error here and now
         several = label_delim is not None or (isinstance(label_col, (list, tuple)) and len(label_col) > 1)
+        if not several and y_block in (None, CategoryBlock) and (empty := [r for r in rows if not get_y(r).strip()]):
+            raise ValueError(
+                f"from_csv: a class must not be empty; {len(empty)} of {len(rows)} rows have none in column "
+                f"{label_col!r}, first {list(empty[0].values())}. Fill them in, or leave the rows out"
+            )
         block = DataBlock(
             blocks=(ImageBlock(img_cls), y_block or (MultiCategoryBlock if several else CategoryBlock)),
             splitter=RandomSplitter(valid_pct, seed) if valid_col is None else ColSplitter(valid_col),
@@ -153,9 +159,20 @@ class ImageDataLoaders(DataLoaders):
         img_cls: type[PILImage] = PILImage,
         **options: Any,
     ) -> DataLoaders:
-        """`fnames[i]` has `labels[i]`: lists of labels make a MultiCategoryBlock, floats a RegressionBlock."""
+        """`fnames[i]` has `labels[i]`: lists of labels make a MultiCategoryBlock, floats a RegressionBlock.
+
+        An array or Tensor of labels is read as its `tolist()`; one with two axes needs a y_block: a row of it may be
+        labels, or numbers.
+        """
         if len(fnames) != len(labels):
             raise ValueError(f"from_lists: one label for each file; got {len(fnames)} files and {len(labels)} labels")
+        if isinstance(labels, (np.ndarray, Tensor)):
+            if labels.ndim > 1 and y_block is None:
+                raise ValueError(
+                    f"from_lists: labels must be a list, or an array (N,); got {tuple(labels.shape)}. Say what "
+                    "a row is: y_block=RegressionBlock, or MultiCategoryBlock(encoded=True, vocab=...) for 0 and 1"
+                )
+            labels = labels.tolist()
         block = DataBlock(
             blocks=(ImageBlock(img_cls), y_block or _block_for(labels)),
             splitter=RandomSplitter(valid_pct, seed),
@@ -169,6 +186,9 @@ class ImageDataLoaders(DataLoaders):
 
 
 def _block_for(labels: Sequence) -> Any:
+    """Numbers, one of them a float, are a regression: [0, 1.0] as well as [0.5, 1.0]; whole numbers are classes."""
     if any(isinstance(label, (list, tuple, set)) for label in labels):
         return MultiCategoryBlock
-    return RegressionBlock if labels and isinstance(labels[0], float) else CategoryBlock
+    kinds = {type(label) for label in labels}
+    numbers = all(issubclass(kind, (int, float, np.number)) for kind in kinds)
+    return RegressionBlock if numbers and any(issubclass(k, (float, np.floating)) for k in kinds) else CategoryBlock

@@ -231,9 +231,9 @@ def read_csv(path: str | os.PathLike, delimiter: str = ",", header: bool = True)
         try:
             rows = [(reader.line_num, row) for row in reader if row]
         except UnicodeDecodeError as e:
-            raise ValueError(f"read_csv: {path} must be text in UTF-8; {e}. Save it so") from None
-    if not rows:
-        raise ValueError(f"read_csv: {path} is empty")
+            raise ValueError(f"read_csv: {path} must be UTF-8, and is not ({e}). Save it as UTF-8") from e
+    if len(rows) < 1 + header:
+        raise ValueError(f"read_csv: {path} " + (f"has a header, {rows[0][1]}, and no rows" if rows else "is empty"))
     names: list[Any] = rows.pop(0)[1] if header else list(range(len(rows[0][1])))
     if len(set(names)) < len(names):
         raise ValueError(f"read_csv: the columns of {path} have different names; got {names}")
