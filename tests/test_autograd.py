@@ -689,3 +689,21 @@ def test_a_gradient_lies_where_its_tensor_does():
         (x * 2).backward(far)
     with pytest.raises(RuntimeError, match="grad: the gradient must be on"):
         x.grad = far
+
+
+@pytest.mark.parametrize(
+    "made, got",
+    [
+        (lambda xp, x, w: (xp.mul(x, w), (lambda g: xp.mul(g, w),)), "1 for 2 inputs"),
+        (lambda xp, x, w: (xp.mul(x, w), (lambda g: g,) * 3), "3 for 2 inputs"),
+        (lambda xp, x, w: (xp.mul(x, w), lambda g: g), "function"),
+        (lambda xp, x, w: xp.mul(x, w), "float32"),
+        (lambda xp, x, w: (xp.mul(x, w),), "tuple"),
+    ],
+    ids=["too few", "too many", "no tuple", "forgotten", "a value alone"],
+)
+def test_an_op_returns_one_pullback_for_each_input(made, got):
+    made.__name__ = "mine"
+    w = tf.tensor(3.0, requires_grad=True)
+    with pytest.raises(TypeError, match=rf"mine: an op must return \(value, pullbacks\).*got {got}"):
+        tf.apply(made, tf.tensor(2.0), w)

@@ -50,12 +50,17 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
     if xp is None:
         kinds = ", ".join(type(t).__name__ for t in inputs)
         raise TypeError(f"{op.__name__}: needs a Tensor; got {kinds}. Make one with tf.tensor(...)")
-    y, pulls, *aux = op(xp, *arrays, **static)
+    made = op(xp, *arrays, **static)
+    if type(made) is not tuple or len(made) < 2:
+        raise TypeError(f"{op.__name__}: an op must return (value, pullbacks); got {type(made).__name__}")
+    y, pulls, *aux = made
     if type(y) is tuple:
         outs: Any = tuple(wrap(v, xp, cells[0] if xp.is_view(v, arrays[0]) else [0]) for v in y)
     else:
         outs = wrap(y, xp, cells[0] if xp.is_view(y, arrays[0]) else [0])
     if mode.record and any(nodes):
+        if type(pulls) is not tuple or len(pulls) != len(nodes):
+            _must_match(op, pulls, len(nodes))
         edges = [(n, p) for n, p in zip(nodes, pulls) if n is not None and p is not None]
         if edges:
             redo = _redo(op, xp, inputs, static, nodes) if mode.keep else None
@@ -67,6 +72,20 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
                 cells.append(outs.version)
                 outs.node = Node(op.__name__, xp, edges, cells, outs.data.shape, outs.data.dtype, redo)
     return (outs, *(wrap(a, xp, [0]) for a in aux[0])) if aux else outs
+
+
+def _must_match(op: Callable, pulls: Any, n: int) -> None:
+    """One pullback for each of n inputs; there may be more, for optional inputs that were not given."""
+    if not isinstance(pulls, (tuple, list)):
+        got = type(pulls).__name__
+    elif len(pulls) < n or (len(pulls) > n and hasattr(op, "__code__") and op.__code__.co_argcount == n + 1):
+        got = f"{len(pulls)} for {n} inputs"
+    else:
+        return
+    raise TypeError(
+        f"{op.__name__}: an op must return (value, pullbacks), a tuple of one pullback for each input, None where "
+        f"there is no gradient; got {got}"
+    )
 
 
 def _redo(op: Callable, xp: Any, inputs: tuple, static: dict, nodes: list) -> Callable[[], list]:
