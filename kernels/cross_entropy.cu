@@ -2,8 +2,8 @@
 //
 // MATH      loss[r] = -w[t] logp[t] (1 - e) - e / C sum over c of w[c] logp[c],   logp[c] = x[c] - log(sum of exp(x))
 //           for every position r of a batch, with e the label smoothing; 0 where t[r] is ignored.
-//           soft_: t[r, c] are probabilities, loss[r] = -sum over c of q[c] logp[c],   q[c] = w[c] ((1 - e) t[c] + e /
-//           C)
+//           soft_: t[r, c] are probabilities, and q[c] = w[c] ((1 - e) t[c] + e / C):
+//           loss[r] = -sum over c of q[c] logp[c]
 // BACKWARD  dx[c] = exp(logp[c]) total - s w[c] - (c == t ? a : 0), with a, s and total = a + s sum(w) of each row
 //           given: what the mean, the weights and the gradient of the loss make of it (Losses.cross_entropy_back).
 //           soft_: dx[c] = a (exp(logp[c]) sum(q) - q[c]), a the row's part of g.

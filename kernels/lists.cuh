@@ -3,8 +3,8 @@
 //     ws        w0: . . . . . . . . . .   w1: .   w2: . . . . . . .      arrays of any sizes
 //     blocks        0       1       2         3       4       5          one for every CHUNK elements of an array
 //
-// A list lies in memory, as arguments have 4096 bytes in all: addresses and sizes of five lists of 64 arrays, and a
-// ResNet-50 has 161 parameters. (From CUDA 12.1 on they may have 32,764: 630 arrays, for every launch to carry.) The
+// A list lies in memory, as arguments have 4096 bytes in all: room for addresses and sizes of five lists of 64 arrays;
+// a ResNet-50 has 161 parameters. (From CUDA 12.1 on they may have 32,764: 630 arrays, for every launch to carry.) The
 // host sends the lists of a launch by one copy just before it, 16 bytes an array and 8 for each list that it is in,
 // and waits for nothing (driver.py); a captured step sends them with its other numbers. Which array a block works on,
 // its threads find together: each looks at one, and the one whose array it is tells the others.

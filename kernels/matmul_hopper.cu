@@ -1,4 +1,4 @@
-// Matrix products, the rung above the last of the ladder that begins in matmul.cu, for one architecture.
+// Matrix products, the fifth rung of the ladder that begins in matmul.cu, for one architecture.
 //
 // NEEDS     sm_90a: these instructions are Hopper's, of no GPU before it and none after.
 // MATH      y[b, m, n] = relu?(sum over k of x[b, m, k] w[b, k, n] + bias[n])
@@ -7,7 +7,7 @@
 // 5. matmul_hopper: as matmul_tensor, but operands are never in registers, and nobody who multiplies copies.
 //
 // TILING    a block computes BM x BN of y, and each of its warpgroups (four warps) 64 rows of that, 64 x BN x 16 with
-//           one instruction. A fifth kind of warp, the producer, has a single thread that works: it asks for tiles of x
+//           one instruction. One more warp, the producer, has a single thread that works: it asks for tiles of x
 //           and w, 64 of k deep, for as long as the ring in shared memory has room.
 //
 //               producer    wait until a stage is empty, ask for boxes  --->  full[stage]

@@ -16,8 +16,8 @@
 //                        +---------+---------+
 //
 // COST      2 M N K flop; 2 M N K (BM + BN) / (2 BM BN) elements from L2, for 128 x 128 and float16 a byte for 64 flop;
-//           a warp reads (WM + WN) 32 bytes of shared memory for 32 WM WN flop, for 64 x 64 a byte for 32. What allows
-//           no copies of 4 bytes (float16 of odd sizes, or columns apart) comes through a register, 2 bytes at a time:
+//           a warp reads (WM + WN) 32 bytes of shared memory for 32 WM WN flop, for 64 x 64 a byte for 32. What
+//           cannot be copied by 4 bytes (float16 of odd sizes, or columns apart) passes a register, 2 bytes at a time:
 //           10 instructions for each mma where one operand is so, 17 where both are. From 2^30 multiplications on it is
 //           first copied to rows with zeros behind them: of x 2 M K bytes are read and 4 M K written, zeros among them;
 //           4095 x 4095 x 4095: 201 MB, 60 us more on an H100, where 2 bytes at a time are 480 us more to issue.
