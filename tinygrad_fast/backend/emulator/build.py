@@ -25,13 +25,8 @@ from ..source import Source
 from . import elf
 
 HERE = Path(__file__).parent
-MACHINE = (
-    "machine.cpp",
-    "matrices.cpp",
-    "hopper.cpp",
-    "checker.cpp",
-    "tracer.cpp",
-)  # never instrumented; the same for every kernel
+# Never instrumented; the same for every kernel
+MACHINE = ("machine.cpp", "matrices.cpp", "hopper.cpp", "checker.cpp", "tracer.cpp")
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-exceptions")
 KERNEL = (
     "-fvisibility=hidden",  # or static variables of templates would be one in all libraries that have them
@@ -84,9 +79,8 @@ def library(source: Source, defines: Iterable[str], checked: bool = False) -> Pa
     flags = (*FLAGS, *KERNEL, *(f"-D{name}" for name in defines), *(_checked() if checked else ()))
     kernel = _built(f"{source.file}.o", ("-c", *flags, f"-I{HERE}"), unit, then=elf.spread)
     parts = [_built(f"{name}.o", ("-c", *FLAGS, f"-I{HERE}"), (HERE / name).read_text()) for name in MACHINE]
-    link = (
-        ("-shared", "-nostdlib++") if "ziglang" in compiler() else ("-shared",)
-    )  # zig would build its C++ library first
+    # Zig would build its C++ library first
+    link = ("-shared", "-nostdlib++") if "ziglang" in compiler() else ("-shared",)
     return _built(f"{source.file}.so", link, None, [kernel, *parts])
 
 

@@ -49,9 +49,8 @@ class Pools(Machine):
         return _image(y, x, last), _image(tap, x, last)
 
     def max_pool2d_back(self, g, tap, kernel, stride, padding, dilation, hw):
-        last = windows.is_channels_last(g) or windows.is_channels_last(
-            tap
-        )  # as x did, also where g comes from a flattened image
+        # As x did, also where g comes from a flattened image
+        last = windows.is_channels_last(g) or windows.is_channels_last(tap)
         gl, taps = self._pixels(g, last), self._pixels(tap.astype(_tap_type(kernel), copy=False), last)
         n, oh, ow, c = gl.shape
         dx = self.empty((n, *hw, c), g.dtype)
