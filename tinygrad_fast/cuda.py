@@ -2,8 +2,8 @@
 
 The names are PyTorch's. `device` is a number, "cuda:1", a tensor's device, or None for the current GPU. CuPy is
 imported by the first call that needs it; without a GPU the questions about memory answer 0, and `synchronize` and
-`empty_cache` do nothing, so that a program may call them anywhere. Why there is none, `python -m tinygrad_fast doctor`
-tells.
+`empty_cache` do nothing, so that a program may call them anywhere. `python -m tinygrad_fast doctor` says why no GPU
+was found.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
     False: a kernel may use float atomics where they are faster, and its sums come out in another order each time. That
     concerns the gradients of reading by index on the GPU, which are sorted and summed in runs otherwise: `embedding`,
-    x[index], `gather`, `grid_sample`. `warn_only` is PyTorch's for what has no such form; here everything has one.
+    x[index], `gather`, `grid_sample`. `warn_only`, PyTorch's for ops without a deterministic form, changes nothing:
+    here every op has one.
     """
     global _required
     if not isinstance(mode, bool):

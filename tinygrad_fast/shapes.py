@@ -17,7 +17,7 @@ class ShapeError(ValueError, RuntimeError):
 
 
 class Places(NamedTuple):
-    """Where an index may point: to 0..n-1 where `of` says what there are n of; else to -n..n-1, elements of an axis."""
+    """Where an index may point. With `of` ("classes"), to 0..n-1; without, to -n..n-1 along an axis of n."""
 
     name: str  # of the function
     what: str  # "target": what the index is to it

@@ -19,8 +19,8 @@ LOW, WIDE, WIDEST = "the low type", "float32", "the widest type among the inputs
 
 # PyTorch's lists for CUDA ("Autocast Op Reference" in its documentation), here for every device, as far as there are
 # such ops. What is not named runs in the type of its inputs, and mixed inputs meet as they do anywhere. Differences:
-# `dot` is a matrix product like any other, `binary_cross_entropy` runs in float32 where PyTorch refuses it, and what
-# its code lists and its documentation does not stands here too (logsumexp, huber_loss).
+# `dot` is a matrix product like any other, `binary_cross_entropy` runs in float32 where PyTorch refuses it, and ops
+# that PyTorch's code lists but its documentation does not (logsumexp, huber_loss) are included.
 RULES: dict[str, str] = {
     name: rule
     for rule, names in {

@@ -129,7 +129,7 @@ class GradScaler:
         return optimizer.step(**kwargs) if self.ready(optimizer) else None
 
     def ready(self, optimizer: Any) -> bool:
-        """For whoever calls `optimizer.step()` himself, as the next thing: False if he must not.
+        """For a loop that calls `optimizer.step()` itself right afterwards: False if it must not.
 
         Unscales first, if nobody has. Where the optimiser can skip a step by itself it gets the flag, and this is True.
         """

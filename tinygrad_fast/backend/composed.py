@@ -126,5 +126,5 @@ class Composed(Activations, Norms, Losses, Sampling, Images, Gradients, Updates)
         return self.relu(y) if relu else y
 
     def conv2d_moments(self, x, w, **geometry):
-        """conv2d(x, w), and what was found of it on the way: mean and biased variance of its channels, or nothing"""
+        """conv2d(x, w), and mean and biased variance of its channels where the machine finds them on the way"""
         return (self.conv2d(x, w, **geometry),)

@@ -1,5 +1,6 @@
 """What happens during a fit, in order, and who is told: the events, the exceptions that skip, and Callback.
 
+    after_create, once, when the Learner is made
     before_fit
       before_epoch
         before_train

@@ -8,7 +8,7 @@ from .module import Module
 
 
 class _Elementwise(Module):
-    """An activation without numbers of its own. `inplace` is accepted as in PyTorch; the result is a new Tensor."""
+    """An activation without numbers of its own. `inplace` is taken for PyTorch's sake and ignored."""
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace

@@ -1,7 +1,7 @@
 """Convolution and its two adjoints: a set closed under differentiation, each the pullback of the others.
 
 Images are (N, C, H, W), weights (O, C/groups, KH, KW); `stride`, `padding`, `dilation` are pairs (height, width).
-Cross-correlation, as everywhere in this field: the kernel is not flipped.
+Cross-correlation, as everywhere in this field: the kernel is not flipped. Next on the way: `pool.py`.
 """
 
 from __future__ import annotations

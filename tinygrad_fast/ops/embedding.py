@@ -1,4 +1,4 @@
-"""A table looked up by index, and its adjoint: each the pullback of the other."""
+"""A table looked up by index. Its adjoint, `embedding_back`, is the backend's."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 BLAS can divide a product as well as we do. But its threads, once woken, go on watching for more (those of OpenBLAS for
 some 20 ms), on the very cores that ours need next. Measured, two cores: where a convolutional network never wakes them,
-one image through ResNet-18 takes 10.6 ms for 13.2, and a step of 16 images of 128 x 128 takes 102 ms for 148. So
+one image through ResNet-18 takes 10.6 ms, not 13.2, and a step of 16 images of 128 x 128 takes 102 ms, not 148. So
 convolutions divide their products among our threads, and the linear layer at the end of such a network keeps to one.
 A large product, as in a network of linear layers alone, is left to BLAS.
 """

@@ -6,7 +6,7 @@ gradient behind ReLU, which is the residual's or becomes dx; then dx.
 Blocks have a fixed size, so the sums come out the same whatever the number of threads.
 
 Pixels lie channels-last, as lines of C numbers. Where C is small, several pixels make one line, and the numbers that
-belong to a channel are repeated as often: a loop over 16 numbers is mostly its beginning and its end.
+belong to a channel are repeated as often: in a loop over 16 numbers the overhead is most of the time.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Lines:
         self.block = want - want % self.th if want >= self.th else want
 
     def usual(self) -> tuple[Room | None]:
-        """Room for a block of whole images, used again by the next, so that edges stay 0; None if a block is less."""
+        """Room for a block of whole images, used again by the next, so that edges stay 0; else None."""
         return (None if self.block % self.th else Room(self, self.block // self.th, 0, self.th),)
 
     def each(self, lo: int, hi: int, usual: Room | None) -> Iterator[tuple[Room, slice, int, int]]:

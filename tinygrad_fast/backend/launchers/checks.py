@@ -12,7 +12,7 @@ from .machine import Machine
 class Checks(Machine):
     """Indices are checked by the GPU, and a wrong one is an IndexError when a value next comes to the host.
 
-    What stands on the GPU is two numbers: which check failed first, counted from 1, and on which index. Reading them
+    The GPU holds two numbers: which check failed first, counted from 1, and on which index. Reading them
     makes the host wait, so they are read where it waits anyway: `to_numpy`, behind item, numpy, tolist and print.
     """
 

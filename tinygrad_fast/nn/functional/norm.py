@@ -62,7 +62,7 @@ def conv2d_batch_norm(
 ) -> Tensor:
     """batch_norm(conv2d(input, weight), ..., gamma, beta, training=True), with the statistics found on the way.
 
-    input (N, C, H, W); gamma, beta and the running statistics (O,). Arguments mean, and errors say, what they do there.
+    input (N, C, H, W); gamma, beta and the running statistics (O,). Arguments and errors are those of both.
     A GPU finds mean and variance while it writes the convolution's result, which is then read once, not twice.
     """
     x, w = recast("conv2d", input, weight)
