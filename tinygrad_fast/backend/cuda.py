@@ -9,7 +9,7 @@ launcher runs on both. Next on the way: `launchers/`, then `kernels/README.md`.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,7 @@ def lying(name: str) -> Any:
     C: channels-last would be lost at the first addition, and be read with gaps.
     """
 
+    @wraps(getattr(CPU, name))
     def run(self: CUDA, *given: Any, **static: Any) -> Any:
         return self.as_they_lie(getattr(super(CUDA, self), name), *given, **static)
 
