@@ -925,6 +925,36 @@ def test_the_collector_rests_during_a_fit():
     assert gc.get_freeze_count() == 0
 
 
+class Gives(nn.Module):
+    def __init__(self, make):
+        self.w, self.make = nn.Parameter(tf.zeros(1)), make
+
+    def forward(self, x):
+        return self.make(x + self.w)
+
+
+ONE = DataLoaders([(tf.ones(4), tf.zeros(4))], [(tf.ones(4), tf.zeros(4))])
+LEARN = [
+    (lambda: Learner(ONE, Gives(lambda x: None), MSELossFlat()).fit(1), TypeError, "returned None; does it end with"),
+    (lambda: Learner(ONE, Gives(lambda x: (x, x)), MSELossFlat()).fit(1), TypeError, "it returned a tuple"),
+    (lambda: Learner(ONE, Echo(), lambda p, t: 1.0).fit(1), TypeError, "loss_func must return .* got a float"),
+    (lambda: Learner(ONE, Echo(), nn.MSELoss), TypeError, r"got the class MSELoss; write MSELoss\(...\)"),
+    (lambda: Learner(ONE, Echo), TypeError, r"the model is an nn.Module; got the class Echo; write Echo\(...\)"),
+    (lambda: Learner(ONE, Echo(), "mse"), TypeError, r"must be a function of \(pred, target\); got 'mse'"),
+    (lambda: Learner(ONE, Echo(), MSELossFlat(), "adam"), TypeError, "opt_func must make an optimiser, .* got 'adam'"),
+    (lambda: Learner(ONE, Echo(), MSELossFlat(), SGD([tf.ones(1)])), TypeError, "opt_func must make .* got a SGD"),
+    (lambda: Learner((ONE.train, ONE.valid), Echo()), TypeError, r"got a tuple. Write DataLoaders\(train, valid\)"),
+    (lambda: Learner(ONE, Echo(), MSELossFlat(), metrics=lambda p, t: p - t).fit(1), ValueError,
+     r"a metric must give one number for a batch; <lambda> gave shape \(4,\)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mistake", "error", "text"), LEARN, ids=[m[2][:30] for m in LEARN])
+def test_a_mistake_is_answered(mistake, error, text):
+    with pytest.raises(error, match=text):
+        mistake()
+
+
 def test_several_inputs():
     class Sum(nn.Module):
         def __init__(self):

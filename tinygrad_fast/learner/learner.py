@@ -63,8 +63,20 @@ class Learner(Inference):
         moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
         default_cbs: bool = True,
     ):
-        if not callable(getattr(model, "parameters", None)):
-            raise TypeError(f"Learner: the model is an nn.Module; got a {type(model).__name__}")
+        if not hasattr(dls, "train"):
+            raise TypeError(
+                f"Learner: dls must have loaders dls.train and dls.valid; got a {type(dls).__name__}. Write "
+                "DataLoaders(train, valid)"
+            )
+        if isinstance(model, type) or not callable(getattr(model, "parameters", None)):
+            raise TypeError(f"Learner: the model is an nn.Module; got {_what(model)}")
+        if loss_func is not None and (isinstance(loss_func, type) or not callable(loss_func)):
+            raise TypeError(f"Learner: loss_func must be a function of (pred, target); got {_what(loss_func)}")
+        if not callable(opt_func):
+            raise TypeError(
+                f"Learner: opt_func must make an optimiser, opt_func(groups, lr=...); got {_what(opt_func)}. Write "
+                "opt_func=SGD, or partial(SGD, momentum=0.9)"
+            )
         self.dls, self.model, self.opt_func, self.lr, self.splitter = dls, model, opt_func, lr, splitter
         self.loss_func = infer_loss(dls) if loss_func is None else loss_func
         self.metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [] if metrics is None else [metrics]
@@ -341,3 +353,10 @@ class Learner(Inference):
             except (ValueError, KeyError) as e:
                 warnings.warn(f"load: the model is loaded, the state of the optimiser is not: {e}", stacklevel=2)
         return self
+
+
+def _what(x: Any) -> str:
+    """In an error: "the class Net; write Net(...)", "'adam'", "a SGD"."""
+    if isinstance(x, type):
+        return f"the class {x.__name__}; write {x.__name__}(...)"
+    return repr(x) if isinstance(x, str) else f"a {type(x).__name__}"

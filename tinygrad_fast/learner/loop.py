@@ -96,13 +96,31 @@ class Loop:
             self.pred = self.model(*self.xb)
             self("after_pred")
             if self.yb:
-                self.loss_grad = self.loss_func(self.pred, *self.yb)
+                self.loss_grad = self._loss()
                 self.loss = self.loss_grad.detach()
         self("after_loss")
         if self.training and self.yb:
             self._part("backward", self._backward, CancelBackwardException)
             self._part("step", self._step, CancelStepException)
             self.opt.zero_grad()
+
+    def _loss(self) -> Tensor:
+        try:
+            loss = self.loss_func(self.pred, *self.yb)
+        except Exception as e:
+            if isinstance(self.pred, Tensor):
+                raise
+            what = "None; does it end with `return`?" if self.pred is None else f"a {type(self.pred).__name__}"
+            raise TypeError(
+                "Learner: forward of the model must return a Tensor, or what loss_func takes as its first argument; it "
+                f"returned {what}"
+            ) from e
+        if not isinstance(loss, Tensor):
+            raise TypeError(
+                f"Learner: loss_func must return a Tensor, whose graph is differentiated; got a {type(loss).__name__}. "
+                "Leave out .item(), float() and .numpy() in it"
+            )
+        return loss
 
     def _backward(self) -> None:
         self.loss_grad.backward()

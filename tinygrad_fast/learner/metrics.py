@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
 from .. import functions
@@ -52,7 +53,7 @@ class AvgMetric(Metric):
     @property
     def value(self) -> float | None:
         items = sum(n for _, n in self.values)
-        numbers = _numbers([v for v, _ in self.values])
+        numbers = _numbers(self.name, [v for v, _ in self.values])
         return sum(v * n for v, (_, n) in zip(numbers, self.values)) / items if items else None
 
     @property
@@ -60,8 +61,13 @@ class AvgMetric(Metric):
         return name_of(self.func)
 
 
-def _numbers(values: list) -> list[float]:
+def _numbers(name: str, values: list) -> list[float]:
     """Values of batches as numbers; those that lie on a device come in one copy."""
+    if wrong := [v for v in values if prod(getattr(v, "shape", ())) != 1]:
+        raise ValueError(
+            f"Learner: a metric must give one number for a batch; {name} gave shape {tuple(wrong[0].shape)}. End it in "
+            ".mean(), or make it an AccumMetric"
+        )
     if values and all(isinstance(v, Tensor) and not v.ndim for v in values):
         return functions.stack([v.double() for v in values]).tolist()
     return [float(v) for v in values]

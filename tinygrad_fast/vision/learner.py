@@ -124,6 +124,11 @@ def vision_learner(
             "vision_learner: there is no model zoo, so pretrained is a file of weights; got True. Give your own, "
             'pretrained="weights.safetensors", or leave it out to start from random weights'
         )
+    if isinstance(arch, nn.Module):
+        raise TypeError(
+            "vision_learner: arch must be a function that makes the model, as resnet18 without brackets; got a "
+            f"{type(arch).__name__}. For a model use Learner(dls, model)"
+        )
     n_out = n_out or dls.c
     net = arch(in_channels=n_in) if n_in != 3 else arch()
     body = Body(net)
