@@ -200,3 +200,10 @@ def test_gradient_clip_of_an_optimiser_that_cannot():
         )
         learn.fit(1, 1.0)
         assert np.linalg.norm(learn.model.w.detach().numpy()) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_lr_find_is_no_fit_to_track(tmp_path):
+    cbs = [EarlyStoppingCallback(), SaveModelCallback(monitor="train_loss"), CSVLogger()]
+    learn = scripted([1.0], tmp_path, cbs)
+    assert learn.lr_find(num_it=20).valley > 0
+    assert not list(tmp_path.iterdir()) and len(learn.cbs) == 7

@@ -20,7 +20,7 @@ import numpy as np
 from .. import checkpoint, nn, optim, rng, schedule
 from ..tensor import Tensor
 from . import groups
-from .callbacks import ParamScheduler, TrainEvalCallback
+from .callbacks import CSVLogger, ParamScheduler, TrackerCallback, TrainEvalCallback
 from .events import Callback, CancelFitException
 from .graph_step import GraphStep
 from .inference import Inference
@@ -293,7 +293,8 @@ class Learner(Inference):
         funcs = suggest_funcs if isinstance(suggest_funcs, (list, tuple)) else (suggest_funcs,)
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         n_epoch = finder.num_it // max(len(self.dls.train), 1) + 1
-        with self._as_it_was(), self.no_bar():
+        tellers = [cb for cb in self.cbs if isinstance(cb, (ProgressCallback, TrackerCallback, CSVLogger))]
+        with self._as_it_was(), self.removed_cbs(tellers):
             self.fit(n_epoch, cbs=finder)
         lrs, losses = self.recorder.lrs, self.recorder.losses
         found = {name_of(f): suggest(f, lrs, losses, finder.num_it) for f in funcs}

@@ -114,7 +114,7 @@ def binary_cross_entropy(
     """
     _check("binary_cross_entropy", reduction, size_average, reduce)
     x, t, narrow = _both("binary_cross_entropy", input, target)
-    if x.xp.name == "cpu" and not bool(((x.data >= 0) & (x.data <= 1)).all()):
+    if x.xp.near and not bool(((x.data >= 0) & (x.data <= 1)).all()):
         raise RuntimeError(
             f"binary_cross_entropy: input must be in [0, 1]; got {x.data.min():.6g} to {x.data.max():.6g}. "
             "For logits write binary_cross_entropy_with_logits"
