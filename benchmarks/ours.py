@@ -1,4 +1,4 @@
-"""The cases in tinygrad_fast. `peer.py` is the same file in PyTorch, to be read beside it line by line."""
+"""The cases in tinygrad_fast. `peer.py` has the same functions in PyTorch, and the models that PyTorch lacks."""
 
 from __future__ import annotations
 

@@ -37,11 +37,9 @@ def test_every_name_is_there():
         tf.nothing
 
 
-@pytest.mark.parametrize("name", BOTH.split())
+@pytest.mark.parametrize("name", [name for name in BOTH.split() if name != "where"])  # whose mask comes first, not x
 def test_a_function_is_its_method(name):
     """With the same arguments, the first one also by the name `input`."""
-    if name == "where":
-        return
     method, function = getattr(tf.Tensor, name), getattr(tf, name)
     assert inspect.signature(method) == inspect.signature(function)
     assert function.__name__ == method.__name__

@@ -63,8 +63,11 @@ def test_vision_learner_trains():
 
 
 def test_grey_pictures():
-    learn = vision_learner(pictures(c=1), tiny, n_out=2, n_in=1, loss_func=CrossEntropyLossFlat())
-    learn.fit(1)
+    tf.manual_seed(0)
+    learn = vision_learner(pictures(c=1), tiny, n_out=2, n_in=1, loss_func=CrossEntropyLossFlat(), metrics=accuracy)
+    learn.unfreeze()
+    learn.fit_one_cycle(12, 1e-2)
+    assert learn.model[0].net.conv1.weight.shape[1] == 1 and learn.validate()[1] == 1.0
 
 
 def test_groups_of_a_resnet():
