@@ -20,6 +20,7 @@ from .. import windows
 from ..launch import Strided
 from . import tiles
 from .machine import Machine, named
+from .split_k import PROCESSORS, RATES, split
 
 KKCO = (2, 3, 1, 0)  # a weight (O, C, KH, KW) as it lies in memory
 RUNGS = "naive", "narrow", "tiles"
@@ -276,31 +277,3 @@ def _division(by: int) -> dict[str, int]:
     """
     shift = (by - 1).bit_length()
     return dict(by=by, minus=-by, times=-(-(1 << 31 + shift) // by), shift=shift)
-
-
-# The parts of a long sum
-
-# Of an H100, and not of the GPU that is found, so that the same sums are rounded the same everywhere
-PROCESSORS = 132
-RATES = {  # flop a second that the engines are expected to reach, by bytes of an element
-    "TensorCores": {2: 620e12, 4: 310e12},
-    "MultiplyAdds": {2: 50e12, 4: 50e12, 8: 25e12},
-}
-
-
-@cache
-def split(tile: tiles.Tile, rate: float, m: int, n: int, depth: int, groups: int) -> tuple[int, int]:
-    """(summands of a part, parts) of the sums of a weight gradient, with the least time to be expected:
-
-    waves of blocks, each summing its part, and 4 steps to begin; and for several parts, writing and reading them.
-    """
-    blocks, steps, slots = tile.blocks(m, n) * groups, -(-depth // tile.BK), PROCESSORS * 256 // tile.threads
-    step = 2 * tile.BM * tile.BN * tile.BK * slots / rate  # seconds
-
-    def seconds(parts):
-        waves, more = -(-blocks * parts // slots), (8 * parts * m * n * groups / 4e12 + 3e-6 if parts > 1 else 0)
-        return waves * (-(-steps // parts) + 4) * step + more
-
-    most = max(1, min(steps // 8, 65535 // groups, 512))  # a part has 8 steps or more
-    each = -(-steps // min(range(1, most + 1), key=seconds)) * tile.BK
-    return each, -(-depth // each)

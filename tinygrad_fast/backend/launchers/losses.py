@@ -60,7 +60,7 @@ class Losses(Machine):
         part, positions = self.cast(g, dtype=kept.dtype), kept.shape[:-1]
         if reduction == "mean":
             part = self.div(part, float(prod(positions)))
-        part = self.np.ascontiguousarray(self.expand(part, positions))
+        part = self.contiguous(self.expand(part, positions))
         rows = _rows(x)
         dx = self.empty_like(rows, rows.shape)
         given = self._target(w, x, label_smoothing) | dict(kept=kept, a=part)
@@ -79,7 +79,7 @@ class Losses(Machine):
         return dict(w=None if w is None else self.cast(w, dtype=wide_type(x.dtype)), **_smoothed(x, e))
 
     def _indices(self, t):
-        return self.np.ascontiguousarray(t, int64)
+        return self.contiguous(t, int64)
 
     def _over_rows(self, kernel, arrays, **given):
         """A launch that finds something of each row; where rows are cut into pieces, of each piece, and a second launch

@@ -11,8 +11,9 @@ import numpy as np
 from ...dtypes import is_float
 from ..launch import Boxed, Strided
 from . import tiles
-from .convolutions import LEAST, RATES, split
+from .convolutions import LEAST
 from .machine import Machine, merged, named
+from .split_k import RATES, split
 
 AXES = 4  # of `struct Batch`
 
