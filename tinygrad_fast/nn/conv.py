@@ -8,7 +8,6 @@ from typing import Any
 from ..creation import zeros
 from ..tensor import Tensor
 from . import functional as F, init
-from .linear import empty
 from .module import Module
 from .parameter import Parameter
 
@@ -60,7 +59,7 @@ class _Conv(Module):
                 raise ValueError(f"{name}: {what} must be at least {least}; got {value}")
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
-        self.bias = empty(out_channels, device=device, dtype=dtype) if bias else None
+        self.bias = Parameter.zeros(out_channels, device=device, dtype=dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -85,7 +84,7 @@ def _kernel(shape: tuple[int, ...], groups: int, device: Any, dtype: Any) -> Par
     Grouped convolutions multiply by one matrix a group, and their weights lie as they read.
     """
     if groups > 1:
-        return empty(*shape, device=device, dtype=dtype)
+        return Parameter.zeros(*shape, device=device, dtype=dtype)
     return Parameter(
         zeros(*shape[2:], shape[1], shape[0], device=device, dtype=dtype).permute(
             len(shape) - 1, len(shape) - 2, *range(len(shape) - 2)

@@ -7,7 +7,6 @@ from typing import Any, Self
 from ..tape import setting
 from ..tensor import Tensor
 from . import functional as F, init
-from .linear import empty
 from .module import Module
 from .parameter import Parameter
 
@@ -32,7 +31,7 @@ class Embedding(Module):
             raise ValueError(f"Embedding: padding_idx must be in the table of {num_embeddings}; got {padding_idx}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
-        self.weight = empty(num_embeddings, embedding_dim, device=device, dtype=dtype)
+        self.weight = Parameter.zeros(num_embeddings, embedding_dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     @classmethod

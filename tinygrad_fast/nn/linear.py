@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import creation
 from ..tensor import Tensor
 from . import functional as F, init
 from .module import Module
 from .parameter import Parameter
-
-
-def empty(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
-    """A parameter of zeros, to be initialised."""
-    return Parameter(creation.zeros(shape, dtype=dtype, device=device))
 
 
 class Linear(Module):
@@ -27,8 +21,8 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, device: Any = None, dtype: Any = None
     ):
         self.in_features, self.out_features = in_features, out_features
-        self.weight = empty(out_features, in_features, device=device, dtype=dtype)
-        self.bias = empty(out_features, device=device, dtype=dtype) if bias else None
+        self.weight = Parameter.zeros(out_features, in_features, device=device, dtype=dtype)
+        self.bias = Parameter.zeros(out_features, device=device, dtype=dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from .. import creation
 from ..tensor import Tensor
 from . import functional as F, init
-from .linear import empty
 from .module import Module
 from .parameter import Parameter
 
@@ -34,8 +33,8 @@ class _BatchNorm(Module):
     ):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        self.weight = empty(num_features, device=device, dtype=dtype) if affine else None
-        self.bias = empty(num_features, device=device, dtype=dtype) if affine else None
+        self.weight = Parameter.zeros(num_features, device=device, dtype=dtype) if affine else None
+        self.bias = Parameter.zeros(num_features, device=device, dtype=dtype) if affine else None
         for name, make in (("running_mean", creation.zeros), ("running_var", creation.ones)):
             self.register_buffer(name, make(num_features, device=device, dtype=dtype) if track_running_stats else None)
         count = creation.zeros((), device=device, dtype="int64") if track_running_stats else None
@@ -118,8 +117,8 @@ class LayerNorm(Module):
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         shape = self.normalized_shape
-        self.weight = empty(*shape, device=device, dtype=dtype) if elementwise_affine else None
-        self.bias = empty(*shape, device=device, dtype=dtype) if elementwise_affine and bias else None
+        self.weight = Parameter.zeros(*shape, device=device, dtype=dtype) if elementwise_affine else None
+        self.bias = Parameter.zeros(*shape, device=device, dtype=dtype) if elementwise_affine and bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -151,8 +150,8 @@ class GroupNorm(Module):
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups must divide num_channels; got {num_groups} and {num_channels}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-        self.weight = empty(num_channels, device=device, dtype=dtype) if affine else None
-        self.bias = empty(num_channels, device=device, dtype=dtype) if affine else None
+        self.weight = Parameter.zeros(num_channels, device=device, dtype=dtype) if affine else None
+        self.bias = Parameter.zeros(num_channels, device=device, dtype=dtype) if affine else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import creation
 from ..tensor import Tensor
 
 
@@ -21,6 +22,11 @@ class Parameter(Tensor):
         self.data, self.xp, self.node, self.version = t.data, t.xp, None, t.version
         if requires_grad:
             self.requires_grad_()
+
+    @classmethod
+    def zeros(cls, *shape: int, device: Any = None, dtype: Any = None) -> Parameter:
+        """A parameter of zeros, to be initialised."""
+        return cls(creation.zeros(shape, dtype=dtype, device=device))
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
