@@ -192,7 +192,7 @@ def test_gradient_clip():
 
 def test_gradient_clip_of_an_optimiser_that_cannot():
     class Plain(SGD):
-        heeds = ()
+        supports = ()
 
     for fused in (False, True):
         learn = Learner(

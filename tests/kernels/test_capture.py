@@ -632,7 +632,7 @@ class Own(optim.Optimizer):
 class Heeding(Own):
     """And by one who does."""
 
-    heeds = ("skip",)
+    supports = ("skip",)
 
     def update(self, xp, ws, gs, buffers, hyper, group, skip=None):
         lr = xp.cast(xp.getitem(hyper, key=(0,)), dtype=gs[0].dtype)
@@ -653,7 +653,7 @@ def test_optimisers_of_users(stand_in, kind):
         found, _, launched = training(stand_in, partial(own, make), kind)
         assert not alike(found, want) and launched == STEPS - 2 and (lost >= 2) == (kind == "float16")
     if kind == "float16":
-        says = r"whether a step of Own is to be left out.*one GPU, its heeds name \"skip\".*nothing where the flag is 1"
+        says = r"whether a step of Own is to be left out.*its `supports` name \"skip\".*nothing where the flag is 1"
         with pytest.raises(CaptureError, match=says):
             training(stand_in, partial(own, Own), kind)
 

@@ -32,7 +32,7 @@ class GradScaler:
 
     Gradients are unscaled and searched for inf and NaN by `unscale_` of the backend, one launch for a list, the verdict
     a flag on the device. A step waits for nothing, with the optimisers of this package on one GPU; with others
-    (`Optimizer.heeds`), or parameters on several devices, `step` reads the flag. What reads numbers from the device:
+    (`Optimizer.supports`), or parameters on several devices, `step` reads the flag. What reads numbers from the device:
     `get_scale`, `skipped_steps`, `overflowed`, `state_dict`.
     Source: PyTorch's torch.amp.GradScaler; Micikevicius et al., "Mixed Precision Training", 2018, section 3.2.
     """
@@ -139,12 +139,12 @@ class GradScaler:
         if found.stepped:
             raise RuntimeError("step: this optimiser was stepped already since the last update(); call scaler.update()")
         found.stepped = True
-        heeded = "skip" in getattr(optimizer, "heeds", ())
-        if len(found.flags) > 1 or any(xp.near for xp in found.flags) or not heeded:
+        supported = "skip" in getattr(optimizer, "supports", ())
+        if len(found.flags) > 1 or any(xp.near for xp in found.flags) or not supported:
             refuse_in_capture(
                 f"asks the host whether a step of {type(optimizer).__name__} is to be left out",
-                'Its parameters must be on one GPU, its heeds name "skip", and its update(..., skip=(flag, skipped)) '
-                "write nothing where the flag is 1, and take `skipped` off a step count in hyper. Or train in "
+                'Its parameters must be on one GPU, its `supports` name "skip", and its update(..., skip=(flag, '
+                "skipped)) write nothing where the flag is 1, and take `skipped` off a step count in hyper. Or train in "
                 "bfloat16, which needs no loss scaling",
             )
             return not found.lost()

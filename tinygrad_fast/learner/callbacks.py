@@ -75,7 +75,7 @@ class GradientClip(Callback):
     """Scales all gradients together so that their norm is at most `max_norm`, before each step.
 
     fused: leaves it to the step, which scales each gradient as it reads it: one pass over memory less, and `p.grad`
-    stays as it is for the callbacks that come after. An optimiser that cannot (`Optimizer.heeds`) finds it done.
+    stays as it is for the callbacks that come after. An optimiser that cannot (`Optimizer.supports`) finds it done.
     """
 
     order = 11
@@ -87,7 +87,7 @@ class GradientClip(Callback):
     def before_step(self) -> None:
         ps = [p for p in self.learn.model.parameters() if p.grad is not None]
         total = get_total_norm([p.grad for p in ps], self.norm_type)
-        if self.fused and "clip" in self.learn.opt.heeds:
+        if self.fused and "clip" in self.learn.opt.supports:
             self.learn.opt.clip = total, self.max_norm
         else:
             clip_grads_with_norm_(ps, self.max_norm, total)

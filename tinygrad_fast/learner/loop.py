@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ..autograd import no_grad
+from ..data.transforms import as_list
 from ..tensor import Tensor
 from .events import (
     Callback,
@@ -180,7 +181,7 @@ class Loop:
 
     def add_cbs(self, cbs: Callback | Iterable[Callback] | None) -> Loop:
         """Add callbacks for all fits to come."""
-        for cb in _listed(cbs):
+        for cb in as_list(cbs):
             if isinstance(cb, type) and issubclass(cb, Callback):
                 cb = cb()
             if not isinstance(cb, Callback):
@@ -191,7 +192,7 @@ class Loop:
 
     def remove_cbs(self, cbs: Callback | type[Callback] | Iterable[Callback] | None) -> Loop:
         """Take callbacks away: these, or all of a class."""
-        for cb in _listed(cbs):
+        for cb in as_list(cbs):
             self.cbs = [c for c in self.cbs if not (type(c) is cb if isinstance(cb, type) else c is cb)]
         return self
 
@@ -221,10 +222,6 @@ class Loop:
             if isinstance(cb, kind):
                 return cb
         raise AttributeError(f"Learner: has no {kind.__name__}; its callbacks are {self.cbs}")
-
-
-def _listed(cbs: Any) -> list:
-    return [] if cbs is None else list(cbs) if isinstance(cbs, (list, tuple)) else [cbs]
 
 
 def length(dl: Any) -> int:

@@ -15,7 +15,7 @@ class Adam(Optimizer):
     Source: Kingma and Ba 2015, algorithm 1, as PyTorch has it.
     """
 
-    heeds = ("skip", "clip")
+    supports = ("skip", "clip")
     decoupled: ClassVar[bool] = False
 
     def __init__(

@@ -31,7 +31,7 @@ class Optimizer:
     what is not a Tensor.
     """
 
-    heeds: tuple[str, ...] = ()  # which of skip= and clip= `update` takes, and does as `backend/updates.py` says
+    supports: tuple[str, ...] = ()  # which of skip= and clip= `update` takes, and does as `backend/updates.py` says
 
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults, self.param_groups, self.state = defaults, [], {}  # type: ignore[var-annotated]
@@ -110,7 +110,7 @@ class Optimizer:
             with tape.setting(record=True):
                 loss = closure()
         flags, clip, self.skip, self.clip = self.skip, self.clip, {}, None
-        if clip is not None and "clip" not in self.heeds:
+        if clip is not None and "clip" not in self.supports:
             raise RuntimeError(
                 f"{self._name}: its update does not take clip=(norm, most); call nn.utils.clip_grad_norm_ instead"
             )

@@ -15,7 +15,7 @@ class RMSprop(Optimizer):
     Source: Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for Machine Learning", as PyTorch has it.
     """
 
-    heeds = ("skip", "clip")
+    supports = ("skip", "clip")
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ class SGD(Optimizer):
     learning", as PyTorch has it.
     """
 
-    heeds = ("skip", "clip")
+    supports = ("skip", "clip")
 
     def __init__(
         self,
