@@ -144,8 +144,8 @@ class GradScaler:
             refuse_in_capture(
                 f"asks the host whether a step of {type(optimizer).__name__} is to be left out",
                 'Its parameters must be on one GPU, its `supports` name "skip", and its update(..., skip=(flag, '
-                "skipped)) write nothing where the flag is 1, and take `skipped` off a step count in hyper. Or train in "
-                "bfloat16, which needs no loss scaling",
+                "skipped)) write nothing where the flag is 1, and take `skipped` off a step count in hyper. Or train "
+                "in bfloat16, which needs no loss scaling",
             )
             return not found.lost()
         if_capture_fails(setattr, optimizer, "skip", {})
