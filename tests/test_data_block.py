@@ -422,6 +422,13 @@ def test_a_corrupt_image_is_named(tmp_path, kind, num_workers):
         list(dls.train)
 
 
+def test_an_array_in_an_error_is_its_shape(folder):
+    dls = colours().dataloaders(folder, bs=4)
+    with pytest.raises(ItemError) as error:
+        dls.test_dl([np.zeros((3, 32, 32), np.float32)]).one_batch()
+    assert "ndarray of shape (3, 32, 32)" in str(error.value) and "0." not in str(error.value)
+
+
 def test_one_class_only(tmp_path):
     (tmp_path / "cat").mkdir()
     for i in range(10):

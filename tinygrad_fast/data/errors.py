@@ -18,12 +18,22 @@ class UnknownLabel(KeyError):
         return str(self.args[0])
 
 
+def short(item: Any) -> str:
+    """An item in an error: an array by its shape, anything else by its first words."""
+    shape = getattr(item, "shape", None)
+    return str(item)[:300] if shape is None else f"{type(item).__name__} of shape {tuple(shape)}"
+
+
 @contextmanager
 def naming(name: Callable[..., str], *args: Any) -> Iterator[None]:
-    """Whatever goes wrong inside, in anybody's transform, is raised again with `name(*args)`, the item, before it."""
+    """Whatever goes wrong inside, in anybody's transform, is raised again with `name(*args)`, the item, before it.
+
+    What is neither a text nor a number is shown `short`.
+    """
     try:
         yield
-    except UnknownLabel as why:
-        raise UnknownLabel(f"{name(*args)}: {why}") from why
     except Exception as why:
-        raise ItemError(f"{name(*args)}: {type(why).__name__}: {why}") from why
+        which = name(*(a if isinstance(a, (str, int)) else short(a) for a in args))
+        if isinstance(why, UnknownLabel):
+            raise UnknownLabel(f"{which}: {why}") from why
+        raise ItemError(f"{which}: {type(why).__name__}: {why}") from why

@@ -23,7 +23,7 @@ from ..autograd import no_grad
 from ..tensor import Tensor
 from .collate import Cache, Rows, collate, kind_of, to_tensors
 from .dataset import TensorDataset
-from .errors import naming
+from .errors import naming, short
 from .plan import BatchPipeline
 from .prefetch import pinned, prefetched
 from .show import contact_sheet, title
@@ -208,7 +208,7 @@ class DataLoader:
 
     def _name(self, i: int) -> str:
         items = getattr(self.dataset, "items", None)
-        return f"item {i}" + ("" if items is None else f" ({str(items[i])[:300]})")
+        return f"item {i}" + ("" if items is None else f" ({short(items[i])})")
 
     def _finish(self, arrays: Any, key: np.ndarray, b: int, start: int = 0, stop: int | None = None) -> Any:
         """Arrays -> Tensors on the device -> batch transforms."""
