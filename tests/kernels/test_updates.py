@@ -70,6 +70,13 @@ def copies(lists):
     return [[np.copy(a, order="K") for a in list_] for list_ in lists]
 
 
+def before_a_step(there, dtype, odd):
+    """Weights, gradients and memory lists of zeros, those that are `there`; and the same once more."""
+    ws, gs = arrays(dtype, 0, odd), arrays(dtype, 1, odd, gradients=True)
+    lists = [ws, gs, *([np.zeros_like(w) for w in ws] if yes else [] for yes in there)]
+    return lists, copies(lists)
+
+
 def differ(got, want, dtype, ulps):
     """Where two lists of arrays are further apart than so many roundings of numbers of their size."""
     eps = EPS[np.dtype(dtype).name]
@@ -85,10 +92,7 @@ def test_five_steps(machines, name, dtype, tally):
     function, there, hyper, flags = STEPS[name]
     for kind, machine in machines.items():
         before = machine.launch.counts.copy()
-        odd = kind == "odd addresses"
-        ws, gs = arrays(dtype, 0, odd), arrays(dtype, 1, odd, gradients=True)
-        memory = [[np.zeros_like(w) for w in ws] if yes else [] for yes in there]
-        wanted, given, *kept = copies([ws, gs, *memory])
+        (ws, gs, *memory), (wanted, given, *kept) = before_a_step(there, dtype, odd=kind == "odd addresses")
         for t in range(1, 6):
             numbers = np.array(hyper(t), np.float64)
             with mock.patch.object(Emulated, "numbers", side_effect=AssertionError("read back")):
@@ -334,10 +338,7 @@ def test_a_step_reads_clipped_gradients(machines, name, dtype):
     function, there, hyper, flags = STEPS[name]
     for kind, machine in machines.items():
         before = machine.launch.counts.copy()
-        odd = kind == "odd addresses"
-        ws, gs = arrays(dtype, 0, odd), arrays(dtype, 1, odd, gradients=True)
-        memory = [[np.zeros_like(w) for w in ws] if yes else [] for yes in there]
-        wanted, given, *kept = copies([ws, gs, *memory])
+        (ws, gs, *memory), (wanted, given, *kept) = before_a_step(there, dtype, odd=kind == "odd addresses")
         for t, most in ((1, 1e4), (2, 2.5), (3, 0.5)):
             numbers, norm = np.array(hyper(t), np.float64), np.array(PLAIN.total_norm(gs, 2))
             getattr(machine, function)(ws, gs, *memory, numbers, **flags, clip=(norm, most))
