@@ -63,7 +63,8 @@ class Coordinates(Planned):
         raise NotImplementedError
 
     def fitted(self, place: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """`matrix` over places of an image of `size`: a rotation does not shear it. As fastai does of each matrix."""
+        """`matrix` over places of an image of `size`: a rotation does not shear it. (fastai does so once, with the
+        product of all: on oblong images a zoom after a rotation lies elsewhere there.)"""
         (h, w), place = size, place.copy()
         place[:, 0, 1] *= h / w
         place[:, 1, 0] *= w / h
