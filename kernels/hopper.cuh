@@ -22,7 +22,8 @@
 //             ...
 // THE PRODUCT. sums (64 x N) += a (64 x 16) b (16 x N), by 128 threads. Operands are named by a number that says where
 //     their chunks lie, not read into registers. It is done when it has been waited for, and no sooner: until then the
-//     sums are nobody's to look at, and a and b nobody's to change.
+//     sums are nobody's to look at, and a and b nobody's to change. What a thread has written or copied there itself it
+//     must show first: products look at shared memory by a way of their own, and may find what was there before.
 #include "tensor_cores.cuh"
 
 typedef unsigned long long u64;
@@ -114,6 +115,9 @@ __device__ __forceinline__ void copy_box_to(u16 blocks, void* to, const TensorMa
                : "memory");
 }
 
+// What this thread has written to shared memory, and its copies that it has waited for: shown to products.
+__device__ __forceinline__ void proxy_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // Before the first product: what was done to the registers of its sums is done.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
@@ -129,7 +133,8 @@ template <int N> __device__ __forceinline__ void wgmma_wait() {
 //     d[i]  row 16 warp + g + 8 (i / 2 % 2), column 8 (i / 4) + 2t + i % 2
 #define D8(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), \
               "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define D64(i) D8(i), D8(i + 8), D8(i + 16), D8(i + 24), D8(i + 32), D8(i + 40), D8(i + 48), D8(i + 56)
+#define D32(i) D8(i), D8(i + 8), D8(i + 16), D8(i + 24)
+#define D64(i) D32(i), D32(i + 32)
 #define TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
 #define SIXTY TEN() TEN(1) TEN(2) TEN(3) TEN(4) TEN(5)
 #define WGMMA(word, type, N, names, sums, a_, b_, more_, x_, w_)                                                       \
@@ -139,12 +144,16 @@ template <int N> __device__ __forceinline__ void wgmma_wait() {
                  " {" names "}, " a_ ", " b_ ", p, 1, 1, " x_ ", " w_ ";\n}"                                          \
                  : sums : "l"(a), "l"(b), "r"(more), "n"(!X_K), "n"(!W_K));                                           \
   }
+#define OF_64(word, type)                                                                                             \
+  WGMMA(word, type, 64, TEN() TEN(1) TEN(2) "%30, %31", D32(0), "%32", "%33", "%34", "%35", "%36")
 #define OF_128(word, type)                                                                                            \
   WGMMA(word, type, 128, SIXTY "%60, %61, %62, %63", D64(0), "%64", "%65", "%66", "%67", "%68")
 #define BOTH D64(0), D64(64)
 #define OF_256(word, type)                                                                                            \
   WGMMA(word, type, 256, SIXTY TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) TEN(11)                                            \
         "%120, %121, %122, %123, %124, %125, %126, %127", BOTH, "%128", "%129", "%130", "%131", "%132")
+OF_64(wgmma_f16, "f16")
+OF_64(wgmma_bf16, "bf16")
 OF_128(wgmma_f16, "f16")
 OF_128(wgmma_bf16, "bf16")
 OF_256(wgmma_f16, "f16")

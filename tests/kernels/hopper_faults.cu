@@ -307,6 +307,47 @@ extern "C" __global__ void product_of_what_nobody_wrote(float* y) {
   y[threadIdx.x] = sums[0];
 }
 
+extern "C" __global__ void product_of_what_was_not_shown(float* y) {
+  DYNAMIC_SHARED(u16, held);
+  for (int i = threadIdx.x; i < BOX / 2; i += 128) {
+    if (i == 128) proxy_fence();  // too soon
+    held[i] = 0;
+  }
+  __syncthreads();
+  float sums[64] = {};
+  wgmma_fence();
+  wgmma_f16<true, true>(sums, described(held), described(held), 1);  // FAULT
+  wgmma_commit();
+  wgmma_wait<0>();
+  y[threadIdx.x] = sums[0];
+}
+
+extern "C" __global__ void product_of_what_was_shown_too_late(float* y) {
+  DYNAMIC_SHARED(u16, held);
+  for (int i = threadIdx.x; i < BOX / 2; i += 128) held[i] = 0;
+  __syncthreads();
+  proxy_fence();  // of which others know after a barrier
+  float sums[64] = {};
+  wgmma_fence();
+  wgmma_f16<true, true>(sums, described(held), described(held), 1);  // FAULT
+  wgmma_commit();
+  wgmma_wait<0>();
+  y[threadIdx.x] = sums[0];
+}
+
+extern "C" __global__ void product_asked_for_too_soon(float* y) {
+  DYNAMIC_SHARED(u16, held);
+  for (int i = threadIdx.x; i < BOX / 2; i += 128) held[i] = 0;
+  proxy_fence();
+  float sums[64] = {};
+  wgmma_fence();
+  wgmma_f16<true, true>(sums, described(held), described(held), 1);  // FAULT
+  wgmma_commit();
+  __syncthreads();  // before it is waited for, but it may have begun
+  wgmma_wait<0>();
+  y[threadIdx.x] = sums[0];
+}
+
 extern "C" __global__ void product_of_what_did_not_land(const __grid_constant__ TensorMap x, float* y) {
   DYNAMIC_SHARED(unsigned char, held);
   u64* barrier = (u64*)(held + BOX);

@@ -100,6 +100,25 @@ __device__ __forceinline__ void multiplied(float (&sums)[BN / 2], const unsigned
   wgmma_wait<0>();
 }
 
+// A box that threads have written themselves, times itself transposed, both along k: of what each thread holds the first.
+extern "C" __global__ void __launch_bounds__(128) product_of_what_was_written(const u16* x, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  for (int c = threadIdx.x; c < BOX / 16; c += 128)
+    copy_async<16>(shared_address(held) + (c ^ c / 8 % 8) * 16, x + 8 * c, true);
+  copy_commit();
+  copy_wait<0>();
+  proxy_fence();
+  __syncthreads();
+  float sums[32] = {};
+  wgmma_fence();
+#pragma unroll
+  for (int k = 0; k < 4; k++) wgmma<true, true>(T(), sums, described(held) + 2 * k, described(held) + 2 * k, 1);
+  wgmma_commit();
+  wgmma_wait<0>();
+#pragma unroll
+  for (int i = 0; i < 32; i++) y[i * 128 + threadIdx.x] = sums[i];
+}
+
 // 64 x 64 of a and 64 x BN of b; order: 1 if neighbours of a lie along k, 2 if those of b. What each thread holds.
 extern "C" __global__ void __launch_bounds__(128) product(
     const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, const float* c, float* y, int order,

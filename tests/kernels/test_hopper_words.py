@@ -127,7 +127,8 @@ def test_arrivals_at_the_barriers_of_another_block(run):
 
 @pytest.mark.parametrize("a_along_k", [True, False])
 @pytest.mark.parametrize("b_along_k", [True, False])
-@pytest.mark.parametrize("dtype, n", [(np.float16, 128), (ml_dtypes.bfloat16, 128), (np.float16, 256)])
+@pytest.mark.parametrize("n", [64, 128, 256])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_products_of_a_warpgroup(run, dtype, n, a_along_k, b_along_k):
     """Thread 32 w + 4 g + t holds d[i] of row 16 w + g + 8 (i / 2 % 2) and column 8 (i / 4) + 2 t + i % 2."""
     rng = np.random.default_rng(0)
@@ -144,11 +145,20 @@ def test_products_of_a_warpgroup(run, dtype, n, a_along_k, b_along_k):
         np.testing.assert_array_equal(d, (product + more * c)[row, column])
 
 
+def test_products_of_what_threads_have_written(run):
+    x = np.random.default_rng(0).integers(-8, 8, (64, 64)).astype(np.float16)
+    i, thread = np.arange(32)[:, None], np.arange(128)
+    row = 16 * (thread // 32) + thread % 32 // 4 + 8 * (i // 2 % 2)
+    column = 8 * (i // 4) + 2 * (thread % 4) + i % 2
+    y = run("product_of_what_was_written", np.zeros((32, 128), np.float32), BOX, x=x.view(np.uint16))
+    np.testing.assert_array_equal(y, (x.astype("f") @ x.astype("f").T)[row, column])
+
+
 @pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
 def test_nvidias_compiler_knows_the_words():
     text = read_source(HERE / "hopper_words.cu").text
     used = nvrtc.compiled(text, "sm_90a", "DTYPE=bfloat16", "BN=256").uses
-    assert set(used) == {"box", "phases", "shared_boxes", "both_arrive", "product"}
+    assert set(used) == {"box", "phases", "shared_boxes", "both_arrive", "product", "product_of_what_was_written"}
     assert not any(u.spilled for u in used.values())
 
 
@@ -198,6 +208,9 @@ SAYS = {
     "box_past_shared": "copies to outside every array",
     "box_over_readers": "copies to what another reads at the same time (thread",
     "product_of_what_nobody_wrote": "multiplies what nobody has written: 16 bytes at byte 0 of shared memory",
+    "product_of_what_was_not_shown": "multiplies what its writer has not shown to products: 16 bytes at byte",
+    "product_of_what_was_shown_too_late": "multiplies what its writer has not shown to products: 16 bytes at byte",
+    "product_asked_for_too_soon": "multiplies what another writes at the same time (thread (0, 0, 0)): 16 bytes at",
     "product_of_what_did_not_land": "multiplies what a copy on its way will write",
     "box_under_a_product": "(0, 0, 0) of block (0, 0, 0) copies to what another multiplies at the same time (thread",
     "written_before_all_have_read": "block (0, 0, 0) writes what another reads at the same time (thread (95, 0, 0))",

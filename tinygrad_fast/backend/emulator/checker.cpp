@@ -25,8 +25,9 @@ typedef unsigned u32;
 // who: block * 1024 + thread + 1; when: interval; 0 never. clock: a warp's, or from COPIES on; time: what it showed
 struct Access { u32 who, when, warp_when, clock, time; };
 enum Readers { ONE, IN_WARP, IN_BLOCK, IN_GRID };  // how far apart those are that read since the last order
-struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied, each; };
-// copier, copied: of a copy on its way, and when; each: where `each_warp` has its readers one by one, if it has
+struct Cell { Access write, read; Readers readers; bool atomic; u32 copier, copied, each, shown; };
+// copier, copied: of a copy on its way, and when; each: where `each_warp` has its readers one by one, if it has; shown:
+// how often its writer had shown its writes to products, when it wrote this
 
 // `room`: bytes from the start that belong to nobody else; what lies in them beyond `size` is outside.
 struct Space { uintptr_t start; size_t size, room; Cell* cells; };
@@ -50,6 +51,11 @@ static bool multiplies;                   // in this cluster
 
 struct Reach { Thread* thread; u32 time; Where where; };
 static Reach reached[MOST_CLUSTER][WARPS];  // into each block's shared memory: the last time of each warp of another
+
+// proxy_fence: by each thread, how often, and when it last did.
+static const int SHOWS = 8;
+static struct { u32 count; Access last[SHOWS]; } shows[MOST_CLUSTER * 1024];
+static bool shown_ever;                   // in this cluster
 
 struct WarpsRead { Access last[WARPS]; bool more[WARPS]; };  // by warp; more: other lanes of it, too
 static WarpsRead** each_warp;             // of bytes of shared memory that several warps of a block have read
@@ -91,7 +97,8 @@ void emulator::check_cluster() {
   of_cluster = {};
   memset(reached, 0, sizeof reached);
   if (multiplies) memset(multiplied, 0, MOST_CLUSTER * MOST_SHARED / 16 * sizeof(Times));
-  multiplies = barriers = false;
+  if (shown_ever) memset(shows, 0, sizeof shows);
+  multiplies = barriers = shown_ever = false;
   each_count = 0;
 }
 
@@ -268,6 +275,8 @@ static const Space* asks(uintptr_t at) {
   return space;
 }
 
+static auto& shows_of(u32 who) { return shows[who - 1 - block_number * 1024]; }
+
 static void check(const void* p, int bytes, bool writes, bool atomic, const void* code) {
   uintptr_t at = (uintptr_t)p;
   const Space* space = asks(at);
@@ -298,6 +307,7 @@ static void check(const void* p, int bytes, bool writes, bool atomic, const void
     if (writes) {
       c.write = mine();
       c.atomic = atomic;
+      c.shown = shown_ever ? shows_of(me).count : 0;
       if (!shared) written[offset] = 2;
     } else {
       note_read(c, shared);
@@ -388,6 +398,22 @@ void emulator::check_box_landing(const void* to, int bytes, int barrier) {
   }
 }
 
+void emulator::check_shown() {
+  if (!asks(dynamic[emulator_thread->block->rank].start)) return;
+  auto& by = shows_of(me);
+  by.last[by.count++ % SHOWS] = mine();
+  shown_ever = true;
+}
+
+// Whether what a thread wrote to this byte was shown afterwards, before this product.
+static bool was_shown(const Cell& c) {
+  const auto& by = shows_of(c.write.who);
+  if (by.count > c.shown + SHOWS) return true;  // long ago
+  for (u32 n = c.shown; n < by.count; n++)
+    if (in_order(by.last[n % SHOWS])) return true;
+  return false;
+}
+
 void emulator::check_multiplied(const void* p, Where where) {
   uintptr_t at = (uintptr_t)p;
   const Space* space = asks(at);
@@ -404,6 +430,8 @@ void emulator::check_multiplied(const void* p, Where where) {
       fault(c.write.clock >= COPIES ? "multiplies what was copied, without having waited for it"
                                     : "multiplies what another writes at the same time",
             *space, at, 16, nullptr, c.write.who);
+    if (c.write.clock < COPIES && !was_shown(c))
+      fault("multiplies what its writer has not shown to products", *space, at, 16, nullptr, c.write.who);
   }
   asked = nullptr;
   if (!multiplied) multiplied = (Times*)calloc(MOST_CLUSTER * MOST_SHARED / 16, sizeof(Times));

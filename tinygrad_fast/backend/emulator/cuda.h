@@ -205,6 +205,7 @@ inline void copy_box_to(unsigned blocks, void* to, const void* map, void* barrie
 WGMMA(wgmma_f16, emulator::WGMMA_F16)
 WGMMA(wgmma_bf16, emulator::WGMMA_BF16)
 #undef WGMMA
+__forceinline__ void proxy_fence() { emulator_proxy_fence(); }
 inline void wgmma_fence(FROM) { emulator_meet(emulator::WGMMA_FENCE, ~0u, nullptr, nullptr, 0, 0, HERE); }
 inline void wgmma_commit(FROM) { emulator_meet(emulator::WGMMA_COMMIT, ~0u, nullptr, nullptr, 0, 0, HERE); }
 template <int N> inline void wgmma_wait(FROM) { emulator_meet(emulator::WGMMA_WAIT, ~0u, nullptr, nullptr, N, 0, HERE); }

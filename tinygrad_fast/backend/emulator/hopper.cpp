@@ -163,6 +163,8 @@ void emulator::check_landed() {
 
 // ---- Products --------------------------------------------------------------------------------------------------------
 
+void emulator_proxy_fence() { check_shown(); }
+
 // Sums in registers that products on their way will change: kept here meanwhile, and NaN in the registers.
 struct Sums { float* lane[32]; float held[32][128]; int count, waiting; };
 struct Asked { Operands product; Meeting kind; Sums* sums; unsigned group; Where where; };
@@ -198,6 +200,17 @@ static const unsigned char* element(uint64_t description, bool along_k, int i, i
   return emulator_thread->block->shared + swizzled((uintptr_t)(begin + at), mode);
 }
 
+// From when it is asked for until it is waited for, it may read them at any moment.
+static void check_operands(const Asked& asked, int warp) {
+  const Operands& p = asked.product;
+  for (int k = 0; k < 16; k++) {
+    for (int i = 0; i < 16; i++)
+      if ((p.a_along_k ? k : i) % 8 == 0) check_multiplied(element(p.a, p.a_along_k, 16 * (warp % 4) + i, k), asked.where);
+    for (int j = 0; j < p.columns; j++)
+      if ((p.b_along_k ? k : j) % 8 == 0) check_multiplied(element(p.b, p.b_along_k, j, k), asked.where);
+  }
+}
+
 static float value(Meeting kind, const unsigned char* at) {
   uint16_t bits;
   memcpy(&bits, at, 2);
@@ -208,17 +221,10 @@ static float value(Meeting kind, const unsigned char* at) {
 static void multiply(const Asked& asked, int warp) {
   const Operands& p = asked.product;
   float a[16][16], b[16][256];
+  check_operands(asked, warp);
   for (int k = 0; k < 16; k++) {
-    for (int i = 0; i < 16; i++) {
-      const unsigned char* at = element(p.a, p.a_along_k, 16 * (warp % 4) + i, k);
-      if ((p.a_along_k ? k : i) % 8 == 0) check_multiplied(at, asked.where);
-      a[i][k] = value(asked.kind, at);
-    }
-    for (int j = 0; j < p.columns; j++) {
-      const unsigned char* at = element(p.b, p.b_along_k, j, k);
-      if ((p.b_along_k ? k : j) % 8 == 0) check_multiplied(at, asked.where);
-      b[k][j] = value(asked.kind, at);
-    }
+    for (int i = 0; i < 16; i++) a[i][k] = value(asked.kind, element(p.a, p.a_along_k, 16 * (warp % 4) + i, k));
+    for (int j = 0; j < p.columns; j++) b[k][j] = value(asked.kind, element(p.b, p.b_along_k, j, k));
   }
   for (int lane = 0; lane < 32; lane++)
     for (int i = 0; i < p.columns / 2; i++) {
@@ -260,7 +266,8 @@ static void ask(Meeting kind, Thread* lanes, int warp) {
     }
   }
   sums->waiting++;
-  w.asked[w.end++ % MOST_ASKED] = {p, kind, sums, w.commits, where};
+  Asked& asked = w.asked[w.end++ % MOST_ASKED] = {p, kind, sums, w.commits, where};
+  check_operands(asked, warp);
 }
 
 static void finish(int warp, unsigned groups) {

@@ -85,6 +85,7 @@ void emulator_barrier_fence();
 void emulator_barrier_arrive(void* barrier, int bytes, emulator::Where);
 void emulator_remote_arrive(void* barrier, int rank, emulator::Where);
 void emulator_barrier_wait(void* barrier, int parity, emulator::Where);
+void emulator_proxy_fence();
 void emulator_box(void* to, const void* map, void* barrier, int i, int j, int b, unsigned blocks, emulator::Where);
 void emulator_cluster_arrive(emulator::Where);
 void emulator_cluster_wait(emulator::Where);
@@ -154,6 +155,7 @@ void check_reach(int rank, Where);      // into the shared memory of another blo
 void check_end();                       // which must not have ended
 void check_box_departure(const void* to, int bytes, Where);
 void check_read(const void* from, int bytes, Where);  // that no thread makes, or that the compiler does not see
+void check_shown();                     // what this thread has written so far, products may read
 void check_box_landing(const void* to, int bytes, int barrier);
 void check_multiplied(const void* p, Where);  // 16 bytes of shared memory, read by a product of my warp
 
