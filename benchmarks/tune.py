@@ -3,7 +3,7 @@
 For each product and convolution of benchmarks/gpu/cases.py: which kernel asks the table for a tile, of which class of
 shapes (`tuned.measured`), is heard while it runs once; then each candidate takes the place of the rule's choice, is
 compared with its result, and timed. Classes that this GPU has in the table are left as they are. Where one of Hopper's
-rungs may be taken, the rung below is tuned first, and is then one of the candidates.
+rungs, or its engine, may be taken, what is below it is tuned first, and is then one of the candidates.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class Asked:
         """What may stand in the table, of at most so many bytes of shared memory."""
         if self.engine == "Hopper":
             return [(), *map(astuple, tiles.hopper_candidates(most))]
-        [engine] = [e for e in (tiles.TENSOR_CORES, tiles.MULTIPLY_ADDS) if e.name == self.engine]
-        return list(map(astuple, engine.candidates(self.itemsize, most)))
+        [engine] = [e for e in (tiles.WARPGROUPS, tiles.TENSOR_CORES, tiles.MULTIPLY_ADDS) if e.name == self.engine]
+        below = [()] if engine is tiles.WARPGROUPS else []
+        return below + list(map(astuple, engine.candidates(self.itemsize, most)))
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def timed(timer: Timer, case: Case, runs: list[Any]) -> float:
 
 def shown(tile: Numbers | None) -> str:
     if not tile:
-        return "the rule's" if tile is None else "the rung below"
+        return "the rule's" if tile is None else "what is below it"
     return f"{' x '.join(map(str, tile[:-1][:3]))}, {tile[-1]} stages"
 
 

@@ -12,6 +12,7 @@
 //           +-----------+
 #include "conv2d.cuh"
 #include "tile_loop.cuh"
+#include "warpgroups.cuh"
 
 const int FAR = -(1 << 29);  // a row outside of every image, with any tap
 

@@ -4,7 +4,8 @@
 //                                 + bias[o] + res[n, o, i, j])
 //           as  y (N OH OW, O) = patches (N OH OW, KH KW C) @ w (KH KW C, O), a product for each group.
 // BACKWARD  conv2d_dx_tiles.cu, conv2d_dw_tiles.cu.
-// TILING    that of tile_loop.cuh, with -DENGINE=TensorCores or MultiplyAdds; blockIdx.z is the group.
+// TILING    that of tile_loop.cuh, with -DENGINE=TensorCores or MultiplyAdds, on Hopper Warpgroups; blockIdx.z is the
+//           group.
 //
 //                               k: taps, channels           o            w lies KH KW C O: neighbours along o.
 //                           +----+----+----+----+       +-------+        A tile of 32 k is mostly a part of one tap:
@@ -21,7 +22,9 @@
 //           so many elements a copy as channels and addresses allow (-DXV=8 -DWV=8). A group has N outputs, in w beside
 //           zeros up to `columns`. Images below 2^31 elements, and fewer than 2^31 pixels.
 // MEASURED  not yet on a GPU. Expected, H100, float16, a 3 x 3 layer of 64 channels on 512 images of 32 x 32: 39
-//           Gflop, 755 MB from L2 in 126 us at 6 TB/s, 0.3 of the peak of 989 Tflop/s; of 256 channels on 8 x 8: 0.5.
+//           Gflop, 755 MB from L2 in 126 us at 6 TB/s, 0.3 of the peak of 989 Tflop/s; of 128 channels and more, by
+//           tiles of 256 x 128, half as many: 0.5. Neither is what Warpgroups could do: it has 28.5 instructions for
+//           each HGMMA of 128 columns, which takes 64 clocks, and 26 for the 32 clocks of 64 columns.
 //           float32: bound by issue, 1.14 instructions for each multiply-add of 128 x 128, 1.25 of 64 x 64
 //           (kernels/README.md): 0.7 and 0.6 of 67 Tflop/s. As TF32, 32 and 16 flop a byte from L2: at most 0.39 and
 //           0.19 of 494 Tflop/s. float64: 0.7 of 34.

@@ -1,5 +1,13 @@
 // What multiplies tiles: MultiplyAdds, every thread by itself; TensorCores, a warp together. And how a tile lies in
 // shared memory, so that either reads it without waiting. tile_loop.cuh has the words, and what comes before and after.
+// A third engine, Hopper's, stands in warpgroups.cuh.
+//
+//     TileOf<SIDE, K_MAJOR>    how a tile lies
+//     LAG                      so many stages are still being read when `multiply` has ended
+//     arrived()                by each thread: its copies are there, and all will know after the next barrier
+//     multiply(stage, f)       what stands in a stage; f() is done between
+//     finish()                 the sums are complete, and no stage is read any more
+//     lay_down(i, to)          BAND rows of the warp's sums, from row BAND i on, to rows of PITCH
 #include "tensor_cores.cuh"
 
 const int E = 16 / sizeof(T);   // elements of a chunk
@@ -32,7 +40,8 @@ template <int SIDE, bool K_MAJOR_, int K_TURN> struct Tile {  // K_TURN: of rows
 // in groups of G, beside those of the next lane; where they lie along k, it takes single rows, and G of k at once.
 // Either way lanes do not meet in a bank, and G RM RN multiply-adds need RM + RN reads, of G numbers each.
 struct MultiplyAdds {
-  static const int K_TURN = 0;  // rows of k are read as they lie
+  static const int LAG = 0;  // what a thread has read, it has read when `multiply` ends
+  template <int SIDE, bool K_MAJOR> using TileOf = Tile<SIDE, K_MAJOR, 0>;  // rows of k are read as they lie
 
   template <class TileA, class TileB> struct Engine {
     static const int G = E < 4 ? E : 4, RM = WM / 8, RN = WN / 4, BAND = 8 * G;
@@ -69,6 +78,8 @@ struct MultiplyAdds {
       }
     }
 
+    __device__ __forceinline__ void arrived() const {}
+
     // What stands `stage` bytes after the first tiles; `meanwhile` is done between reading and multiplying.
     template <class F> __device__ __forceinline__ void multiply(int stage, F meanwhile) {
       int lane = threadIdx.x % 32;
@@ -86,6 +97,8 @@ struct MultiplyAdds {
       }
     }
 
+    __device__ __forceinline__ void finish() const {}
+
     // The sums of rows BAND i and on of the warp's part, to rows of PITCH.
     __device__ __forceinline__ void lay_down(int i, A* to) const {
       int lane = threadIdx.x % 32;
@@ -101,7 +114,9 @@ struct MultiplyAdds {
 
 // The tensor cores: a warp multiplies 16 x 32 bytes by 32 bytes x 8 with one instruction.
 struct TensorCores {
-  static const int K_TURN = sizeof(T) == 2 ? 1 : 2;  // rows of k are read eight at once, or one by one and four at once
+  static const int LAG = 0;
+  // Rows of k are read eight at once, or one by one and four at once.
+  template <int SIDE, bool K_MAJOR> using TileOf = Tile<SIDE, K_MAJOR, sizeof(T) == 2 ? 1 : 2>;
 
   // Fragments of one operand: 16 of m (or n) and 32 bytes of k, four matrices of 8 x 16 bytes in the order that `mma`
   // wants its registers in. r[j] of a: rows 8 (j % 2), half j / 2 of k; of b: columns 8 (j / 2), half j % 2, so that
@@ -149,6 +164,8 @@ struct TensorCores {
 
     __device__ __forceinline__ Engine(T* a, T* b, int wm, int wn) : from_a(a, wm), from_b(b, wn) {}
 
+    __device__ __forceinline__ void arrived() const {}
+
     template <class F> __device__ __forceinline__ void multiply(int stage, F meanwhile) {
 #pragma unroll
       for (int step = 0; step < STEPS; step++) {
@@ -165,6 +182,8 @@ struct TensorCores {
         }
       }
     }
+
+    __device__ __forceinline__ void finish() const {}
 
     // The sums of 16 rows, from row 16 i of the warp's part on, to rows of PITCH.
     __device__ __forceinline__ void lay_down(int i, A* to) const {

@@ -1,8 +1,8 @@
 // One tile loop for every product: y[m, n] = sum over k of a(m, k) b(n, k). What a and b are, a *loader* says; what
-// multiplies them, an *engine* (engines.cuh).
+// multiplies them, an *engine* (engines.cuh, warpgroups.cuh).
 //
 // TILING    a block computes BM x BN of y, a warp of it WM x WN. k advances by BK. STAGES tiles of a and of b stand in
-//           shared memory in a ring: one is multiplied while STAGES - 1 are on their way.
+//           shared memory in a ring: one is multiplied while STAGES - 1 are on their way (Warpgroups: STAGES - 2).
 //
 //               memory  --copy_async-->  shared memory, STAGES tiles  --fragments-->  registers  --engine-->  sums
 //
@@ -127,10 +127,12 @@ __device__ __forceinline__ void hand_out(const Engine& engine, const Out& out, A
 template <class Engine, class LoaderA, class LoaderB, class Out>
 __device__ __forceinline__ void tile_loop(const LoaderA& a, const LoaderB& b, const Out& out, int m0, int n0,
                                           int k_begin, int k_end) {
-  typedef Tile<BM, LoaderA::K_MAJOR, Engine::K_TURN> TileA;
-  typedef Tile<BN, LoaderB::K_MAJOR, Engine::K_TURN> TileB;
+  typedef typename Engine::template TileOf<BM, LoaderA::K_MAJOR> TileA;
+  typedef typename Engine::template TileOf<BN, LoaderB::K_MAJOR> TileB;
   DYNAMIC_SHARED(T, shared);  // STAGES times a tile of a and a tile of b
   const int SIZE = TileA::SIZE + TileB::SIZE, LAST = (STAGES - 1) * SIZE;  // of a stage, and where the last begins
+  const int AHEAD = STAGES - 1 - Engine::LAG;                              // tiles that are on their way
+  static_assert(AHEAD > 0, "a stage to multiply, LAG that still may be, and one to fill");
   T *shared_a = shared, *shared_b = moved(shared, TileA::SIZE);
   int warp = threadIdx.x / 32, wm = warp / (BN / WN) * WM, wn = warp % (BN / WN) * WN;
   Filler<TileA, LoaderA> fill_a(a, m0, shared_a);
@@ -142,15 +144,19 @@ __device__ __forceinline__ void tile_loop(const LoaderA& a, const LoaderB& b, co
     copy_commit();
   };
 
+  auto next = [&](int stage) { return stage == LAST ? 0 : stage + SIZE; };
+
   int ahead = k_begin;
-  for (int s = 0; s < STAGES - 1; s++, ahead += BK) fill(ahead, s * SIZE);
-  for (int k = k_begin, here = 0, free = LAST; k < k_end; k += BK, ahead += BK) {
-    copy_wait<STAGES - 2>();  // my part of the tile from k on is there,
-    __syncthreads();          // everybody's is, and nobody reads the tile before it any more: its stage is free
+  for (int s = 0; s < AHEAD; s++, ahead += BK) fill(ahead, s * SIZE);
+  for (int k = k_begin, here = 0, free = AHEAD * SIZE; k < k_end; k += BK, ahead += BK) {
+    copy_wait<AHEAD - 1>();  // my part of the tile from k on is there,
+    engine.arrived();
+    __syncthreads();  // everybody's is, and nobody reads the tile LAG + 1 before it any more: its stage is free
     engine.multiply(here, [&] { fill(ahead, free); });
-    free = here;
-    here = here == LAST ? 0 : here + SIZE;
+    free = Engine::LAG ? next(free) : here;
+    here = next(here);
   }
+  engine.finish();
   copy_wait<0>();   // nothing is on its way any more,
   __syncthreads();  // and nobody reads the last tile
   hand_out(engine, out, (A*)shared, m0 + wm, n0 + wn);

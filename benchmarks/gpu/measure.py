@@ -171,7 +171,7 @@ def cannot(xp: Any, case: Case) -> str:
     if case.dtype == "bfloat16" and not find_spec("ml_dtypes"):
         return "CuPy and NumPy have bfloat16 by ml_dtypes alone: pip install ml_dtypes"
     source = sources(kernel_folder()).get(case.rung)
-    needs = source.needs if source else ""
+    needs = source.architecture({}) if source else ""
     here = f"sm_{xp.hardware.capability}"
     return f"{case.rung} is for {needs} alone, and this GPU is {here}" if needs and needs != here + "a" else ""
 

@@ -14,7 +14,7 @@ from tinygrad_fast.backend.source import kernel_folder
 from tinygrad_fast.dtypes import dtype_of
 
 DTYPES = "float64 float32 float16 bfloat16".split()
-GPUS = {"sm_75": 75, "sm_80": 80, "sm_90": 90, "sm_120": 120}
+GPUS = {"sm_75": 75, "sm_80": 80, "sm_90": 90, "sm_90a": 90, "sm_120": 120}  # architecture: compute capability
 ROWS = [
     tuple(cell.strip(" `") for cell in row.split("|")[1:-1])
     for row in (kernel_folder() / "README.md").read_text().splitlines()
@@ -47,8 +47,11 @@ def flags(**defines):
     return " ".join(f"{name}={defines[name]}" for name in sorted(defines))
 
 
-def engines(kernel, dtype, hardware):
-    """Those by which a kernel may multiply this dtype: by which rung, or by float32's precision."""
+def engines(kernel, dtype, architecture):
+    """Those by which a kernel may multiply this dtype: by its rung, or by float32's precision; sm_90a has its own."""
+    hardware = tiles.Hardware(GPUS[architecture], 132)
+    if architecture == "sm_90a":
+        return [tiles.WARPGROUPS] * (tiles.on_hopper(dtype, hardware) and kernel not in products.ENGINES)
     takes = tiles.tensor_cores_take(dtype, hardware)
     if kernel in products.ENGINES:
         engine = products.ENGINES[kernel]
@@ -62,7 +65,7 @@ def on_the_tile_loop():
     found = {}
     for (kernel, copies), dtype, (architecture, capability) in product(COPIES.items(), DTYPES, GPUS.items()):
         itemsize, hardware = dtype_of(dtype).itemsize, tiles.Hardware(capability, 132)
-        for engine in engines(kernel, dtype, hardware):
+        for engine in engines(kernel, dtype, architecture):
             for widths in product(widths_of(kernel, itemsize), repeat=2):
                 for tile in engine.offered(itemsize, min(widths) * itemsize, hardware):
                     for more in orders(kernel, engine):

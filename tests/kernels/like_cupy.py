@@ -251,10 +251,10 @@ class RawModule:
             if not (found := like_driver.opened(Path(self.path).read_bytes())):
                 raise CUDADriverError("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available for execution")
             self.source, self.options = found
-        elif self.source and self.source.needs:
-            raise CompileException(f"error: not supported on .target '{like_driver.GPU}'")  # which CuPy appends
-        self.defines = dict(o[2:].split("=") for o in self.options if o.startswith("-D"))
+        self.defines = like_driver.defined(self.options)
         if self.source:
+            if not self.path and self.source.architecture(self.defines):
+                raise CompileException(f"error: not supported on .target '{like_driver.GPU}'")  # which CuPy appends
             self.compiled = self.machine.compile(self.source, self.defines)
 
     def get_function(self, name):

@@ -23,6 +23,11 @@ def known(text):
     return next((s for s in every if s.text == text), None)
 
 
+def defined(options):
+    """-DNAME=value"""
+    return dict(o[2:].split("=") for o in options if o.startswith("-D"))
+
+
 # NVRTC
 
 
@@ -46,7 +51,7 @@ def compileProgram(prog, options):
     compiled.append(tuple(options))
     [architecture] = [o.removeprefix("-arch=") for o in options if o.startswith("-arch=")]
     source = known(programs[prog][0])
-    if not source or source.needs not in ("", architecture):
+    if not source or source.architecture(defined(options)) not in ("", architecture):
         programs[prog][2] = f"kernel.cu(1): error: not supported on .target '{architecture}'"
         raise NVRTCError("NVRTC_ERROR_COMPILATION (6)")
     programs[prog][1] = json.dumps([architecture, source.text, options]).encode()

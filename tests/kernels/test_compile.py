@@ -13,8 +13,12 @@ from tinygrad_fast.dtypes import dtype_of
 from . import gate, nvrtc, sass
 from .gate import HOPPER, LOOPS, ROWS, TABLE, hopper_tile, tile_of
 
-ENGINES = {"HMMA": tiles.TENSOR_CORES, "FFMA": tiles.MULTIPLY_ADDS, "DFMA": tiles.MULTIPLY_ADDS}
-ARCHITECTURES = *gate.GPUS, "sm_90a"
+ENGINES = {
+    "HGMMA": tiles.WARPGROUPS,
+    "HMMA": tiles.TENSOR_CORES,
+    "FFMA": tiles.MULTIPLY_ADDS,
+    "DFMA": tiles.MULTIPLY_ADDS,
+}
 FORMS = list(gate.every_form() if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else gate.narrowest())
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason=nvrtc.why_not)
 needs_nvdisasm = pytest.mark.skipif(sass.nvdisasm() is None, reason=sass.why_not)
@@ -51,8 +55,8 @@ def test_every_tile_has_a_row():
         for k, t, _, dtypes, *_, loop in LOOPS
         for dtype in dtypes.split()
     }
-    for kernel, dtype in product(gate.COPIES, gate.DTYPES):
-        for engine in gate.engines(kernel, dtype, tiles.Hardware(90, 132)):
+    for kernel, dtype, architecture in product(gate.COPIES, gate.DTYPES, ("sm_90", "sm_90a")):
+        for engine in gate.engines(kernel, dtype, architecture):
             for tile in engine.tiles[dtype_of(dtype).itemsize]:
                 assert key(kernel, engine, tile, dtype) in rows, f"{kernel} {engine.name} {dtype} {tile} has no budget"
     hopper = {(row[0], hopper_tile(row[1])) for row in HOPPER}
@@ -61,7 +65,7 @@ def test_every_tile_has_a_row():
 
 def compiled(kernel, flags, dtypes, architectures):
     dtypes, architectures = dtypes.split(), architectures.split()
-    assert set(dtypes) <= set(gate.DTYPES) and set(architectures) <= set(ARCHITECTURES)
+    assert set(dtypes) <= set(gate.DTYPES) and set(architectures) <= set(gate.GPUS)
     text = sources(kernel_folder())[kernel].text
     for architecture in architectures:
         for dtype in dtypes:
@@ -103,12 +107,21 @@ def test_main_loops(kernel, tile, flags, dtypes, architectures, registers, share
     tile, (budget, work) = tile_of(tile), loop.split()
     used, loops = main_loops(kernel, tile, flags, dtypes, architectures, work)
     each = {at: len(instructions) / sass.count(instructions, work) for at, instructions in loops.items()}
+    if work == "HGMMA":
+        products_overlap(loops)
     within(kernel, used, int(registers))
     assert all(any(sass.word(i).startswith(("LDGSTS", "LDG.")) for i in loop) for loop in loops.values()), "no copies"
     assert ENGINES[work].shared(tile, {"float64": 8, "float32": 4}.get(dtypes, 2)) == int(shared)
     assert not {at: n for at, n in each.items() if not n <= float(budget)}, f"{budget} {work}: {each}"
     assert max(each.values()) > 0.95 * float(budget), f"the budget is too wide to notice anything: {each}"
     tally(cubins=len(used))
+
+
+def products_overlap(loops):
+    """Of Hopper: one commit and one wait in each turn of a loop, not product by product."""
+    for instructions in loops.values():
+        waits = [i for i in instructions if "gsb0" in i]
+        assert len(waits) == 2, f"the products wait for each other: {waits}"
 
 
 @needs_nvrtc
@@ -118,9 +131,8 @@ def test_the_main_loop_of_hopper(kernel, tile, flags, dtypes, architectures, reg
     tile, (budget, work) = hopper_tile(tile), loop.split()
     used, loops = main_loops(kernel, tile, flags, dtypes, architectures, work)
     each = {at: len(instructions) / sass.count(instructions, work) for at, instructions in loops.items()}
+    products_overlap(loops)
     for instructions in loops.values():
-        waits = [i for i in instructions if "gsb0" in i]  # one commit, one wait: not product by product
-        assert len(waits) == 2, f"the products wait for each other: {waits}"
         assert not [i for i in instructions if "MEMBAR" in i or "CCTL" in i], "an arrival waits for the GPU's memory"
     within(kernel, used, int(registers))
     assert tile.shared() == int(shared) <= 227 << 10
@@ -176,7 +188,7 @@ def test_what_a_cluster_shares_is_copied_once(tile):
 @pytest.mark.parametrize("kernel", tiles.CLUSTERS)
 def test_hopper_alone_understands_it(kernel):
     text = sources(kernel_folder())[kernel].text
-    assert sources(kernel_folder())[kernel].needs == "sm_90a"
+    assert sources(kernel_folder())[kernel].architecture({}) == "sm_90a"
     with pytest.raises(nvrtc.Refused, match=r"\.target 'sm_90'"):
         nvrtc.compiled(text, "sm_90", "DTYPE=float16", "BM=128", "BN=128", "STAGES=6", "XK=1", "WK=0")
 

@@ -11,12 +11,13 @@ from hypothesis import given, strategies as st
 
 import tinygrad_fast as tf
 from tinygrad_fast import backend
-from tinygrad_fast.backend import windows
+from tinygrad_fast.backend import cuda, windows
 from tinygrad_fast.backend.cuda import Emulated
-from tinygrad_fast.backend.launchers import convolutions, tiles
+from tinygrad_fast.backend.launchers import convolutions, tiles, tuned
 from tinygrad_fast.backend.source import KernelError, kernel_folder
 
-from .conftest import unwatched
+from . import like_cupy, like_driver
+from .conftest import needs_hopper, unwatched
 from .test_matmul import DTYPES, EPS, laid_out, tf32
 
 LAYOUTS = st.sampled_from(["in order", "transposed", "reversed"])
@@ -80,10 +81,20 @@ def test_forward_and_both_gradients(machine, monkeypatch, rung, dtype, tally):
 # The tile loop is compiled anew for each width of a copy: channels and outputs of a group that have one for both, the
 # half or a part of it for one, and the smallest for another.
 WIDTHS = {"float16": [(3, 16), (5, 19), (12, 20), (8, 70), (16, 16)], "float32": [(3, 16), (16, 70), (20, 12)]}
+ENGINES = [*((t, "") for t in DTYPES), (np.float16, "Warpgroups"), (ml_dtypes.bfloat16, "Warpgroups")]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_tile_loop(machine, monkeypatch, dtype, tally):
+def use(machine, monkeypatch, engine):
+    """Hopper's engine of the tile loop, or that of every GPU."""
+    if engine == "Warpgroups":
+        needs_hopper(machine.hardware)
+    elif machine.hardware.capability == 90:
+        monkeypatch.setattr(machine, "hardware", tiles.Hardware(80, machine.hardware.processors))
+
+
+@pytest.mark.parametrize("dtype, engine", ENGINES)
+def test_tile_loop(machine, monkeypatch, dtype, engine, tally):
+    use(machine, monkeypatch, engine)
     monkeypatch.setattr(machine, "convolves", "tiles")
     before = machine.launch.counts.copy()
 
@@ -117,14 +128,16 @@ def test_sums_in_parts(machine, monkeypatch, dtype):
 
 def large_tiles(machine, dtype, smallest=False):
     """The shapes that only large images are given, on this GPU."""
-    shapes = tiles.engine(np.dtype(dtype).name, machine.hardware).tiles[np.dtype(dtype).itemsize]
+    dtype = np.dtype(dtype)
+    shapes = tiles.best_engine("", dtype.name, 1, 1, 1, machine.hardware).tiles[dtype.itemsize]
     return [machine.hardware.suited(tile) for tile in (shapes if smallest else shapes[:-1])]
 
 
 @unwatched
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_large_tiles(machine, monkeypatch, dtype):
+@pytest.mark.parametrize("dtype, engine", [(np.float16, ""), (np.float16, "Warpgroups"), (np.float32, "")])
+def test_large_tiles(machine, monkeypatch, dtype, engine):
     """Those that only large images are given: here to some that fill them and reach over each edge."""
+    use(machine, monkeypatch, engine)
     given_ = arrays(dtype, 5, 32, 72, (12, 13), (3, 3), ((2, 2), (1, 1), (1, 1), 1))
     for tile in large_tiles(machine, dtype):
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)
@@ -274,13 +287,54 @@ def test_parts_are_told_by_sizes():
     assert parts(tile["small"], 64, 512) == 1
 
 
-def test_every_gpu_adds_up_the_same():
+@pytest.mark.parametrize("capability", [80, 90])
+def test_every_gpu_adds_up_the_same(capability):
+    """However many processors it has."""
     x, _, g = arrays(np.float16, 8, 16, 16, (32, 32), (3, 3), SQUARE)
-    small = Emulated()
-    small.hardware = tiles.Hardware(80, 12)
-    a, b = (machine.conv2d_dw(g, x, *SQUARE, (3, 3)) for machine in (Emulated(), small))
-    assert small.launch.counts == {"conv2d_dw_tiles": 1, "conv2d_dw_sum": 1}
-    np.testing.assert_array_equal(a, b)
+    found = []
+    for processors in (12, 132):
+        machine = Emulated()
+        machine.hardware = tiles.Hardware(capability, processors)
+        found.append(machine.conv2d_dw(g, x, *SQUARE, (3, 3)))
+        assert machine.launch.counts == {"conv2d_dw_tiles": 1, "conv2d_dw_sum": 1}
+    np.testing.assert_array_equal(*found)
+
+
+def test_hoppers_engine_is_taken_where_it_is_understood(monkeypatch):
+    """By float16 and bfloat16 on sm_90 alone; not where the other engine was measured to be faster."""
+    for dtype, capability, engine in (
+        (np.float16, 90, "Warpgroups"),
+        (ml_dtypes.bfloat16, 90, "Warpgroups"),
+        (np.float32, 90, "MultiplyAdds"),
+        (np.float16, 80, "TensorCores"),
+        (np.float16, 120, "TensorCores"),
+    ):
+        machine, asked = Emulated(), []
+        machine.hardware = tiles.Hardware(capability, 132, "a GPU")
+        x, w, g = arrays(dtype, 1, 16, 16, (4, 4), (3, 3), SQUARE)
+        run = machine.launch
+        noted = lambda kernel, run=run, asked=asked, **given: asked.append(given) or run(kernel, **given)  # noqa: E731
+        monkeypatch.setattr(machine, "launch", noted)
+        check(machine, x, w, g, SQUARE)
+        assert [given["defines"]["ENGINE"] for given in asked] == [engine] * 3
+    measured = {"a GPU": {"conv2d_tiles": {"Warpgroups, 2 bytes, 64 x 64": []}}}
+    monkeypatch.setattr(tuned, "table", lambda: measured)
+    best = lambda m: tiles.best_engine("conv2d_tiles", "float16", m, 64, 1, tiles.Hardware(90, 132, "a GPU")).name  # noqa: E731
+    assert (best(64), best(65)) == ("TensorCores", "Warpgroups")
+
+
+def test_it_is_compiled_for_hopper_alone():
+    """On CuPy: by NVRTC itself, for sm_90a; every other engine as CuPy does it."""
+    x, w, _ = arrays(np.float16, 1, 16, 16, (4, 4), (3, 3), SQUARE)
+    with like_cupy.installed():
+        machine = cuda.CUDA()
+        like_driver.compiled.clear()
+        for capability in (80, 90):
+            machine.hardware = tiles.Hardware(capability, 132)
+            y = machine.conv2d(machine.asarray(x), machine.asarray(w), *SQUARE)
+            np.testing.assert_allclose(y.held, windows.conv2d(x.astype("f"), w.astype("f"), *SQUARE), rtol=0, atol=0.05)
+    [options] = like_driver.compiled
+    assert {"-arch=sm_90a", "-DENGINE=Warpgroups", "-DBM=64"} <= set(options)
 
 
 def test_division():
@@ -344,6 +398,36 @@ def test_planted_faults_are_found(tmp_path, monkeypatch, rung, file, old, new, t
     monkeypatch.setattr(convolutions, "split", in_parts)
     with pytest.raises((KernelError, AssertionError)):
         two_convolutions(machine)
+    tally(faults=1)
+
+
+# Of Hopper's engine: what stands there, what is put in its place, and what the checking mode says of it
+HOPPER_FAULTS = [
+    ("arrived() const { proxy_fence(); }", "arrived() const {}", "has not shown"),
+    ("      wgmma_fence();\n", "", "without a wgmma_fence"),
+    ("LAG = 1", "LAG = 0", "copy on its way|multiplies at the same time|nobody has written"),
+    ("wgmma_wait<1>();", "", "copy on its way|multiplies at the same time|more products"),
+    ("finish() const { wgmma_wait<0>(); }", "finish() const {}", "another multiplies|what another|unequal"),
+    ("c / 8 * ROWS * PITCH + ", "", "copies at the same time|unequal"),
+    ("(c % 8 ^ turn(r)) * 16", "c % 8 * 16", "unequal"),
+    ("wm / 64 * BOX", "0", "unequal"),
+    ("(TileA::K_MAJOR ? 32 : 16 * 128)", "(32)", "unequal"),
+    ("8 * (i / 2 % 2)", "8 * (i % 2)", "unequal"),
+]
+
+
+@pytest.mark.parametrize("old, new, says", HOPPER_FAULTS)
+def test_planted_faults_of_hoppers_engine_are_found(tmp_path, monkeypatch, old, new, says, tally):
+    text = (kernel_folder() / "warpgroups.cuh").read_text()
+    assert text.count(old) == 1, old
+    (tmp_path / "warpgroups.cuh").write_text(text.replace(old, new))
+    for path in kernel_folder().glob("conv2d*"):
+        (tmp_path / path.name).write_text(path.read_text())
+    machine = Emulated(check=True)
+    machine.launch.place = tmp_path
+    monkeypatch.setattr(tiles.Engine, "choose", lambda *_: tiles.WARPGROUPS.tiles[2][1])
+    with pytest.raises((KernelError, AssertionError), match=None if "unequal" in says else says):
+        check(machine, *arrays(np.float16, 1, 128, 136, (12, 13), (3, 3), SQUARE), SQUARE)
     tally(faults=1)
 
 

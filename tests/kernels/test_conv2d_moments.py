@@ -19,8 +19,8 @@ from tinygrad_fast.models import resnet8, resnet18
 from tinygrad_fast.nn.utils import conv_bn, fold_batch_norm
 
 from .conftest import GPU, unwatched
-from .test_conv2d import LAYOUTS, SQUARE, arrays, close as close_products, large_tiles, tell
-from .test_matmul import DTYPES, laid_out
+from .test_conv2d import ENGINES, LAYOUTS, SQUARE, arrays, close as close_products, large_tiles, tell, use
+from .test_matmul import laid_out
 from .test_norms import PLAIN, close, doubled, launched
 
 LAUNCHES = {"conv2d_moments_tiles": 1, "batch_norm_statistics": 1, "batch_norm": 1}
@@ -58,8 +58,9 @@ def drawn(dtype, n, c, o, hw, k, geometry, seed=0):
 CHANNELS = {"float16": [(16, 16), (8, 72), (3, 20)], "float32": [(16, 16), (20, 70)]}
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_any_convolution(machine, monkeypatch, dtype, tally):
+@pytest.mark.parametrize("dtype, engine", ENGINES)
+def test_any_convolution(machine, monkeypatch, dtype, engine, tally):
+    use(machine, monkeypatch, engine)
     monkeypatch.setattr(machine, "convolves", "tiles")
     before = machine.launch.counts.copy()
 
@@ -80,9 +81,10 @@ def test_any_convolution(machine, monkeypatch, dtype, tally):
 
 
 @unwatched
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_large_tiles(machine, monkeypatch, dtype):
+@pytest.mark.parametrize("dtype, engine", [(np.float16, ""), (np.float16, "Warpgroups"), (np.float32, "")])
+def test_large_tiles(machine, monkeypatch, dtype, engine):
     """Several of each, with warps above each other, and an edge in the middle of one."""
+    use(machine, monkeypatch, engine)
     given_ = drawn(dtype, 5, 32, 72, (12, 13), (3, 3), SQUARE)
     for tile in large_tiles(machine, dtype, smallest=True):
         monkeypatch.setattr(tiles.Engine, "choose", lambda *_, tile=tile: tile)

@@ -351,7 +351,7 @@ def test_a_driver_that_is_too_old(monkeypatch):
 def test_a_source_that_nvrtc_refuses(on_cupy):
     source = sources(kernel_folder())["matmul_hopper"]
     with pytest.raises(KernelError, match="not supported on .target 'sm_90'"):
-        on_cupy.launch.machine.compile(dataclasses.replace(source, needs="sm_90"), {"DTYPE": "float16"})
+        on_cupy.launch.machine.compile(dataclasses.replace(source, needs=(("sm_90", ""),)), {"DTYPE": "float16"})
     assert not list(Path(os.environ["CUPY_CACHE_DIR"]).iterdir())
     with pytest.raises(KernelError, match="not supported on .target 'sm_90'"):  # as CuPy compiles by itself
         on_cupy.launch.machine.compile(dataclasses.replace(source, needs=""), {"DTYPE": "float16"})

@@ -29,8 +29,8 @@ class CuPy:
 
     def compile(self, source: Source, defines: Mapping[str, Any]) -> Any:
         options = ("-std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
-        if source.needs:
-            return self._compiled_for(source.needs, source.text, options)
+        if architecture := source.architecture(defines):
+            return self._compiled_for(architecture, source.text, options)
         module = self.cupy.RawModule(code=source.text, options=options)
         try:
             module.compile()

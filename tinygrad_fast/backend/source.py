@@ -66,7 +66,12 @@ class Source:
     kernels: Mapping[str, tuple[Parameter, ...]]
     structures: Mapping[str, np.dtype]
     clusters: Mapping[str, int]  # kernels whose blocks run together along x, and how many of them
-    needs: str = ""  # the only architecture that it is for, if it says so: "NEEDS     sm_90a"
+    needs: tuple[tuple[str, str], ...] = ()  # "NEEDS     sm_90a": the only architecture that it is for, and with what
+
+    def architecture(self, defines: Mapping[str, Any]) -> str:
+        """The only one for which the source is, compiled with these; "" if there is no such."""
+        flags = {f"-D{name}={value}" for name, value in defines.items()} | {""}
+        return next((architecture for architecture, flag in self.needs if flag in flags), "")
 
 
 @cache
@@ -102,7 +107,7 @@ def read_source(path: Path) -> Source:
         {name: tuple(map(_parameter, given.split(","))) for _, name, given in kernels},
         {name: _structure(members) for name, members in structures},
         {name: int(blocks) for blocks, name, _ in kernels if blocks},
-        found[1] if (found := re.search(r"^// NEEDS +(sm_\w+)", text, re.M)) else "",
+        tuple(re.findall(r"^// NEEDS +(sm_\w+)(?: with (-D\S+))?", text, re.M)),
     )
 
 

@@ -4,7 +4,7 @@
     conv2d_narrow, conv2d_dw_narrow                  the others: depthwise, a handful of outputs
     conv2d, conv2d_dx, conv2d_dw                     what has 2^31 elements, or none
 
-On the tile loop: tensor cores or multiply-adds by dtype and GPU (`tiles.engine`), the tile by sizes (`Engine.choose`),
+On the tile loop: the engine by dtype and GPU (`tiles.best_engine`), the tile by sizes (`Engine.choose`),
 the width of a copy by channels and addresses (`tiles.width`), the parts of a long sum by `split`. The upper rungs read
 images N H W C and weights KH KW C O; what lies otherwise is copied, and so are odd channels of float16 (`_copyable`).
 """
@@ -202,12 +202,13 @@ class Convolutions(Machine):
 
     def _conv_loop(self, kernel, dtype, m, n, batches, **operands):
         """operands: what is read, with its channels in a group; batches: None where the sum may be split."""
-        engine, size = tiles.engine(dtype.name, self.hardware), dtype.itemsize
+        size = dtype.itemsize
         widths = {flag: tiles.width(size, c, self.address(a) // size) for flag, (a, c) in operands.items()}
         piece = min(widths.values()) * size
         hardware = self.hardware
         if batches is None:  # never too few blocks; and on every GPU the same tiles
             hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
+        engine = tiles.best_engine(kernel, dtype.name, m, n, batches, hardware)
         return Loop(engine, engine.choose(size, m, n, batches, piece, hardware, kernel), dtype, widths)
 
     def _whole_chunks(self, n, *results):

@@ -157,7 +157,7 @@ class Products(Machine):
 
 def _divided(m, depth, n, dtype, hardware):
     """Whether the sums of an (m, n) weight gradient, over `depth` rows, are divided: as a convolution divides them."""
-    engine = tiles.engine(dtype.name, hardware)
+    engine = tiles.best_engine("conv2d_dw_tiles", dtype.name, m, n, 1, hardware)
     tile, rate = engine.tiles[dtype.itemsize][-1], RATES[engine.name][dtype.itemsize]
     return depth > 0 and min(m, n) >= LEAST and split(tile, rate, m, n, depth, 1)[1] > 1
 

@@ -9,6 +9,7 @@ from . import tiles
 # Of an H100, and not of the GPU that is found, so that the same sums are rounded the same everywhere
 PROCESSORS = 132
 RATES = {  # flop a second that the engines are expected to reach, by bytes of an element
+    "Warpgroups": {2: 700e12},
     "TensorCores": {2: 620e12, 4: 310e12},
     "MultiplyAdds": {2: 50e12, 4: 50e12, 8: 25e12},
 }

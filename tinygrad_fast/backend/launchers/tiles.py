@@ -49,13 +49,15 @@ class Tile:
 class Engine:
     """An engine of the tile loop.
 
-    name: in kernels/engines.cuh. tiles: its shapes by bytes of an element, the largest first. band: bytes of a column
-    of sums that a warp hands out at once: 16 rows of float32, or 32 (16 of float64).
+    name: in kernels/engines.cuh or warpgroups.cuh. tiles: its shapes by bytes of an element, the largest first. band:
+    bytes of a column of sums that a warp hands out at once: 16 rows of float32, or 32 (16 of float64). stages: how many
+    a tuner tries.
     """
 
     name: str
     tiles: Mapping[int, tuple[Tile, ...]]
     band: int
+    stages: tuple[int, ...] = (2, 3, 4, 5)
 
     def offered(self, itemsize: int, piece: int, hardware: Hardware) -> list[Tile]:
         """The shapes among which `choose` chooses.
@@ -81,7 +83,7 @@ class Engine:
 
     def candidates(self, itemsize: int, most: int) -> list[Tile]:
         """What a tuner tries: each shape with each number of stages whose shared memory is at most so many bytes."""
-        tiles = [replace(t, STAGES=stages) for t in self.tiles[itemsize] for stages in (2, 3, 4, 5)]
+        tiles = [replace(t, STAGES=stages) for t in self.tiles[itemsize] for stages in self.stages]
         return [t for t in tiles if self.shared(t, itemsize) <= most]
 
     def shared(self, tile: Tile, itemsize: int) -> int:
@@ -90,6 +92,21 @@ class Engine:
         return max(ring, tile.threads // 32 * (tile.WN + 8) * self.band)
 
 
+# 256 x 128: 85 flop a byte from L2, 256 x 64: 51. One stage more than the others have of 64 k; 3 of 128 x 128 let two
+# blocks on a processor.
+WARPGROUPS = Engine(
+    "Warpgroups",
+    {
+        2: (
+            Tile(256, 128, 64, 16, 128, 4),
+            Tile(128, 128, 64, 16, 128, 3),
+            Tile(256, 64, 64, 16, 64, 4),
+            Tile(64, 64, 64, 16, 64, 4),
+        )
+    },
+    band=16 * 4,
+    stages=(3, 4, 5),
+)
 # A warp's 64 x 64 is what shared memory can feed, the block's size what L2 can: 85, 64, 51 and 32 flop a byte
 # (kernels/tile_loop.cuh, COST). 96 KB at most, so that each GPU from sm_80 on has room for a block. 64 x 64 twice: two
 # warps need fewer instructions for each that multiplies; four are sooner done, where processors have one block or none.
@@ -209,6 +226,13 @@ def on_tensor_cores(dtype: str, hardware: Hardware) -> bool:
 def on_hopper(dtype: str, hardware: Hardware) -> bool:
     """No other GPU has its instructions; of other dtypes they read less than there is."""
     return hardware.capability == 90 and dtype in ("float16", "bfloat16")
+
+
+def best_engine(kernel: str, dtype: str, m: int, n: int, batches: int, hardware: Hardware) -> Engine:
+    """Hopper's own, but where the one below it was measured to be faster."""
+    if on_hopper(dtype, hardware) and tuned.measured(hardware.gpu, kernel, WARPGROUPS.name, 2, m, n, batches) != []:
+        return WARPGROUPS
+    return engine(dtype, hardware)
 
 
 def anywhere(dtype: str, hardware: Hardware) -> bool:
