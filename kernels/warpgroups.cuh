@@ -41,11 +41,12 @@ struct Warpgroups {
     __device__ __forceinline__ void arrived() const { proxy_fence(); }
 
     template <class F> __device__ __forceinline__ void multiply(int stage, F meanwhile) {
+      // Places are told in units of 16 bytes: of the stage, and from 16 of k to the next
       const int A_NEXT = (TileA::K_MAJOR ? 32 : 16 * 128) / 16, B_NEXT = (TileB::K_MAJOR ? 32 : 16 * 128) / 16;
       u64 as = a + (u32)stage / 16, bs = b + (u32)stage / 16;
       wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < BK / 16; k++)  // 16 of k further
+      for (int k = 0; k < BK / 16; k++)
         wgmma<TileA::K_MAJOR, TileB::K_MAJOR>(T(), sums, as + k * A_NEXT, bs + k * B_NEXT, 1);
       wgmma_commit();
       meanwhile();

@@ -480,7 +480,7 @@ def test_hoppers_rungs_are_tuned_beside_the_ones_below(empty, fastest, cluster, 
         said = list(tune.tune(xp, Planted(), case, 0, ahead))
     assert [line.partition(" ")[0] for line in said] == ["matmul_tensor", "matmul_hopper", "matmul_cluster"]
     assert known["matmul_cluster"].get(shapes) == cluster and known["matmul_hopper"].get(shapes) == hopper
-    assert ("the rung below 0.1 ms" in said[2]) == (cluster == [])
+    assert ("what is below it 0.1 ms" in said[2]) == (cluster == [])
     kept = {
         kernel: {shapes: t} for kernel, t in (("matmul_cluster", cluster), ("matmul_hopper", hopper)) if t is not None
     }
