@@ -2,8 +2,8 @@
 
 One table, `RULES`, and one place that asks it: `tensor/core.py:apply`, before an op sees its arrays. Functions that
 compare dtypes before that (a matrix product promotes, a convolution wants one type) or are made of several ops (a norm,
-the mean squared error) ask earlier, by `tensor/promote.py:recast`, under their own names. A cast is an op like others:
-its pullback casts back, so a float32 weight receives a float32 gradient. Next on the way: `grad_scaler.py`.
+the mean squared error) ask earlier, by `tensor/promote.py:autocast_inputs`, under their own names. A cast is an op: its
+pullback casts back, so a float32 weight receives a float32 gradient. Next on the way: `grad_scaler.py`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy as np
 from .. import dtypes
 from ..backend.graph import if_capture_fails, refuse_in_capture
 from ..tensor import Tensor, wrap
-from ..tensor.promote import within
+from ..tensor.promote import cast_to
 
 LEAST, MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # the loss is float32, so is the scale
 
@@ -92,7 +92,7 @@ class GradScaler:
             return outputs
         if type(outputs) in (list, tuple):
             return type(outputs)(self.scale(y) for y in outputs)
-        y = within(outputs, dtypes.float32) if outputs.dtype.itemsize == 2 else outputs
+        y = cast_to(outputs, dtypes.float32) if outputs.dtype.itemsize == 2 else outputs
         scale = y.xp.copy(self._number(0, y.xp))  # what the tape keeps, `update` must not change
         return y * wrap(y.xp.cast(scale, dtype=y.dtype), y.xp, [0])
 

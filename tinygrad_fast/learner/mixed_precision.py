@@ -8,7 +8,7 @@ from typing import Any
 from ..amp import GradScaler, autocast
 from ..dtypes import float16, float32, is_float
 from ..tensor import Tensor
-from ..tensor.promote import within
+from ..tensor.promote import cast_to
 from .events import Callback, CancelStepException
 from .progress import ProgressCallback
 
@@ -81,4 +81,4 @@ def _wide(pred: Any) -> Any:
     if type(pred) in (tuple, list):
         return type(pred)(map(_wide, pred))
     narrow = isinstance(pred, Tensor) and pred.dtype.itemsize == 2 and is_float(pred.dtype)
-    return within(pred, float32) if narrow else pred
+    return cast_to(pred, float32) if narrow else pred

@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes, ops, shapes
 from .arithmetic import Arithmetic
 from .core import apply, wrap
-from .promote import must_tensors, sizes_of, within
+from .promote import cast_to, must_tensors, sizes_of
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -159,7 +159,7 @@ class Movement(Arithmetic):
         if self.ndim < 2:
             raise RuntimeError(f"tril, triu: need at least 2 axes; got {self.shape}")
         mask = keep(*np.ogrid[: self.shape[-2], : self.shape[-1]])
-        return apply(ops.where, wrap(self.xp.asarray(mask), self.xp, [0]), self, within(0, self.dtype))
+        return apply(ops.where, wrap(self.xp.asarray(mask), self.xp, [0]), self, cast_to(0, self.dtype))
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.data.shape:
@@ -178,4 +178,4 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     axis = shapes.axis(dim, tensors[0].ndim)
     shapes.same_but("cat", [t.shape for t in tensors], axis)
     dtype = dtypes.result_type(*tensors)
-    return apply(ops.cat, *(within(t, dtype) for t in tensors), axis=axis)
+    return apply(ops.cat, *(cast_to(t, dtype) for t in tensors), axis=axis)

@@ -1,4 +1,4 @@
-"""Promotion: what a person writes on the other side of an operator, and the type in which both sides meet."""
+"""Promotion: what may stand on the other side of an operator, and the dtype in which both sides meet."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def operand(value: Any, like: Core) -> Any:
     return float(value) if isinstance(value, float) else int(value) if isinstance(value, int) else None
 
 
-def pair(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
-    """A two-operand op in the type where both meet (`floating`: at least float32)."""
-    y = meet(op, a, b, floating)
+def binary(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
+    """A two-operand op in the dtype that `result_type` finds for both (`floating`: at least float32)."""
+    y = binary_operator(op, a, b, floating)
     if y is NotImplemented:
         kinds = f"{type(a).__name__} and {type(b).__name__}"
         raise TypeError(f"{op.__name__}: needs a Tensor and a Tensor or number; got {kinds}")
     return y
 
 
-def meet(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
-    """`pair` for operators: NotImplemented where one side is neither Tensor nor number, so that Python asks it."""
+def binary_operator(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
+    """`binary` for operators: NotImplemented where one side is neither Tensor nor number, so that Python asks it."""
     if isinstance(a, Core) and (a.data.dtype.kind == "f" or not floating):  # most calls have nothing to promote
         if type(b) is float and a.data.dtype.kind == "f":
             return apply(op, a, b)
@@ -69,23 +69,23 @@ def meet(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
         dtype = dtypes.float32
     if isinstance(a, Core) and isinstance(b, Core) and a.data.shape != b.data.shape:
         shapes.broadcast(op.__name__, a.data.shape, b.data.shape)
-    return apply(op, within(a, dtype), within(b, dtype))
+    return apply(op, cast_to(a, dtype), cast_to(b, dtype))
 
 
-def within(a: Any, dtype: np.dtype) -> Any:
-    """A Tensor cast to `dtype` if it must be; a number as the kind of number that `dtype` holds."""
+def cast_to(a: Any, dtype: np.dtype) -> Any:
+    """A Tensor cast to `dtype` if it has another; a number as a float if `dtype` is floating."""
     if isinstance(a, Core):
         return a if a.data.dtype == dtype else apply(ops.cast, a, dtype=dtype)
     return float(a) if dtypes.is_float(dtype) else a
 
 
-def recast(name: str, *inputs: Any) -> tuple:
-    """The inputs as autocast wants them for `name`. For functions that look at dtypes before `apply` asks."""
+def autocast_inputs(name: str, *inputs: Any) -> tuple:
+    """The inputs of `name`, cast as autocast says. For functions that look at dtypes before `apply` does."""
     return inputs if mode.autocast is None else mode.autocast(name, inputs)
 
 
-def together(name: str, *tensors: Any) -> tuple:
-    """The tensors in the type where all of them meet; None stays None. The first is not None."""
+def promote(name: str, *tensors: Any) -> tuple:
+    """The tensors, cast to the `result_type` of all of them. None stays None; the first is not None."""
     if mode.autocast is not None:
         tensors = mode.autocast(name, tensors)
     dtype = tensors[0].data.dtype
@@ -95,7 +95,7 @@ def together(name: str, *tensors: Any) -> tuple:
     else:
         return tensors
     dtype = dtypes.result_type(*(t for t in tensors if t is not None))
-    return tuple(None if t is None else within(t, dtype) for t in tensors)
+    return tuple(None if t is None else cast_to(t, dtype) for t in tensors)
 
 
 def as_float(x: Any) -> Any:
@@ -109,7 +109,7 @@ def must_tensors(name: str, given: Iterable[Any]) -> None:
             raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
 
 
-def must_whole(name: str, *operands: Any) -> None:
+def must_integer(name: str, *operands: Any) -> None:
     if any(dtypes.is_float(t.data.dtype) if isinstance(t, Core) else isinstance(t, float) for t in operands):
         raise TypeError(f"{name}: needs integers or bools; got floats. Compare first, as in (x > 0) & (x < 1)")
 

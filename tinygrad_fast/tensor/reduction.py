@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import dtypes, ops, shapes
 from .core import Core, apply, wrap
 from .indexing import Indexing
-from .promote import as_float, must_float, must_tensors, pair, recast
+from .promote import as_float, autocast_inputs, binary, must_float, must_tensors
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -78,7 +78,7 @@ class Reduction(Indexing):
 
     def _extreme(self, over_all: Callable, along: Callable, of_two: Callable, dim: Any, keepdim: bool) -> Any:
         if isinstance(dim, Core):
-            return pair(of_two, self, dim)
+            return binary(of_two, self, dim)
         axis = self._some(dim, along.__name__)
         if dim is None:
             return apply(over_all, self, axis=axis)
@@ -156,7 +156,7 @@ class Reduction(Indexing):
 
     def norm(self, p: float | str = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
         """(sum |x|^p)^(1/p); the largest |x| for p = inf, the count of x != 0 for p = 0. The gradient at x = 0 is 0."""
-        (x,) = recast("norm", must_float("norm", self))
+        (x,) = autocast_inputs("norm", must_float("norm", self))
         if p == float("inf"):
             return x.abs().amax(dim, keepdim)
         if p == 1:

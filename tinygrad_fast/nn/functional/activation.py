@@ -11,7 +11,7 @@ from ... import dtypes, ops, rng
 from ...shapes import Places
 from ...tensor import Tensor, apply, wrap
 from ...tensor.indexing import checked
-from ...tensor.promote import as_float, together
+from ...tensor.promote import as_float, promote
 
 
 def _fresh(name: str, inplace: bool) -> None:
@@ -109,7 +109,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: b
     if weight.ndim == 1:
         b = None if bias is None else bias.reshape(1)
         return linear(input, weight.unsqueeze(0), b, relu=relu).squeeze(-1)
-    x, w, b = together("linear", input, weight, bias)
+    x, w, b = promote("linear", input, weight, bias)
     row = x.ndim == 1
     y = apply(ops.linear, x.unsqueeze(0) if row else x, w, b, relu=relu)
     return y.squeeze(0) if row else y

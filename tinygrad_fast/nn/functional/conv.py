@@ -11,7 +11,7 @@ from typing import Any
 from ... import geometry, ops
 from ...shapes import pair
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float, recast
+from ...tensor.promote import autocast_inputs, must_float
 
 Ints = int | Sequence[int]
 
@@ -35,7 +35,7 @@ def conv2d(
     residual, of the result's shape, and relu, max(., 0), are part of the same pass. Cross-correlation: the kernel is
     not flipped. Raises ValueError for shapes that do not fit, TypeError for different dtypes.
     """
-    x, weight, bias, residual = recast("conv2d", input, weight, bias, residual)
+    x, weight, bias, residual = autocast_inputs("conv2d", input, weight, bias, residual)
     check("conv2d", x, weight, bias, 2, groups)
     x, options = placed(x, weight, stride, padding, dilation, groups)
     if residual is not None:
@@ -67,7 +67,7 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """conv2d on images of height 1: input (N, C, L) or (C, L), weight (O, C/groups, K), bias (O,)."""
-    x, weight, bias = recast("conv1d", input, weight, bias)
+    x, weight, bias = autocast_inputs("conv1d", input, weight, bias)
     check("conv1d", x, weight, bias, 1, groups)
     (s,), (d,) = geometry.numbers(stride, 1, "conv1d: stride"), geometry.numbers(dilation, 1, "conv1d: dilation")
     if not isinstance(padding, str):
@@ -90,7 +90,7 @@ def conv_transpose2d(
     input (N, C, H, W) or (C, H, W); weight (C, O/groups, KH, KW); bias (O,).
     Result (N, O, OH, OW), OH = (H - 1) s - 2 pad + d (KH - 1) + output_padding + 1.
     """
-    x, weight, bias = recast("conv_transpose2d", input, weight, bias)
+    x, weight, bias = autocast_inputs("conv_transpose2d", input, weight, bias)
     check("conv_transpose2d", x, weight, bias, 2, groups)
     if x.ndim == 3:
         return conv_transpose2d(

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import dtypes, ops, shapes
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float, recast, within
+from ...tensor.promote import autocast_inputs, cast_to, must_float
 from .activation import whole
 
 
@@ -36,7 +36,7 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1]; got {label_smoothing}")
     x = _logits("cross_entropy", input, weight)
-    w = weight if weight is None or x.dtype.itemsize == 2 else within(weight, x.dtype)
+    w = weight if weight is None or x.dtype.itemsize == 2 else cast_to(weight, x.dtype)
     if dtypes.is_float(target.dtype):
         if target.shape == (*x.shape[:1], *x.shape[2:]) != x.shape:
             raise TypeError(
@@ -61,7 +61,7 @@ def nll_loss(
     """-weight[target] input[target] for log-probabilities (N, C, ...) or (C,); otherwise as `cross_entropy`."""
     _check("nll_loss", reduction, size_average, reduce)
     x = _logits("nll_loss", input, weight)
-    w = weight if weight is None or x.dtype.itemsize == 2 else within(weight, x.dtype)
+    w = weight if weight is None or x.dtype.itemsize == 2 else cast_to(weight, x.dtype)
     return _classes("nll_loss", x, target, w, ignore_index, reduction, op=ops.nll_loss)
 
 
@@ -138,7 +138,7 @@ def binary_cross_entropy_with_logits(
     name, given = "binary_cross_entropy_with_logits", {"weight": weight, "pos_weight": pos_weight}
     _check(name, reduction, size_average, reduce)
     x, t = _met(name, input, target)
-    ws = (None if w is None else within(_fits(what, w, x), x.dtype) for what, w in given.items())
+    ws = (None if w is None else cast_to(_fits(what, w, x), x.dtype) for what, w in given.items())
     return apply(ops.binary_cross_entropy_with_logits, x, t, *ws, reduction=reduction)
 
 
@@ -227,11 +227,11 @@ def _wide(x: Tensor) -> Tensor:
 def _met(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Input and target in the type where they meet."""
     shapes.equal(name, x.shape, t.shape)
-    x, t = recast(name, x, t)
+    x, t = autocast_inputs(name, x, t)
     dtype = dtypes.result_type(x, t)
     if not dtypes.is_float(dtype):
         raise RuntimeError(f"{name}: input must be of a floating dtype; got {x.dtype}. Write input.float()")
-    return within(x, dtype), within(t, dtype)
+    return cast_to(x, dtype), cast_to(t, dtype)
 
 
 def _both(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
@@ -247,7 +247,7 @@ def _fits(what: str, w: Tensor, x: Tensor) -> Tensor:
 
 
 def _weighted(loss: Tensor, weight: Tensor | None) -> Tensor:
-    return loss if weight is None else loss * within(_fits("weight", weight, loss), loss.dtype)
+    return loss if weight is None else loss * cast_to(_fits("weight", weight, loss), loss.dtype)
 
 
 def _mean_by_weight(loss: Tensor, weight: Tensor | None, reduction: str, dtype: Any) -> Tensor:
@@ -256,7 +256,7 @@ def _mean_by_weight(loss: Tensor, weight: Tensor | None, reduction: str, dtype: 
     shapes.equal("weight of a loss", loss.shape, weight.shape)
     weighted = _weighted(loss, weight)
     if reduction == "mean":
-        return (weighted.sum() / within(weight, loss.dtype).sum()).to(dtype=dtype)
+        return (weighted.sum() / cast_to(weight, loss.dtype).sum()).to(dtype=dtype)
     return _reduced(weighted, reduction, dtype)
 
 

@@ -8,7 +8,7 @@ from ... import dtypes, ops
 from ...creation import ones
 from ...tape import written
 from ...tensor import Tensor, apply
-from ...tensor.promote import as_float, must_float, recast
+from ...tensor.promote import as_float, autocast_inputs, must_float
 from .conv import Ints, check, placed
 
 
@@ -65,7 +65,7 @@ def conv2d_batch_norm(
     input (N, C, H, W); gamma, beta and the running statistics (O,). Arguments and errors are those of both.
     A GPU finds mean and variance while it writes the convolution's result, which is then read once, not twice.
     """
-    x, w = recast("conv2d", input, weight)
+    x, w = autocast_inputs("conv2d", input, weight)
     check("conv2d", x, w, None, 2, groups)
     x, window = placed(x, w, stride, padding, dilation, groups)
     h, *moments = apply(ops.conv2d_moments, x, w, **window)
@@ -108,7 +108,7 @@ def _by_batch(
 
 def _alike(x: Tensor, residual: Tensor | None, **of_channels: Tensor | None) -> tuple:
     """x and the residual of one type, which what belongs to the channels goes with."""
-    x, residual = recast("batch_norm_residual", x, residual)
+    x, residual = autocast_inputs("batch_norm_residual", x, residual)
     _types("batch_norm", x, **of_channels)
     if residual is not None and residual.dtype != x.dtype:
         raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
@@ -160,7 +160,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: 
     """x / max(|x|_p, eps) along `dim`, |x|_p = (sum |x|^p)^(1/p), or the largest |x| for p = inf."""
     if not p > 0:
         raise ValueError(f"normalize: p must be above 0; got {p}")
-    (narrow,) = recast("normalize", as_float(input))
+    (narrow,) = autocast_inputs("normalize", as_float(input))
     x = narrow.float() if narrow.dtype.itemsize == 2 else narrow
     if p == float("inf"):
         size = x.abs().amax(dim, keepdim=True)

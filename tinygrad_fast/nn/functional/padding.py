@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ... import ops
 from ...tensor import Tensor, apply, cat
-from ...tensor.promote import within
+from ...tensor.promote import cast_to
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -50,7 +50,7 @@ def _constant(x: Tensor, pairs: list[tuple[int, int]], value: float) -> Tensor:
         window[axis] = slice(max(-before, 0), n + min(after, 0))  # what is left of x
     if any(w != slice(0, n) for w, n in zip(window, x.shape)):
         x = x[tuple(window)]
-    return apply(ops.pad, x, widths=tuple(widths), value=within(value, x.dtype))
+    return apply(ops.pad, x, widths=tuple(widths), value=cast_to(value, x.dtype))
 
 
 def _joined(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ... import creation, geometry, ops, tables
 from ...functions import stack
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float, recast
+from ...tensor.promote import autocast_inputs, must_float
 
 
 def interpolate(
@@ -63,7 +63,7 @@ def grid_sample(
         if given not in known:
             raise ValueError(f"grid_sample: {name} must be one of {', '.join(known)}; got {given!r}")
     geometry.grid(input.shape, grid.shape)
-    input, grid = recast("grid_sample", input, grid)
+    input, grid = autocast_inputs("grid_sample", input, grid)
     geometry.one_type("grid_sample", input=input, grid=grid)
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": bool(align_corners)}
     return apply(ops.grid_sample, must_float("grid_sample", input), grid, **options)
