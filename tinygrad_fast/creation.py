@@ -116,7 +116,7 @@ def rand(
 ) -> Tensor:
     """Uniform in [0, 1)."""
     values = _drawn(rng.uniform, size, generator)
-    if dtype is not None and dtypes.dtype_of(dtype).itemsize == 2:  # rounding up would give 1
+    if dtype is not None and dtypes.is_half(dtypes.dtype_of(dtype)):  # rounding up would give 1
         steps = 2.0 ** (11 if dtypes.dtype_of(dtype) == dtypes.float16 else 8)
         values = np.floor(values * steps) / steps
     return _made(values, dtype, device, requires_grad)

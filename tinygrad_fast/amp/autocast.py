@@ -82,7 +82,7 @@ class Casts:
 
 def _casts(dtype: Any) -> bool:
     """float64 stays: whoever asks for it wants it. So do integers."""
-    return dtype == dtypes.float32 or (dtype.itemsize == 2 and dtypes.is_float(dtype))
+    return dtype == dtypes.float32 or dtypes.is_half(dtype)
 
 
 class autocast(setting):
@@ -108,7 +108,7 @@ class autocast(setting):
             raise ValueError(f'autocast: device_type is a type of device, "cuda" or "cpu"; got {device_type!r}')
         self.device_type, self.enabled = device_type, enabled
         self.dtype = dtypes.dtype_of(("bfloat16" if device_type == "cpu" else "float16") if dtype is None else dtype)
-        if self.dtype.itemsize != 2 or not dtypes.is_float(self.dtype):
+        if not dtypes.is_half(self.dtype):
             raise ValueError(f"autocast: dtype must be float16 or bfloat16; got {self.dtype}")
 
     def __enter__(self) -> None:

@@ -92,7 +92,7 @@ class GradScaler:
             return outputs
         if type(outputs) in (list, tuple):
             return type(outputs)(self.scale(y) for y in outputs)
-        y = cast_to(outputs, dtypes.float32) if outputs.dtype.itemsize == 2 else outputs
+        y = cast_to(outputs, dtypes.float32) if dtypes.is_half(outputs.dtype) else outputs
         scale = y.xp.copy(self._number(0, y.xp))  # what the tape keeps, `update` must not change
         return y * wrap(y.xp.cast(scale, dtype=y.dtype), y.xp, [0])
 
@@ -234,7 +234,7 @@ def _gradients(optimizer: Any) -> dict[Any, list]:
     parameters: Iterable[Tensor] = (p for group in optimizer.param_groups for p in group["params"])
     for p in parameters:
         if p.node is not None and p.node.grad is not None:
-            if p.dtype.itemsize == 2:
+            if dtypes.is_half(p.dtype):
                 raise ValueError(
                     f"unscale_: parameters must be float32, autocast casts them; got {p.dtype}, shape {p.shape}. "
                     "Write model.float()"

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..amp import GradScaler, autocast
-from ..dtypes import float16, float32, is_float
+from ..dtypes import float16, float32, is_half
 from ..tensor import Tensor
 from ..tensor.promote import cast_to
 from .events import Callback, CancelStepException
@@ -80,5 +80,5 @@ def _wide(pred: Any) -> Any:
     """16-bit predictions as float32, also within tuples and lists."""
     if type(pred) in (tuple, list):
         return type(pred)(map(_wide, pred))
-    narrow = isinstance(pred, Tensor) and pred.dtype.itemsize == 2 and is_float(pred.dtype)
+    narrow = isinstance(pred, Tensor) and is_half(pred.dtype)
     return cast_to(pred, float32) if narrow else pred

@@ -36,7 +36,7 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1]; got {label_smoothing}")
     x = _logits("cross_entropy", input, weight)
-    w = weight if weight is None or x.dtype.itemsize == 2 else cast_to(weight, x.dtype)
+    w = weight if weight is None or dtypes.is_half(x.dtype) else cast_to(weight, x.dtype)
     if dtypes.is_float(target.dtype):
         if target.shape == (*x.shape[:1], *x.shape[2:]) != x.shape:
             raise TypeError(
@@ -61,7 +61,7 @@ def nll_loss(
     """-weight[target] input[target] for log-probabilities (N, C, ...) or (C,); otherwise as `cross_entropy`."""
     _check("nll_loss", reduction, size_average, reduce)
     x = _logits("nll_loss", input, weight)
-    w = weight if weight is None or x.dtype.itemsize == 2 else cast_to(weight, x.dtype)
+    w = weight if weight is None or dtypes.is_half(x.dtype) else cast_to(weight, x.dtype)
     return _classes("nll_loss", x, target, w, ignore_index, reduction, op=ops.nll_loss)
 
 
@@ -221,7 +221,7 @@ def _check(name: str, reduction: str, size_average: Any, reduce: Any) -> None:
 
 
 def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype.itemsize == 2 or not dtypes.is_float(x.dtype) else x
+    return x.float() if dtypes.is_half(x.dtype) or not dtypes.is_float(x.dtype) else x
 
 
 def _met(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,7 +149,7 @@ def group_norm(
 def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
     """What belongs to the channels has x's type, or is float32 beside a 16-bit x."""
     for what, t in given.items():
-        if t is not None and t.dtype != x.dtype and not (x.dtype.itemsize == 2 and t.dtype == dtypes.float32):
+        if t is not None and t.dtype != x.dtype and not (dtypes.is_half(x.dtype) and t.dtype == dtypes.float32):
             raise TypeError(
                 f"{name}: {what} must have the input's dtype {x.dtype} (float32 beside 16-bit inputs); got {t.dtype}. "
                 "Convert one of them with .to(dtype)"
@@ -161,7 +161,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: 
     if not p > 0:
         raise ValueError(f"normalize: p must be above 0; got {p}")
     (narrow,) = autocast_inputs("normalize", as_float(input))
-    x = narrow.float() if narrow.dtype.itemsize == 2 else narrow
+    x = narrow.float() if dtypes.is_half(narrow.dtype) else narrow
     if p == float("inf"):
         size = x.abs().amax(dim, keepdim=True)
     else:
