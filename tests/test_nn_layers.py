@@ -209,7 +209,7 @@ def test_batch_norm_misuse():
         nn.GroupNorm(2, 3)
     with pytest.raises(ValueError, match="Conv2d: groups must divide both channel counts; got 4 in, 3 out, 2"):
         nn.Conv2d(4, 3, 1, groups=2)
-    with pytest.raises(ValueError, match=r"kernel_size: must be a number, or 2 of them; got \(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"kernel_size: must be an int, or 2 of them; got \(3, 3, 3\)"):
         nn.Conv2d(4, 3, (3, 3, 3))
 
 

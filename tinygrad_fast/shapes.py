@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
+Ints = int | Sequence[int]  # one for all axes, or one for each: see `ints`
 
 
 class ShapeError(ValueError, RuntimeError):
@@ -172,12 +173,13 @@ def linear(x: Shape, w: Shape, b: Shape | None) -> None:
         raise ShapeError(f"linear: bias must be (O,) = {w[:1]}; got {b}")
 
 
-def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
-    """(height, width) from an int or two."""
-    two = (value, value) if hasattr(value, "__index__") else tuple(value)
-    if len(two) != 2 or not all(hasattr(n, "__index__") for n in two):
-        raise ShapeError(f"{name}: an int or two of them (height, width); got {value!r}")
-    return int(two[0]), int(two[1])
+def ints(name: str, value: Ints, n: int) -> tuple[Any, ...]:
+    """One int for each of n axes, from one for all (3 or [3]) or n of them."""
+    many = (value,) * n if hasattr(value, "__index__") else tuple(value)
+    many = many * n if len(many) == 1 else many
+    if len(many) != n or not all(hasattr(v, "__index__") for v in many):
+        raise ShapeError(f"{name}: must be an int, or {n} of them; got {value!r}")
+    return tuple(int(v) for v in many)
 
 
 def window(n: int, k: int, stride: int, padding: int, dilation: int = 1, ceil: bool = False) -> int:

@@ -5,15 +5,12 @@ One axis is two with a height of 1; a transposed convolution is the input gradie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ... import geometry, ops
-from ...shapes import pair
+from ...shapes import Ints, ints
 from ...tensor import Tensor, apply
 from ...tensor.promote import autocast_inputs, must_float
-
-Ints = int | Sequence[int]
 
 
 def conv2d(
@@ -50,7 +47,7 @@ def placed(
     x: Tensor, weight: Tensor, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
 ) -> tuple[Tensor, dict[str, Any]]:
     """x, padded where both sides differ, and the window as ops.conv2d wants it."""
-    stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
+    stride, dilation = ints("conv2d: stride", stride, 2), ints("conv2d: dilation", dilation, 2)
     pads = geometry.axis_pads("conv2d", padding, weight.shape[2:], stride, dilation)
     if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
         x = apply(ops.pad, x, widths=((0, 0),) * (x.ndim - 2) + tuple((0, b - a) for a, b in pads), value=0.0)
@@ -69,9 +66,9 @@ def conv1d(
     """conv2d on images of height 1: input (N, C, L) or (C, L), weight (O, C/groups, K), bias (O,)."""
     x, weight, bias = autocast_inputs("conv1d", input, weight, bias)
     check("conv1d", x, weight, bias, 1, groups)
-    (s,), (d,) = geometry.numbers(stride, 1, "conv1d: stride"), geometry.numbers(dilation, 1, "conv1d: dilation")
+    (s,), (d,) = ints("conv1d: stride", stride, 1), ints("conv1d: dilation", dilation, 1)
     if not isinstance(padding, str):
-        padding = (0, *geometry.numbers(padding, 1, "conv1d: padding"))
+        padding = (0, *ints("conv1d: padding", padding, 1))
     return conv2d(x.unsqueeze(-2), weight.unsqueeze(-2), bias, (1, s), padding, (1, d), groups).squeeze(-2)
 
 
@@ -96,8 +93,8 @@ def conv_transpose2d(
         return conv_transpose2d(
             x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation
         ).squeeze(0)
-    s, p = pair(stride, "conv_transpose2d: stride"), pair(padding, "conv_transpose2d: padding")
-    e, d = pair(output_padding, "conv_transpose2d: output_padding"), pair(dilation, "conv_transpose2d: dilation")
+    s, p = ints("conv_transpose2d: stride", stride, 2), ints("conv_transpose2d: padding", padding, 2)
+    e, d = ints("conv_transpose2d: output_padding", output_padding, 2), ints("conv_transpose2d: dilation", dilation, 2)
     hw = geometry.conv_transpose2d(x.shape, weight.shape, s, p, e, groups, d)
     if any(a >= b for a, b in zip(e, s, strict=True)):  # as much as another input row of zeros would give
         widths = ((0, 0), (0, 0), (0, e[0] // s[0]), (0, e[1] // s[1]))
@@ -120,7 +117,7 @@ def fold(
     input: Tensor, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1
 ) -> Tensor:
     """Columns (N, C KH KW, L) added up where their patches lie in (N, C, H, W): the adjoint of unfold."""
-    hw, windows = pair(output_size, "fold: output_size"), _windows("fold", kernel_size, dilation, padding, stride)
+    hw, windows = ints("fold: output_size", output_size, 2), _windows("fold", kernel_size, dilation, padding, stride)
     geometry.fold(input.shape, windows["kernel"], hw, geometry.columns("fold", hw=hw, **windows))
     if input.ndim == 2:
         return fold(input.unsqueeze(0), output_size, kernel_size, dilation, padding, stride).squeeze(0)
@@ -129,7 +126,7 @@ def fold(
 
 def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Ints) -> dict[str, tuple[int, int]]:
     given = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    return {key: pair(value, f"{name}: {key}") for key, value in given.items()}
+    return {key: ints(f"{name}: {key}", value, 2) for key, value in given.items()}
 
 
 def check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
