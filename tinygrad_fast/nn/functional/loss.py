@@ -12,7 +12,7 @@ from typing import Any
 from ... import dtypes, ops, shapes
 from ...tensor import Tensor, apply
 from ...tensor.promote import autocast_inputs, cast_to, must_float
-from .activation import whole
+from .embedding import index_below
 
 
 def cross_entropy(
@@ -80,7 +80,7 @@ def _classes(
     if single:
         x, target = x.unsqueeze(0), target.unsqueeze(0)
     shapes.classes(name, x.shape, target.shape, shapes.of(w))
-    t = whole(name, "target", target, x.shape[1], "classes", ignore_index)
+    t = index_below(name, "target", target, x.shape[1], "classes", ignore_index)
     y = apply(op, x, t, w, ignore_index=ignore_index, reduction=reduction, **static)
     return y.squeeze(0) if single and reduction == "none" else y
 
