@@ -91,9 +91,9 @@ def public(module):
 def test_both_languages_say_the_same_things():
     """Every compiled loop but one stands in plain.py under its name, with its arguments and its meaning."""
     from tinygrad_fast.backend.fast_cpu.loops import compiled
-    from tinygrad_fast.backend.fast_cpu.loops.loop import Loop
+    from tinygrad_fast.backend.fast_cpu.loops.loop import CompiledLoop
 
-    mine = {n: f for n, f in vars(compiled).items() if isinstance(f, Loop)}
+    mine = {n: f for n, f in vars(compiled).items() if isinstance(f, CompiledLoop)}
     assert len(mine) >= 18
     assert plain.resample is None and mine.pop("resample")
     for name, loop in mine.items():

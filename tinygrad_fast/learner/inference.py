@@ -10,7 +10,7 @@ from .. import functions
 from ..autograd import no_grad
 from ..tensor import Tensor
 from .events import Callback
-from .loop import Loop
+from .loop import TrainingLoop
 from .losses import each_item, target_kind, task_of
 from .metrics import batch_size
 from .progress import ProgressCallback
@@ -19,7 +19,7 @@ from .recorder import Recorder
 WHERE = ("training", "dl", "iter", "n_iter", "xb", "yb", "pred", "loss", "loss_grad", "precision")
 
 
-class Inference(Loop):
+class Inference(TrainingLoop):
     """The part of a Learner that does not train."""
 
     @property

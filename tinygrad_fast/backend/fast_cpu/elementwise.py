@@ -12,12 +12,12 @@ import numpy as np
 
 from ...dtypes import float32
 from ..cpu import CPU, quiet
+from .base import FastBase
 from .layout import empty, empty_like, flat
-from .machine import Machine
 from .threads import get_num_threads, parallel
 
 
-def _piece(xp: Machine, n: int) -> int:
+def _piece(xp: FastBase, n: int) -> int:
     """How many of n numbers are taken at a time: half of a thread's share, a multiple of 4 (random numbers come by 4).
 
     Each number is passed over once, so no piece needs to fit a cache, and between two pieces threads wait for Python.
@@ -69,7 +69,7 @@ def _one(name: str, f: np.ufunc) -> Any:
     return run
 
 
-class Elementwise(Machine):
+class Elementwise(FastBase):
     """Operations of large float32 arrays."""
 
     add, sub, mul, div = _two("add", np.add), _two("sub", np.subtract), _two("mul", np.multiply), _two("div", np.divide)

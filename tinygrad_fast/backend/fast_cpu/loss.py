@@ -6,12 +6,12 @@ import numpy as np
 
 from ...dtypes import bool_, float32
 from ..cpu import quiet
+from .base import FastBase
 from .layout import empty
-from .machine import Machine
 from .threads import parallel
 
 
-class Losses(Machine):
+class Losses(FastBase):
     """Logits (N, C) in float32, without weights or smoothing; anything else is the definition's.
 
     A position then weighs 1 or 0, and `weight` holds bools: which is how the way back knows what it deals with.

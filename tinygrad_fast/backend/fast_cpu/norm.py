@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from .base import FastBase
 from .layout import empty_like, rows
-from .machine import Machine
 from .threads import parallel
 
 LONG = 512  # numbers that a line has at least, if it can
 
 
-class Lines:
+class PixelLines:
     """Arrays of one shape as lines of `repeat` pixels, and the blocks they are cut into."""
 
-    def __init__(self, xp: Machine, *arrays: Any):
+    def __init__(self, xp: FastBase, *arrays: Any):
         pixels = [None if a is None else rows(a) for a in arrays]
         self.fit = all(p is not None or a is None for p, a in zip(pixels, arrays))
         if not self.fit:
@@ -70,14 +70,14 @@ class Lines:
         return np.repeat(sizes, self.repeat)[:, None]
 
 
-class Norms(Machine):
+class Norms(FastBase):
     """batch_norm and batch_norm_eval on pixels that lie channels-last; in any other order the definition."""
 
-    def _lines(self, *arrays: Any) -> Lines | None:
+    def _lines(self, *arrays: Any) -> PixelLines | None:
         x = arrays[0]
         if not self.large(x) or any(a is not None and a.dtype != x.dtype for a in arrays):
             return None
-        lines = Lines(self, *arrays)
+        lines = PixelLines(self, *arrays)
         return lines if lines.fit else None
 
     def batch_norm(self, x, w, b, res, mean, var, eps, relu):
