@@ -234,7 +234,7 @@ def test_losses_are_their_functions():
     same(nn.L1Loss()(x, y), (x - y).abs().mean())
     same(nn.SmoothL1Loss(beta=0.5)(x, y), F.smooth_l1_loss(x, y, beta=0.5))
     same(nn.HuberLoss(delta=0.5)(x, y), F.huber_loss(x, y, delta=0.5))
-    with pytest.raises(ValueError, match="MSELoss: reduction must be none, mean or sum; got 'avg'"):
+    with pytest.raises(ValueError, match="MSELoss: reduction must be 'none', 'mean' or 'sum'; got 'avg'"):
         nn.MSELoss(reduction="avg")
 
 
