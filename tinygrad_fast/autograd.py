@@ -35,7 +35,7 @@ def higher() -> tape.setting:
     Run the forward pass inside it, then `grad(..., create_graph=True)`. Costs memory (inputs that a pullback alone
     would not have kept) and, for each op that is differentiated twice, one more run of its forward.
     """
-    return tape.setting(keep=True)
+    return tape.setting(higher=True)
 
 
 def grad(
@@ -66,7 +66,7 @@ def grad(
         raise RuntimeError("grad: none of the outputs requires grad: they were not made from the inputs")
     retain = create_graph if retain_graph is None else retain_graph
     if create_graph:
-        with tape.setting(record=True, keep=True, autocast=None):
+        with tape.setting(record=True, higher=True, autocast=None):
             found = tape.walk([(y.node, g) for y, g in roots], retain, OnTensors(ys[0].xp), wanted)
     else:
         arrays = tape.walk([(y.node, g.data) for y, g in roots], retain, only=wanted)

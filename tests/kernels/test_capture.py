@@ -188,7 +188,7 @@ FAULTS = {
     "the dropout mask of the capture": lambda: _baked(np.uint32),
     "no turn of the host": lambda: _without("turn"),
     "numbers that are never sent": lambda: _without("send"),
-    "steps that nobody counts": lambda: mock.patch.object(Optimizer, "_turn", _not_counted),
+    "steps that nobody counts": lambda: mock.patch.object(Optimizer, "_host_step", _not_counted),
     "the batch of the capture": lambda: mock.patch.object(
         capture.Captured,
         "_replay",

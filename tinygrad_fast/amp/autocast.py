@@ -72,7 +72,7 @@ class Casts:
     def _cast(self, t: Any, dtype: Any) -> Any:
         if t.node is None or not t.is_leaf:
             return apply(ops.cast, t, dtype=dtype)
-        key = (t.node, dtype, mode.record, mode.keep)  # what was cast under no_grad has no gradient
+        key = (t.node, dtype, mode.record, mode.higher)  # what was cast under no_grad has no gradient
         data, writes, y = self.weights.get(key, (None, 0, None))
         if data is not t.data or writes != t.version[0] or (y.grad_fn and y.grad_fn.edges is None):
             y = apply(ops.cast, t, dtype=dtype)

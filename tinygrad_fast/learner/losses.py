@@ -187,7 +187,7 @@ TASKS: tuple[tuple[Callable, type, Callable[[], Loss]], ...] = (
 
 
 def task_of(loss_func: Any, kind: str | None = None) -> Any:
-    """What has the `activation` and `decodes` of a loss: itself, or our loss of the same formula; else by the kind."""
+    """What has the `activation` and `decodes` of a loss: the loss itself, ours of the same formula, or an OfKind."""
     task: Loss = OfKind(kind)
     own = {name: getattr(loss_func, name) for name in ("activation", "decodes") if hasattr(loss_func, name)}
     if len(own) == 2:

@@ -56,13 +56,13 @@ class Reduction(Indexing):
         return apply(ops.std, must_float("std", self), axis=axis, correction=correction, keepdims=keepdim)
 
     def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply(ops.amax, self, axis=self._some(dim, "amax"), keepdims=keepdim)
+        return apply(ops.amax, self, axis=self._nonempty(dim, "amax"), keepdims=keepdim)
 
     def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply(ops.amin, self, axis=self._some(dim, "amin"), keepdims=keepdim)
+        return apply(ops.amin, self, axis=self._nonempty(dim, "amin"), keepdims=keepdim)
 
-    def _some(self, dim: Any, name: str) -> shapes.Shape:
-        """The axes of a reduction that has no value for no elements."""
+    def _nonempty(self, dim: Any, name: str) -> shapes.Shape:
+        """The axes of a reduction that has no value over no elements (a maximum)."""
         axis = shapes.axes(dim, self.ndim)
         if any(self.shape[i] == 0 for i in axis):
             raise IndexError(f"{name}: has no value over no elements; got shape {self.shape} and dim {dim}")
@@ -79,7 +79,7 @@ class Reduction(Indexing):
     def _extreme(self, over_all: Callable, along: Callable, of_two: Callable, dim: Any, keepdim: bool) -> Any:
         if isinstance(dim, Core):
             return binary(of_two, self, dim)
-        axis = self._some(dim, along.__name__)
+        axis = self._nonempty(dim, along.__name__)
         if dim is None:
             return apply(over_all, self, axis=axis)
         if not self.ndim:
@@ -93,7 +93,7 @@ class Reduction(Indexing):
         return self._arg(ops.argmin, dim, keepdim)
 
     def _arg(self, op: Callable, dim: int | None, keepdim: bool) -> Tensor:
-        self._some(dim, op.__name__)
+        self._nonempty(dim, op.__name__)
         if dim is None or not self.ndim:
             index = apply(op, self.reshape(-1), axis=0)
             return index.reshape((1,) * self.ndim) if keepdim else index
