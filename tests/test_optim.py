@@ -137,7 +137,7 @@ def test_an_optimiser_that_cannot_clip():
 
     opt = Mine([tf.ones(1, requires_grad=True)], dict(lr=1.0, weight_decay=0))
     opt.clip = tf.tensor(1.0), 1.0
-    with pytest.raises(RuntimeError, match=r"Mine: its update does not take clip=\(norm, most\); call nn.utils.clip_"):
+    with pytest.raises(RuntimeError, match=r"Mine: its update does not take clip=\(norm, max_norm\); call nn.utils."):
         opt.step()
 
 

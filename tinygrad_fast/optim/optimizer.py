@@ -112,7 +112,7 @@ class Optimizer:
         flags, clip, self.skip, self.clip = self.skip, self.clip, {}, None
         if clip is not None and "clip" not in self.supports:
             raise RuntimeError(
-                f"{self._name}: its update does not take clip=(norm, most); call nn.utils.clip_grad_norm_ instead"
+                f"{self._name}: its update does not take clip=(norm, max_norm); call nn.utils.clip_grad_norm_ instead"
             )
         first, moved = 0, []
         for group in self.param_groups:

@@ -33,8 +33,8 @@ def conv2d(
     not flipped. Raises ValueError for shapes that do not fit, TypeError for different dtypes.
     """
     x, weight, bias, residual = autocast_inputs("conv2d", input, weight, bias, residual)
-    check("conv2d", x, weight, bias, 2, groups)
-    x, options = placed(x, weight, stride, padding, dilation, groups)
+    check_conv("conv2d", x, weight, bias, 2, groups)
+    x, options = padded(x, weight, stride, padding, dilation, groups)
     if residual is not None:
         geometry.one_type("conv2d", input=x, residual=residual)
         residual = residual.unsqueeze(0) if x.ndim == 3 else residual
@@ -43,10 +43,10 @@ def conv2d(
     return apply(ops.conv2d, x, weight, bias, residual, relu=relu, **options)
 
 
-def placed(
+def padded(
     x: Tensor, weight: Tensor, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
 ) -> tuple[Tensor, dict[str, Any]]:
-    """x, padded where both sides differ, and the window as ops.conv2d wants it."""
+    """x, padded here if the sides of an axis want different padding, and the arguments of ops.conv2d for the rest."""
     stride, dilation = ints("conv2d: stride", stride, 2), ints("conv2d: dilation", dilation, 2)
     pads = geometry.axis_pads("conv2d", padding, weight.shape[2:], stride, dilation)
     if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
@@ -65,7 +65,7 @@ def conv1d(
 ) -> Tensor:
     """conv2d on images of height 1: input (N, C, L) or (C, L), weight (O, C/groups, K), bias (O,)."""
     x, weight, bias = autocast_inputs("conv1d", input, weight, bias)
-    check("conv1d", x, weight, bias, 1, groups)
+    check_conv("conv1d", x, weight, bias, 1, groups)
     (s,), (d,) = ints("conv1d: stride", stride, 1), ints("conv1d: dilation", dilation, 1)
     if not isinstance(padding, str):
         padding = (0, *ints("conv1d: padding", padding, 1))
@@ -88,7 +88,7 @@ def conv_transpose2d(
     Result (N, O, OH, OW), OH = (H - 1) s - 2 pad + d (KH - 1) + output_padding + 1.
     """
     x, weight, bias = autocast_inputs("conv_transpose2d", input, weight, bias)
-    check("conv_transpose2d", x, weight, bias, 2, groups)
+    check_conv("conv_transpose2d", x, weight, bias, 2, groups)
     if x.ndim == 3:
         return conv_transpose2d(
             x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation
@@ -129,8 +129,8 @@ def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Int
     return {key: ints(f"{name}: {key}", value, 2) for key, value in given.items()}
 
 
-def check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
-    """What all convolutions ask of their tensors."""
+def check_conv(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
+    """The shapes and dtypes that all convolutions ask for."""
     geometry.conv(name, x.shape, weight.shape, axes, groups)
     geometry.one_type(name, input=x, weight=weight, bias=bias)
     o = weight.shape[1] * groups if name.startswith("conv_transpose") else weight.shape[0]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from ... import dtypes, ops
 from ...creation import ones
+from ...shapes import Ints
 from ...tape import written
 from ...tensor import Tensor, apply
 from ...tensor.promote import as_float, autocast_inputs, must_float
-from .conv import Ints, check, placed
+from .conv import check_conv, padded
 
 
 def batch_norm(
@@ -66,8 +67,8 @@ def conv2d_batch_norm(
     A GPU finds mean and variance while it writes the convolution's result, which is then read once, not twice.
     """
     x, w = autocast_inputs("conv2d", input, weight)
-    check("conv2d", x, w, None, 2, groups)
-    x, window = placed(x, w, stride, padding, dilation, groups)
+    check_conv("conv2d", x, w, None, 2, groups)
+    x, window = padded(x, w, stride, padding, dilation, groups)
     h, *moments = apply(ops.conv2d_moments, x, w, **window)
     return _by_batch(h, moments, running_mean, running_var, gamma, beta, momentum, eps, residual, relu)
 
@@ -84,7 +85,7 @@ def _by_batch(
     residual: Tensor | None,
     relu: bool,
 ) -> Tensor:
-    """Batch norm in training; moments: mean and biased variance of x, or nothing."""
+    """Batch norm in training. moments: mean and biased variance of x where they are known already, else empty."""
     x, residual = _alike(x, residual, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     n = x.numel() // max(x.shape[1], 1) if x.ndim > 1 else 0
     if n == 1:
@@ -107,7 +108,7 @@ def _by_batch(
 
 
 def _alike(x: Tensor, residual: Tensor | None, **of_channels: Tensor | None) -> tuple:
-    """x and the residual of one type, which what belongs to the channels goes with."""
+    """x and the residual, cast as autocast says; raises TypeError where dtypes differ (see `_types`)."""
     x, residual = autocast_inputs("batch_norm_residual", x, residual)
     _types("batch_norm", x, **of_channels)
     if residual is not None and residual.dtype != x.dtype:
@@ -147,7 +148,7 @@ def group_norm(
 
 
 def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
-    """What belongs to the channels has x's type, or is float32 beside a 16-bit x."""
+    """Weight, bias and statistics must have x's dtype, or float32 beside a 16-bit x."""
     for what, t in given.items():
         if t is not None and t.dtype != x.dtype and not (dtypes.is_half(x.dtype) and t.dtype == dtypes.float32):
             raise TypeError(
