@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from math import floor
 from typing import Any
 
-from .shapes import Ints, Shape, ShapeError, ints, window
-
-Pair = tuple[int, int]
+from .shapes import Ints, Pair, Shape, ShapeError, ints, window
 
 
 def images(name: str, x: Shape, many: bool = False) -> None:

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
+Pair = tuple[int, int]  # height and width
 Ints = int | Sequence[int]  # one for all axes, or one for each: see `ints`
 
 

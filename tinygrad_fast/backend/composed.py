@@ -10,7 +10,7 @@ text runs on NumPy, on CuPy, on opaque arrays (a law), and on Tensors (which is 
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..shapes import Slot
 from .activations import Activations
@@ -21,8 +21,6 @@ from .norms import Norms
 from .sampling import Sampling
 from .updates import Updates
 from .wide import wide
-
-Array = Any
 
 
 class Composed(Activations, Norms, Losses, Sampling, Images, Gradients, Updates):

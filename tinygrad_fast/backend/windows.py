@@ -14,9 +14,8 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..shapes import window
+from ..shapes import Pair, window
 
-Pair = tuple[int, int]
 NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)  # to channels last and back
 BLOCK = 8 << 20  # bytes of rows made at a time: they are still in a cache when they are multiplied
 

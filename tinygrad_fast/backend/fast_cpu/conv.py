@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair, Shape
 from .. import windows
 from ..wide import wide
 from . import direct, winograd, winograd_lines
@@ -30,8 +31,6 @@ from .layout import empty, kkco, nchw, nhwc
 from .linear import product
 from .threads import parallel, summed
 
-Pair = tuple[int, int]
-Shape = tuple[int, ...]
 SCHEMES = {"winograd": winograd, "lines": winograd_lines}
 
 

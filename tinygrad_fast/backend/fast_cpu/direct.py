@@ -37,10 +37,9 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair
 from .layout import empty
 from .threads import parallel, summed
-
-Pair = tuple[int, int]
 
 
 def conv(

@@ -64,6 +64,7 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair
 from .layout import empty
 from .threads import parallel, summed
 
@@ -101,7 +102,6 @@ AT = np.array(
 GG = np.kron(G, G)  # (36, 9): both axes at once
 GG_TURNED = np.ascontiguousarray(GG[:, ::-1])  # for filters whose taps come in reverse
 GGT = np.ascontiguousarray(GG.T)
-Pair = tuple[int, int]
 COLUMNS = 8192  # of a filter's numbers that a thread transforms at a time
 PLACES = 9  # of the 36 products that a thread makes at a time: one by one, they would wait for Python's lock
 

@@ -35,10 +35,11 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair
 from .layout import empty
 from .loops.plain import finish, pieces
 from .threads import parallel, summed
-from .winograd import AT, BT, G, Pair
+from .winograd import AT, BT, G
 
 A = np.ascontiguousarray(AT.T)
 
