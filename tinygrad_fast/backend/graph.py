@@ -35,8 +35,8 @@ def refuse_in_capture(what: str, instead: str) -> None:
 def if_capture_fails(undo: Callable, *args: Any) -> None:
     """Call undo(*args) if the step that this thread is capturing, if any, turns out to hold what a graph cannot.
 
-    For what the host counts or remembers of a step: the GPU has done nothing of it, and who takes the step again
-    without a graph finds everything as before.
+    For what the host has counted or stored for this step: the GPU has run none of it, so that the step, run again
+    without a graph, must find everything as before.
     """
     if mode.capture is not None:
         mode.capture.undo.append(partial(undo, *args))

@@ -68,8 +68,8 @@ class Inference(TrainingLoop):
     ) -> tuple:
         """(inputs?, predictions, targets, decoded?, losses?) of the validation set, or of `dl`, in its order.
 
-        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`; they are the outputs
-        as they are for a loss that has no `activation` and is none of PyTorch's. What is decoded then: `OfKind`.
+        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`. A loss that has no
+        `activation` and is none of PyTorch's leaves the outputs as they are; `OfKind` then says how they are decoded.
         Targets are None where the loader gives none.
         """
         task, gather = task_of(self.loss_func, target_kind(self.dls)), GatherPreds(with_input, with_loss)

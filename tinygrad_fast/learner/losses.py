@@ -144,7 +144,7 @@ def infer_loss(dls: Any) -> Any:
 
 
 class OfKind(Loss):
-    """The task of a loss that does not say it: outputs as they are, and the answer that targets of `kind` ask for.
+    """For a loss without `activation` or `decodes`: outputs as they are, the answer that targets of `kind` ask for.
 
     Category: the argmax along axis 1. Several labels: none is given, as nothing tells whether the outputs are
     probabilities, and from where on a label holds; a wrong guess would look like an answer. Else: the outputs.

@@ -1,4 +1,4 @@
-"""Modules made of modules: Sequential, ModuleList, ModuleDict; and two that are next to nothing."""
+"""Modules made of modules: Sequential, ModuleList, ModuleDict; and two small ones, Identity and Flatten."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Module:
             yield child
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, parents first, under dotted names; one of several names only once."""
+        """This module and all below it, parents first, under dotted names; one that has several names only once."""
         yield from self._walk(prefix, set() if remove_duplicate else None)
 
     def _walk(self, prefix: str, seen: set[int] | None) -> Iterator[tuple[str, Module]]:
@@ -202,7 +202,7 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Behave as in use: the same as `train(False)`."""
+        """Behave as in inference: the same as `train(False)`."""
         return self.train(False)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:

@@ -23,10 +23,11 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 class Optimizer:
     """params: Tensors, or groups: dicts with "params" and numbers that differ from `defaults` there.
 
-    `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i; its step count includes
-    what a GradScaler left out on a GPU, until `state_dict` reads how many those were. `clip`, set before a step, is
-    (total_norm, max_norm): that step reads g as g min(1, max_norm / (total_norm + 1e-6)), and p.grad stays as it is;
-    `nn.utils.clip_grad_norm_` in one pass over memory less. Subclasses write `check`, `buffers`, `hyper` and `update`.
+    `param_groups` are those dicts, completed. `state[i]` is what is remembered of parameter i; its step count includes
+    steps that a GradScaler skipped on a GPU, until `state_dict` reads how many, and takes them off. `clip`, set before
+    a step, is (total_norm, max_norm): that step reads g as g min(1, max_norm / (total_norm + 1e-6)), and p.grad stays
+    as it is; `nn.utils.clip_grad_norm_` in one pass over memory less. Subclasses write `check`, `buffers`, `hyper` and
+    `update`.
     Raises ValueError for no parameters, one given twice, the result of an op, and numbers out of range; TypeError for
     what is not a Tensor.
     """
@@ -152,8 +153,8 @@ class Optimizer:
             state["step"] -= 1
 
     def _relied_on(self, moved: list[int]) -> tuple[list[tuple], list[int]]:
-        """What a captured step relies on: parameters, their arrays and leaves, what is remembered of each; and how far
-        those that moved are ahead of the first of them."""
+        """What a captured step relies on: parameters, their arrays and leaves, what is remembered of each; and by
+        how many steps each of those that moved is ahead of the first."""
         params = [p for group in self.param_groups for p in group["params"]]
         found = [(p, p.data, p.node, self.state.get(j)) for j, p in enumerate(params)]
         steps = [self.state[j]["step"] if j in self.state else 0 for j in moved]
