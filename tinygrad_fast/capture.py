@@ -108,7 +108,7 @@ class Captured:
             return self._capture(self._machine(args).graph(), args)
         for place, t in zip(self._places, _tensors(args), strict=True):
             t.xp.write_(place.data, t.data)
-        self._graph.notes.turn()
+        self._graph.notes.host_step()
         self._graph.launch()
         return self._copies()
 

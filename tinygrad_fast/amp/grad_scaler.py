@@ -140,7 +140,7 @@ class GradScaler:
             raise RuntimeError("step: this optimiser was stepped already since the last update(); call scaler.update()")
         found.stepped = True
         supported = "skip" in getattr(optimizer, "supports", ())
-        if len(found.flags) > 1 or any(xp.near for xp in found.flags) or not supported:
+        if len(found.flags) > 1 or any(xp.on_host for xp in found.flags) or not supported:
             refuse_in_capture(
                 f"asks the host whether a step of {type(optimizer).__name__} is to be left out",
                 'Its parameters must be on one GPU, its `supports` name "skip", and its update(..., skip=(flag, '

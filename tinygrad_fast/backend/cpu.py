@@ -76,7 +76,7 @@ class CPU(Composed):
 
     name = "cpu"
     array = np.ndarray  # the type of this machine's arrays
-    near = True  # its numbers are read without waiting for anything
+    on_host = True  # its numbers are read without waiting for anything
 
     # In and out
     def asarray(self, a, dtype=None):
@@ -85,7 +85,7 @@ class CPU(Composed):
     def to_numpy(self, a):
         return a
 
-    def told(self, make):
+    def host_input(self, make):
         """An array of what the host works out anew for each step: make() -> NumPy. A replay of the step asks again."""
         return self.asarray(make())
 

@@ -128,7 +128,7 @@ class Optimizer:
             for (xp, _), found in alike.items():
                 ps, states, ws, gs, *buffers = map(list, zip(*found))
                 if_capture_fails(self._undo_host_step, ps, states)
-                hyper = xp.told(partial(self._host_step, group, ps, states))
+                hyper = xp.host_input(partial(self._host_step, group, ps, states))
                 given: dict[str, Any] = {"skip": (flags[xp], self._skipped_on(xp))} if xp in flags else {}
                 if clip is not None:
                     given["clip"] = clip[0].to(xp.name).data, clip[1]

@@ -19,4 +19,4 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     x = as_float(input)
     if not training or p == 0:
         return x
-    return apply(ops.dropout, x, wrap(x.xp.told(rng.default.key), x.xp, [0]), p=float(p))
+    return apply(ops.dropout, x, wrap(x.xp.host_input(rng.default.key), x.xp, [0]), p=float(p))

@@ -114,7 +114,7 @@ def binary_cross_entropy(
     """
     _check("binary_cross_entropy", reduction, size_average, reduce)
     x, t, narrow = _widened("binary_cross_entropy", input, target)
-    if x.xp.near and not ((x >= 0) & (x <= 1)).all():
+    if x.xp.on_host and not ((x >= 0) & (x <= 1)).all():
         raise RuntimeError(
             f"binary_cross_entropy: input must be in [0, 1]; got {x.min().item():.6g} to {x.max().item():.6g}. "
             "For logits write binary_cross_entropy_with_logits"
