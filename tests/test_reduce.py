@@ -81,6 +81,16 @@ def test_along_one_axis(drawn, keep, descending):
     close(x.topk(k, dim, largest=descending).values, np.take(want, range(k), dim))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_nan_is_the_largest_of_every_float(dtype):
+    nan = float("nan")
+    x = tf.tensor([[3, nan, 1, 2], [nan, nan, 5, 1]]).to(dtype)
+    assert x.argsort().tolist() == [[2, 3, 0, 1], [3, 2, 0, 1]]
+    assert x.argsort(descending=True).tolist() == [[1, 0, 3, 2], [0, 1, 2, 3]]
+    assert x.amax(1).isnan().all() and x.amin(1).isnan().all() and x.amax(1).dtype == x.amin(1).dtype == x.dtype
+    assert x.max(1).indices.tolist() == [1, 0] and x.amax(0)[2:].tolist() == [5, 2]
+
+
 def test_over_everything():
     one = tf.tensor(2.0)
     assert one.topk(1).values.item() == 2 and one.argsort().shape == () and one.norm().item() == 2
