@@ -91,6 +91,24 @@ def test_nan_is_the_largest_of_every_float(dtype):
     assert x.max(1).indices.tolist() == [1, 0] and x.amax(0)[2:].tolist() == [5, 2]
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(40, 600), (600, 40), (16, 80, 70)]), st.sampled_from([1, 5, 10]),
+       st.booleans(), st.sampled_from(["float32", "float64", "float16", "bfloat16", "int64", "uint8"]),
+       st.sampled_from([0.0, 0.01, 1.0]), st.sampled_from([0.0, 0.0003, 0.01]))  # fmt: skip
+def test_topk_is_the_beginning_of_sort(seed, shape, k, largest, dtype, ties, nan):
+    """The same indices, whatever is equal or NaN: of large arrays the k are found without sorting all."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal(shape) * 50 + 100
+    a = np.where(rng.random(shape) < ties, np.round(a / 40) * 40, a)
+    if "float" in dtype:
+        a[rng.random(shape) < nan] = np.nan
+    x = tf.tensor(a).to(dtype)
+    for dim in range(len(shape)):
+        values, indices = x.topk(k, dim, largest)
+        want = x.sort(dim, largest)
+        assert indices.tolist() == want.indices.narrow(dim, 0, k).tolist() and indices.dtype == tf.int64
+        np.testing.assert_array_equal(values.double().numpy(), want.values.narrow(dim, 0, k).double().numpy())
+
+
 def test_over_everything():
     one = tf.tensor(2.0)
     assert one.topk(1).values.item() == 2 and one.argsort().shape == () and one.norm().item() == 2

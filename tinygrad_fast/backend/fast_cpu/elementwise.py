@@ -1,4 +1,4 @@
-"""Elementwise work on large arrays, divided among the threads; dropout; tables.
+"""Elementwise work on large arrays, divided among the threads; dropout; tables; the largest few.
 
 A core alone cannot use all of the memory's bandwidth, and results that are written to fresh pages wait for them: so
 large operands are cut into pieces, and results come from `memory.py`. Operands must lie alike (or one be a number).
@@ -12,6 +12,7 @@ import numpy as np
 
 from ...dtypes import float32
 from ..cpu import CPU, quiet
+from ..wide import wide_type
 from .layout import empty, empty_like, flat
 from .machine import Machine
 from .threads import get_num_threads, parallel
@@ -134,3 +135,21 @@ class Elementwise(Machine):
         if padding_idx is not None:
             d[padding_idx] = 0
         return d
+
+    @quiet
+    def topk(self, x, k, axis, descending):
+        """Without sorting all: what is beyond the k-th of each line, then that in order. Not where others equal it"""
+        n = x.shape[axis]
+        if x.size < self.sizes.least or not 0 < 4 * k <= n:
+            return super().topk(x, k, axis, descending)
+        lines = np.moveaxis(self.cast(x, dtype=wide_type(x.dtype)), axis, -1)
+        shape, lines = lines.shape[:-1], np.ascontiguousarray(lines).reshape(-1, n)
+        parts = np.partition(lines, n - k if descending else k - 1, axis=1)
+        best, beyond = (parts[:, n - k :], np.greater_equal) if descending else (parts[:, :k], np.less_equal)
+        chosen = beyond(lines, best[:, :1] if descending else best[:, -1:])
+        if (best != best).any() or not (np.count_nonzero(chosen, axis=1) == k).all():  # NaN, or more than k
+            return super().topk(x, k, axis, descending)
+        index = np.nonzero(chosen)[1].reshape(-1, k)
+        order = self.argsort(np.take_along_axis(lines, index, 1), 1, descending)
+        index = np.take_along_axis(index, order, 1).reshape(*shape, k)
+        return np.ascontiguousarray(np.moveaxis(index, -1, axis))
