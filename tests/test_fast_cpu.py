@@ -126,6 +126,24 @@ def test_erf_within_two_units_in_the_last_place(which):
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("name", "static"),
+    [("gelu", {"approximate": "none"}), ("gelu", {"approximate": "tanh"}), ("silu", {}), ("elu", {"alpha": 0.7}),
+     ("softplus", {"beta": 2.0, "threshold": 3.0}), ("leaky_relu", {"slope": 0.1}), ("erf", {}),
+     ("hardtanh", {"low": -0.5, "high": 1.0})],
+)  # fmt: skip
+def test_definitions_by_blocks(which, name, static):
+    """Whatever the memory order, and where g lies in another one."""
+    xp, plain = FastCPU(which, Sizes(least=0, divided=0, passes=4096)), CPU()
+    x, g = images(4, 3, 20, 21), images(4, 3, 20, 21, seed=1)
+    for a, b in ((x, g), (np.ascontiguousarray(x), g), (x[:, ::2], g[:, ::2])):
+        y, d = getattr(xp, name)(a, **static), getattr(xp, name + "_back")(b, a, **static)
+        wide = [v.astype(np.float64) for v in (b, a)]
+        np.testing.assert_allclose(y, getattr(plain, name)(wide[1], **static), rtol=2e-5, atol=2e-7)
+        np.testing.assert_allclose(d, getattr(plain, name + "_back")(*wide, **static), rtol=2e-5, atol=1e-6)
+
+
+@BOTH
 @pytest.mark.parametrize("large", [1e4, -1e4])
 def test_moments_far_from_zero(which, large):
     """A mean ten thousand times the deviation costs no digits of the variance."""

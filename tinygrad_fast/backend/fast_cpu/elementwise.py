@@ -6,6 +6,7 @@ large operands are cut into pieces, and results come from `memory.py`. Operands 
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,44 @@ def _one(name: str, f: np.ufunc) -> Any:
     return run
 
 
+def by_blocks(xp: Machine, f: Any, *arrays: Any) -> Any:
+    """f(*arrays), elementwise and of several passes, block by block: what it makes on the way stays in the cache."""
+    x = arrays[0]
+    alike = all(a.dtype == np.float32 and a.shape == x.shape and a.strides == x.strides for a in arrays)
+    if x.size < xp.sizes.divided or not alike or flat(x) is None:
+        return f(*arrays)
+    y = empty_like(x)
+    lines: list[Any] = [flat(a) for a in arrays]
+    out: Any = flat(y)
+
+    def some(lo: int, hi: int) -> None:
+        out[lo:hi] = f(*(a[lo:hi] for a in lines))
+
+    parallel(some, len(out), xp.sizes.passes // 4)
+    return y
+
+
+def _blocks(name: str) -> Any:
+    """CPU's definition, by blocks."""
+    definition = getattr(CPU, name)
+
+    @wraps(definition)
+    def run(self: Any, *arrays: Any, **static: Any) -> Any:
+        return by_blocks(self, lambda *some: definition(self, *some, **static), *arrays)
+
+    return run
+
+
 class Elementwise(Machine):
     """Operations of large float32 arrays."""
 
     add, sub, mul, div = _two("add", np.add), _two("sub", np.subtract), _two("mul", np.multiply), _two("div", np.divide)
     maximum, minimum = _two("maximum", np.maximum), _two("minimum", np.minimum)
     exp, log, sqrt, tanh = _one("exp", np.exp), _one("log", np.log), _one("sqrt", np.sqrt), _one("tanh", np.tanh)
+    gelu, gelu_back, silu, silu_back = map(_blocks, ("gelu", "gelu_back", "silu", "silu_back"))
+    elu, elu_back, softplus, softplus_back = map(_blocks, ("elu", "elu_back", "softplus", "softplus_back"))
+    leaky_relu, leaky_relu_back = map(_blocks, ("leaky_relu", "leaky_relu_back"))
+    erf_back, hardtanh_back = map(_blocks, ("erf_back", "hardtanh_back"))
 
     def copy(self, x):
         if x.size < self.sizes.divided or (line := flat(x)) is None:
