@@ -143,6 +143,21 @@ def test_definitions_by_blocks(which, name, static):
         np.testing.assert_allclose(d, getattr(plain, name + "_back")(*wide, **static), rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_binary_cross_entropy_by_blocks(reduction):
+    """A mean is over all numbers, not over those of a block."""
+    xp, plain = FastCPU(sizes=Sizes(least=0, divided=0, passes=1024)), CPU()
+    x, t = normal(3, 70, 31) * 4, np.random.default_rng(1).random((3, 70, 31), np.float32)
+    g = normal(*x.shape) if reduction == "none" else np.float32(0.7)
+    end = (None, None, reduction)
+    y, want = (m.binary_cross_entropy_with_logits(x.astype(kind), t.astype(kind), *end)
+               for m, kind in ((xp, "f4"), (plain, "f8")))  # fmt: skip
+    np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
+    d, want = (m.binary_cross_entropy_with_logits_back(*(a.astype(kind) for a in (g, x, t)), *end)
+               for m, kind in ((xp, "f4"), (plain, "f8")))  # fmt: skip
+    np.testing.assert_allclose(d, want, rtol=1e-5, atol=1e-6 * np.abs(want).max())
+
+
 @BOTH
 @pytest.mark.parametrize("large", [1e4, -1e4])
 def test_moments_far_from_zero(which, large):
