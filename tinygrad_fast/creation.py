@@ -11,6 +11,7 @@ import numpy as np
 
 from . import backend, dtypes, rng
 from .tensor import Tensor, wrap
+from .tensor.promote import must_fit
 
 
 def _made(array: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -60,6 +61,7 @@ def from_dlpack(ext: Any) -> Tensor:
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`fill_value` everywhere; its kind (bool, int, float) chooses the dtype."""
     dtype = dtypes.result_type(fill_value) if dtype is None else dtypes.dtype_of(dtype)
+    must_fit("full", dtype, fill_value)
     size = (size,) if isinstance(size, int) else size
     return _made(np.full(_shape((tuple(size),)), fill_value, dtype), None, device, requires_grad)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import dtypes, ops, shapes
 from .convert import Convert
 from .core import Core, apply
-from .promote import as_float, meet, must_whole, pair, recast, within
+from .promote import as_float, meet, must_fit, must_whole, pair, recast, within
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -261,7 +261,9 @@ class Arithmetic(Convert):
                 x = choose("clamp", x < min, min, x, dtypes.result_type(x, min))
             return x if max is None else choose("clamp", x > max, max, x, dtypes.result_type(x, max))
         numbers = [v for v in (min, max) if v is not None]
-        return apply(ops.clip, within(self, dtypes.result_type(self, *numbers)), low=min, high=max)
+        dtype = dtypes.result_type(self, *numbers)
+        must_fit("clamp", dtype, *numbers)
+        return apply(ops.clip, within(self, dtype), low=min, high=max)
 
     clip = clamp
 
@@ -284,4 +286,5 @@ def choose(name: str, condition: Any, a: Any, b: Any, dtype: Any) -> Tensor:
         got = getattr(condition, "dtype", type(condition).__name__)
         raise RuntimeError(f"{name}: the mask must be a bool tensor; got {got}. Write mask.bool(), or a comparison")
     shapes.broadcast(name, condition.shape, shapes.of(a), shapes.of(b))
+    must_fit(name, dtype, a, b)
     return apply(ops.where, condition, within(a, dtype), within(b, dtype))

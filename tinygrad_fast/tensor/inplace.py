@@ -11,6 +11,7 @@ from .convert import moved
 from .core import Core
 from .indexing import ints_first, static_index
 from .products import Products
+from .promote import must_fit
 
 
 class InPlace(Products):
@@ -41,6 +42,9 @@ class InPlace(Products):
         data = self.data if view is None else view
         try:
             self.xp.write_(data, value, key)
+        except OverflowError:
+            must_fit(name, self.dtype, value)
+            raise
         except ValueError:
             place = data.shape if key is ... else data[key].shape
             raise shapes.ShapeError(

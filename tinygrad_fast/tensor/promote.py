@@ -22,6 +22,8 @@ def fresh_array(value: Any, dtype: Any) -> np.ndarray:
         first = first[0]
     try:
         a = np.array(value, None if dtype is None else dtypes.dtype_of(dtype))
+    except OverflowError as e:
+        raise RuntimeError(f"tensor: each number must fit into the dtype; {e}. Choose another dtype") from None
     except ValueError as e:
         rule = "rectangular lists, all of one length at each level" if "inhomogeneous" in str(e) else "numbers"
         raise ValueError(f"tensor: needs {rule}; {e}") from None
@@ -69,7 +71,11 @@ def meet(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
         dtype = dtypes.float32
     if isinstance(a, Core) and isinstance(b, Core) and a.data.shape != b.data.shape:
         shapes.broadcast(op.__name__, a.data.shape, b.data.shape)
-    return apply(op, within(a, dtype), within(b, dtype))
+    try:
+        return apply(op, within(a, dtype), within(b, dtype))
+    except OverflowError:
+        must_fit(op.__name__, dtype, a, b)
+        raise
 
 
 def within(a: Any, dtype: np.dtype) -> Any:
@@ -121,6 +127,17 @@ def must_float(name: str, x: Core) -> Any:
         how = f"x.float().{name}(...)" if hasattr(x, name) else f"F.{name}(x.float(), ...)"
         raise RuntimeError(f"{name}: must be of a floating dtype; got {x.data.dtype}. Write {how}")
     return x
+
+
+def must_fit(name: str, dtype: np.dtype, *values: Any) -> None:
+    """Whole numbers are what an integer dtype holds; NumPy refuses others in some places, and cuts them in the rest."""
+    if dtype.kind in "iu":
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        for v in values:
+            if isinstance(v, (int, np.integer)) and not low <= v <= high:
+                raise RuntimeError(
+                    f"{name}: {v} does not fit into {dtype}, {low}..{high}. Take a wider one, as x.long() or x.float()"
+                )
 
 
 def sizes_of(sizes: tuple) -> tuple:
