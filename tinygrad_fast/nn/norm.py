@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import creation
 from ..tensor import Tensor
+from ..tensor.promote import must_tensors
 from . import functional as F, init
 from .module import Module
 from .parameter import Parameter
@@ -53,6 +54,7 @@ class _BatchNorm(Module):
             self.num_batches_tracked.zero_()
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        must_tensors(type(self).__name__, (x,))
         if x.ndim not in self.ranks:
             raise RuntimeError(f"{type(self).__name__}: x must be {self.shape}; got shape {x.shape}")
         given = self.running_mean, self.running_var, self.weight, self.bias, self.by_batch, self.count_batch(), self.eps

@@ -94,12 +94,16 @@ def together(name: str, *tensors: Any) -> tuple:
     """The tensors in the type where all of them meet; None stays None. The first is not None."""
     if mode.autocast is not None:
         tensors = mode.autocast(name, tensors)
-    dtype = tensors[0].data.dtype
-    for t in tensors:
-        if t is not None and t.data.dtype != dtype:
-            break
-    else:
-        return tensors
+    try:
+        dtype = tensors[0].data.dtype
+        for t in tensors:
+            if t is not None and t.data.dtype != dtype:
+                break
+        else:
+            return tensors
+    except AttributeError:  # an array has `data` too, without a dtype
+        must_tensors(name, (tensors[0], *(t for t in tensors if t is not None)))
+        raise
     dtype = dtypes.result_type(*(t for t in tensors if t is not None))
     return tuple(None if t is None else within(t, dtype) for t in tensors)
 

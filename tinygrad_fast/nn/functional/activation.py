@@ -11,17 +11,19 @@ from ... import dtypes, ops, rng
 from ...shapes import Places
 from ...tensor import Tensor, apply, wrap
 from ...tensor.indexing import checked
-from ...tensor.promote import as_float, together
+from ...tensor.promote import as_float, must_tensors, together
 
 
-def _fresh(name: str, inplace: bool) -> None:
+def _fresh(name: str, x: Any, inplace: bool = False) -> None:
+    if not isinstance(x, Tensor):
+        must_tensors(name, (x,))
     if inplace:
         raise ValueError(f"{name}: inplace=True is not offered, a graph may still need the input; write x = {name}(x)")
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)"""
-    _fresh("relu", inplace)
+    _fresh("relu", input, inplace)
     return input.relu()
 
 
@@ -32,7 +34,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """min(max(x, min_val), max_val); the slope is 0 at both bounds, where `clamp` has 1."""
-    _fresh("hardtanh", inplace)
+    _fresh("hardtanh", input, inplace)
     if not min_val < max_val:
         raise ValueError(f"hardtanh: needs min_val < max_val; got {min_val} and {max_val}")
     return apply(ops.hardtanh, as_float(input), low=float(min_val), high=float(max_val))
@@ -40,13 +42,13 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope x"""
-    _fresh("leaky_relu", inplace)
+    _fresh("leaky_relu", input, inplace)
     return apply(ops.leaky_relu, as_float(input), slope=float(negative_slope))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (exp(x) - 1)"""
-    _fresh("elu", inplace)
+    _fresh("elu", input, inplace)
     return apply(ops.elu, as_float(input), alpha=float(alpha))
 
 
@@ -54,17 +56,19 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x Phi(x), Phi the normal distribution: by erf ("none"), or by tanh ("tanh")."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh'; got {approximate!r}")
+    _fresh("gelu", input)
     return apply(ops.gelu, as_float(input), approximate=approximate)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x)"""
-    _fresh("silu", inplace)
+    _fresh("silu", input, inplace)
     return apply(ops.silu, as_float(input))
 
 
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """log(1 + exp(beta x)) / beta, without overflow; x itself where beta x > threshold."""
+    _fresh("softplus", input)
     if not beta:
         raise ValueError("softplus: beta must not be 0")
     return apply(ops.softplus, as_float(input), beta=float(beta), threshold=float(threshold))
@@ -72,30 +76,36 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))"""
+    _fresh("sigmoid", input)
     return input.sigmoid()
 
 
 def tanh(input: Tensor) -> Tensor:
     """(exp(x) - exp(-x)) / (exp(x) + exp(-x))"""
+    _fresh("tanh", input)
     return input.tanh()
 
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)) = -softplus(-x), finite for every finite x."""
+    _fresh("logsigmoid", input)
     return -softplus(-as_float(input), threshold=float("inf"))
 
 
 def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`; computed in `dtype` if given."""
-    return input.to(dtype=dtype).softmax(_needed("softmax", dim, input))
+    dim = _needed("softmax", dim, input)
+    return input.to(dtype=dtype).softmax(dim)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """x - log(sum(exp(x))) along `dim`; computed in `dtype` if given."""
-    return input.to(dtype=dtype).log_softmax(_needed("log_softmax", dim, input))
+    dim = _needed("log_softmax", dim, input)
+    return input.to(dtype=dtype).log_softmax(dim)
 
 
 def _needed(name: str, dim: int | None, x: Tensor) -> int:
+    _fresh(name, x)
     if dim is None:
         raise TypeError(f"{name}: needs dim, the axis that sums to 1; x is {x.shape}. Classes last: {name}(x, dim=-1)")
     return dim
@@ -106,6 +116,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: b
 
     A weight (K), with a bias of one number, gives (...).
     """
+    _fresh("linear", weight)
     if weight.ndim == 1:
         b = None if bias is None else bias.reshape(1)
         return linear(input, weight.unsqueeze(0), b, relu=relu).squeeze(-1)
@@ -121,7 +132,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     The mask is a function of the seed and of each element's place (`tf.manual_seed`): the same on every device and in
     every memory order. Each call takes the next stream of random numbers. Source: Srivastava et al. 2014.
     """
-    _fresh("dropout", inplace)
+    _fresh("dropout", input, inplace)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is a probability, 0 <= p <= 1; got {p}")
     x = as_float(input)
@@ -146,6 +157,7 @@ def embedding(
     """
     if max_norm is not None or scale_grad_by_freq or sparse:
         raise ValueError("embedding: max_norm, scale_grad_by_freq and sparse are not offered; leave them out")
+    must_tensors("embedding", (input, weight))
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must be (rows, D); got {weight.shape}")
     rows = weight.shape[0]
@@ -157,6 +169,7 @@ def embedding(
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes): 1 at the class, else 0. -1: as many classes as the largest index asks for."""
+    must_tensors("one_hot", (tensor,))
     if num_classes == -1:
         if not tensor.numel():
             raise ValueError("one_hot: with no element, num_classes cannot be found; pass it")

@@ -11,7 +11,7 @@ from typing import Any
 from ... import geometry, ops
 from ...shapes import pair
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float, recast
+from ...tensor.promote import must_float, must_tensors, recast
 
 Ints = int | Sequence[int]
 
@@ -108,6 +108,7 @@ def conv_transpose2d(
 
 def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
     """Every patch a column: (N, C, H, W) -> (N, C KH KW, L), L = OH OW patches; without N, without N."""
+    must_tensors("unfold", (input,))
     geometry.images("unfold", input.shape)
     if input.ndim == 3:
         return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
@@ -120,6 +121,7 @@ def fold(
     input: Tensor, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1
 ) -> Tensor:
     """Columns (N, C KH KW, L) added up where their patches lie in (N, C, H, W): the adjoint of unfold."""
+    must_tensors("fold", (input,))
     hw, windows = pair(output_size, "fold: output_size"), _windows("fold", kernel_size, dilation, padding, stride)
     geometry.fold(input.shape, windows["kernel"], hw, geometry.columns("fold", hw=hw, **windows))
     if input.ndim == 2:
@@ -134,6 +136,7 @@ def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Int
 
 def check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
     """What all convolutions ask of their tensors."""
+    must_tensors(name, (x, weight) if bias is None else (x, weight, bias))
     geometry.conv(name, x.shape, weight.shape, axes, groups)
     geometry.one_type(name, input=x, weight=weight, bias=bias)
     o = weight.shape[1] * groups if name.startswith("conv_transpose") else weight.shape[0]

@@ -8,7 +8,7 @@ from ... import dtypes, ops
 from ...creation import ones
 from ...tape import written
 from ...tensor import Tensor, apply
-from ...tensor.promote import as_float, must_float, recast
+from ...tensor.promote import as_float, must_float, must_tensors, recast
 from .conv import Ints, check, placed
 
 
@@ -148,6 +148,7 @@ def group_norm(
 
 def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
     """What belongs to the channels has x's type, or is float32 beside a 16-bit x."""
+    must_tensors(name, (t for t in given.values() if t is not None))
     for what, t in given.items():
         if t is not None and t.dtype != x.dtype and not (x.dtype.itemsize == 2 and t.dtype == dtypes.float32):
             raise TypeError(
@@ -158,6 +159,7 @@ def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps) along `dim`, |x|_p = (sum |x|^p)^(1/p), or the largest |x| for p = inf."""
+    must_tensors("normalize", (input,))
     if not p > 0:
         raise ValueError(f"normalize: p must be above 0; got {p}")
     (narrow,) = recast("normalize", as_float(input))
