@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from ..creation import zeros
+from ..geometry import axis_pads
 from ..tensor import Tensor
 from . import functional as F, init
 from .module import Module
@@ -53,10 +54,9 @@ class _Conv(Module):
         self.output_padding, self.dilation = sizes("output_padding", output_padding, n), sizes("dilation", dilation, n)
         for what, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_padding", 0)):
             value = getattr(self, what)
-            if isinstance(value, str) and value not in ("same", "valid"):
-                raise ValueError(f"{name}: {what} is numbers, 'same' or 'valid'; got {value!r}")
             if not isinstance(value, str) and min(value) < least:
                 raise ValueError(f"{name}: {what} must be at least {least}; got {value}")
+        axis_pads(name, self.padding, self.kernel_size, self.stride, self.dilation)
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
         self.bias = Parameter.zeros(out_channels, device=device, dtype=dtype) if bias else None
