@@ -130,6 +130,31 @@ def test_a_clip_ends_with_its_gradients():
     assert w.tolist() == [0, 0, 0]
 
 
+def test_an_optimiser_without_a_learning_rate():
+    class Sign(optim.Optimizer):
+        def buffers(self, group):
+            return []
+
+        def hyper(self, group, step):
+            return []
+
+        def update(self, xp, ws, gs, buffers, hyper, group):
+            for w, g in zip(ws, gs):
+                xp.add_(w, xp.mul(xp.sign(g), -0.5))
+
+    w = tf.ones(2, requires_grad=True)
+    opt = Sign([w], {})
+    (w * tf.tensor([3.0, -1.0])).sum().backward()
+    opt.step()
+    assert w.tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("lr", [-1, "0.1", None])
+def test_a_learning_rate_is_a_number_from_0_on(lr):
+    with pytest.raises(ValueError, match=f"SGD: lr must be >= 0; got {lr!r}"):
+        optim.SGD([tf.ones(1, requires_grad=True)], lr=lr)
+
+
 def test_an_optimiser_that_cannot_clip():
     class Mine(optim.Optimizer):
         def buffers(self, group):

@@ -74,14 +74,15 @@ class Optimizer:
             if id(p) in seen:
                 raise ValueError(f"{self._name}: a parameter of shape {p.shape} is given twice; give each one once")
             seen.add(id(p))
-        self._require("lr", group, group["lr"] >= 0, ">= 0")
-        self._require("weight_decay", group, group.get("weight_decay", 0) >= 0, ">= 0")
+        for name in ("lr", "weight_decay"):  # an optimiser of one's own may have neither
+            value = group.get(name, 0)
+            self._require(name, group, hasattr(value, "__float__") and value >= 0, ">= 0")
         self.check(group)
         self.param_groups.append(group)
 
     def _require(self, name: str, group: dict[str, Any], holds: bool, rule: str) -> None:
         if not holds:
-            raise ValueError(f"{self._name}: {name} must be {rule}; got {group[name]}")
+            raise ValueError(f"{self._name}: {name} must be {rule}; got {group[name]!r}")
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError for a group whose numbers make no sense."""
