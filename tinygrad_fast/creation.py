@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, dtypes, rng
+from . import backend, dtypes, rng, shapes
+from .functions import free
 from .tensor import Tensor, wrap
 from .tensor.promote import must_fit
 
@@ -22,9 +23,7 @@ def _made(array: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Te
 
 def _shape(size: tuple) -> tuple:
     size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
-    if not all(hasattr(n, "__index__") for n in size):
-        raise TypeError(f"size: needs ints, or one tuple of them; got {size}")
-    size = tuple(n.__index__() for n in size)
+    size = shapes.ints("size", size)
     if any(n < 0 for n in size):
         raise RuntimeError(f"size: no axis can be negative; got {size}")
     return size
@@ -62,8 +61,9 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     """`fill_value` everywhere; its kind (bool, int, float) chooses the dtype."""
     dtype = dtypes.result_type(fill_value) if dtype is None else dtypes.dtype_of(dtype)
     must_fit("full", dtype, fill_value)
-    size = (size,) if isinstance(size, int) else size
-    return _made(np.full(_shape((tuple(size),)), fill_value, dtype), None, device, requires_grad)
+    if np.ndim(fill_value):
+        raise TypeError(f"full: the value must be one number; got shape {np.shape(fill_value)}. Use tf.tensor(...)")
+    return _made(np.full(_shape((size,)), fill_value, dtype), None, device, requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -78,6 +78,7 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """(n, m) with ones on the diagonal."""
+    n, m = _shape((n, n if m is None else m))
     return _made(np.eye(n, m, dtype=np.float32), dtype, device, requires_grad)
 
 
@@ -105,6 +106,9 @@ def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers at equal distances, both ends included."""
+    (steps,) = shapes.ints("linspace: steps", (steps,))
+    if steps < 0:
+        raise ValueError(f"linspace: steps must be at least 0; got {steps}")
     return _made(np.linspace(start, end, steps), dtype or dtypes.float32, device, requires_grad)
 
 
@@ -161,28 +165,34 @@ def _like(make: Any, t: Tensor, dtype: Any, device: Any, requires_grad: bool) ->
     return make(t.shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@free
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(zeros, input, dtype, device, requires_grad)
 
 
+@free
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(ones, input, dtype, device, requires_grad)
 
 
+@free
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     return _like(lambda size, **kw: full(size, fill_value, **kw), input, dtype, device, requires_grad)
 
 
+@free
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(rand, input, dtype, device, requires_grad)
 
 
+@free
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(randn, input, dtype, device, requires_grad)
 
 
+@free
 def randint_like(input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None) -> Tensor:
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device)

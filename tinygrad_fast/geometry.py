@@ -46,7 +46,7 @@ def axis_pads(name: str, padding: int | Sequence[int] | str, kernel: Shape, stri
 
 def numbers(value: int | Sequence[int], n: int, name: str) -> Shape:
     """n ints from one (for all) or n of them."""
-    many = (value,) * n if hasattr(value, "__index__") else tuple(value)
+    many: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
     many = many * n if len(many) == 1 else many
     if len(many) != n or not all(hasattr(v, "__index__") for v in many):
         raise ShapeError(f"{name}: must be an int or {n} of them; got {value!r}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from operator import index
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
@@ -46,6 +47,14 @@ class Slot:
         self.i = i
 
 
+def ints(name: str, given: Any) -> Shape:
+    """A tuple of ints from several."""
+    try:
+        return tuple(map(index, given))
+    except TypeError:
+        raise TypeError(f"{name}: needs ints; got {given!r}") from None
+
+
 def of(a: Any) -> Shape:
     """The shape of an array, or () for a Python number."""
     return getattr(a, "shape", ())
@@ -74,6 +83,7 @@ def unexpand(shape: Shape, target: Shape) -> Shape:
 
 def expand(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `expand`, with -1 for "as it is"."""
+    sizes = ints("expand", sizes)
     lead = len(sizes) - len(shape)
     if lead < 0:
         raise ShapeError(f"expand: needs at least the input's {len(shape)} axes {shape}; got {tuple(sizes)}")
@@ -117,7 +127,7 @@ def reduced(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
 
 def reshape(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `reshape`, its one -1 replaced by what is left."""
-    sizes, total = tuple(int(n) for n in sizes), prod(shape)
+    sizes, total = ints("reshape", sizes), prod(shape)
     if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
         raise ShapeError(f"reshape: sizes are >= 0, at most one of them -1; got {sizes}")
     if -1 in sizes:
@@ -174,7 +184,7 @@ def linear(x: Shape, w: Shape, b: Shape | None) -> None:
 
 def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     """(height, width) from an int or two."""
-    two = (value, value) if hasattr(value, "__index__") else tuple(value)
+    two = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(two) != 2 or not all(hasattr(n, "__index__") for n in two):
         raise ShapeError(f"{name}: an int or two of them (height, width); got {value!r}")
     return int(two[0]), int(two[1])

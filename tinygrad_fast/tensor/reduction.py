@@ -183,6 +183,7 @@ class Reduction(Indexing):
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extreme:
         """The k largest (or smallest) along an axis, always in order, equal elements as they stood."""
         n = self.size(dim) if self.ndim else 1
+        (k,) = shapes.ints("topk", (k,))
         if not 0 <= k <= n:
             raise RuntimeError(f"topk: k must be in 0..{n}, the size of dim {dim}; got {k}")
         if not self.ndim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ... import dtypes, ops
+from ... import dtypes, ops, shapes
 from ...creation import ones
 from ...tape import written
 from ...tensor import Tensor, apply
@@ -127,7 +127,8 @@ def layer_norm(
     weight, bias: of shape `normalized_shape`. Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
     x = must_float("layer_norm", input)
-    tail = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    several = isinstance(normalized_shape, (tuple, list))
+    tail = shapes.ints("layer_norm: normalized_shape", normalized_shape if several else (normalized_shape,))
     if not tail or x.shape[-len(tail) :] != tail:
         raise ValueError(f"layer_norm: the input's last axes must be normalized_shape {tail}; got input {x.shape}")
     _types("layer_norm", x, weight=weight, bias=bias)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ... import ops
+from ... import ops, shapes
 from ...tensor import Tensor, apply, cat
 from ...tensor.promote import must_tensors, within
 
@@ -18,6 +18,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     Raises ValueError where there are more pairs than axes, or not enough elements to mirror.
     """
     must_tensors("pad", (input,))
+    pad = shapes.ints("pad", pad)
     pairs = list(zip(pad[::2], pad[1::2]))
     if len(pad) % 2 or len(pairs) > input.ndim:
         raise ValueError(
