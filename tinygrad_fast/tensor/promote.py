@@ -113,8 +113,9 @@ def as_float(x: Any) -> Any:
     return x if dtypes.is_float(x.data.dtype) else apply(ops.cast, x, dtype=dtypes.float32)
 
 
-def must_tensors(name: str, given: Iterable[Any]) -> None:
-    for t in given:
+def must_tensors(name: str, given: Any) -> None:
+    """Of several; what is no several is refused as well."""
+    for t in given if isinstance(given, Iterable) else (given,):
         if not isinstance(t, Core):
             raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
 
