@@ -110,6 +110,11 @@ def _alike(x: Tensor, residual: Tensor | None, **of_channels: Tensor | None) -> 
     """x and the residual of one type, which what belongs to the channels goes with."""
     x, residual = recast("batch_norm_residual", x, residual)
     _types("batch_norm", x, **of_channels)
+    for what, t in of_channels.items():
+        if t is not None and x.ndim > 1 and t.shape != x.shape[1:2]:
+            raise ValueError(
+                f"batch_norm: {what} must be (C,) = {x.shape[1:2]}, one for each channel of {x.shape}; got {t.shape}"
+            )
     if residual is not None and residual.dtype != x.dtype:
         raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
     return x, residual
