@@ -122,6 +122,8 @@ def test_erf_within_two_units_in_the_last_place(which):
     y, want = FastCPU(which).erf(x), np.array([erf(v) for v in x.tolist()])
     assert (abs(y - want) <= 2 * np.spacing(abs(want).astype(np.float32))).all()
     np.testing.assert_array_equal(FastCPU(which).erf(-x), -y)
+    for some in (slice(0, 0), slice(7, 8), slice(20_000, 20_100)):  # few numbers are computed as many are
+        np.testing.assert_array_equal(FastCPU(which).erf(x[some]), y[some])
     assert np.isnan(FastCPU(which).erf(np.full(40000, np.nan, np.float32))).all()
 
 

@@ -138,7 +138,7 @@ class Elementwise(Machine):
         return d
 
     def erf(self, x):
-        if not self.large(x) or (line := flat(x)) is None:
+        if x.dtype != float32 or not x.size or (line := flat(x)) is None:
             return super().erf(x)
         y = empty_like(x)
         out, erf = flat(y), self.loops.erf
@@ -146,7 +146,7 @@ class Elementwise(Machine):
         return y
 
     def dropout(self, x, key, p):
-        if not self.large(x) or not x.flags.c_contiguous or p >= 1:
+        if x.dtype != float32 or not x.size or not x.flags.c_contiguous or p >= 1:
             return super().dropout(x, key, p)
         y, kept = empty(x.shape, x.dtype), empty(x.shape, np.bool_)
         line, out, mask, scale = flat(x), flat(y), flat(kept), np.float32(1 / (1 - p))
