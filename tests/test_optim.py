@@ -155,6 +155,23 @@ def test_a_learning_rate_is_a_number_from_0_on(lr):
         optim.SGD([tf.ones(1, requires_grad=True)], lr=lr)
 
 
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [(lambda: optim.SGD(nn.Linear(1, 1), lr=1), r"SGD: params is a list of Tensors, .* got a Linear. Write \[x\], or"),
+     (lambda: optim.SGD(None, lr=1), "SGD: params is a list of Tensors, .* got a NoneType"),
+     (lambda: optim.SGD([tf.ones(1)], lr=1, momentum="a"), "SGD: momentum must be >= 0; got 'a'"),
+     (lambda: optim.Adam([tf.ones(1)], lr=1, betas=0.9), r"Adam: betas must be two in \[0, 1\); got 0.9"),
+     (lambda: optim.Adam([tf.ones(1)], lr=1, eps=None), "Adam: eps must be >= 0; got None"),
+     (lambda: optim.RMSprop([tf.ones(1)], lr=1, alpha=None), "RMSprop: alpha must be >= 0; got None"),
+     (lambda: optim.SGD([tf.ones(1)], lr=1).load_state_dict({}), 'SGD: a state is a dict with "state" and "param_g'),
+     (lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: needs Tensors; got NoneType"),
+     (lambda: nn.utils.clip_grad_value_([1.0], 1.0), "clip_grad_value_: needs Tensors; got float")],
+)  # fmt: skip
+def test_what_is_no_parameter_and_no_number(make, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        make()
+
+
 def test_an_optimiser_that_cannot_clip():
     class Mine(optim.Optimizer):
         def buffers(self, group):
