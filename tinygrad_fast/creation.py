@@ -54,15 +54,17 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 def from_dlpack(ext: Any) -> Tensor:
     """A tensor that shares the memory of any object with `__dlpack__` (on the CPU)."""
+    if not hasattr(ext, "__dlpack__"):
+        raise TypeError(f"from_dlpack: needs an object with __dlpack__; got {type(ext).__name__}. Use tf.tensor(...)")
     return from_numpy(np.from_dlpack(ext))
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`fill_value` everywhere; its kind (bool, int, float) chooses the dtype."""
-    dtype = dtypes.result_type(fill_value) if dtype is None else dtypes.dtype_of(dtype)
-    must_fit("full", dtype, fill_value)
     if np.ndim(fill_value):
         raise TypeError(f"full: the value must be one number; got shape {np.shape(fill_value)}. Use tf.tensor(...)")
+    dtype = dtypes.result_type(fill_value) if dtype is None else dtypes.dtype_of(dtype)
+    must_fit("full", dtype, fill_value)
     return _made(np.full(_shape((size,)), fill_value, dtype), None, device, requires_grad)
 
 
@@ -95,6 +97,8 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    if not all(hasattr(v, "__float__") and np.isfinite(float(v)) for v in (start, end, step)):
+        raise TypeError(f"arange: start, end and step are finite numbers; got {start!r}, {end!r} and {step!r}")
     if step == 0 or (end - start) * step < 0:
         raise RuntimeError(f"arange: step must lead from start to end and not be 0; got {start}, {end}, step {step}")
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))

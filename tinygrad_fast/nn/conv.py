@@ -17,9 +17,9 @@ Size = int | tuple[int, ...]
 
 def sizes(name: str, value: Any, n: int) -> tuple[int, ...]:
     """3 -> (3, 3): one number for each of the n axes of the window."""
-    given = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(given) != n:
-        raise ValueError(f"{name}: must be a number, or {n} of them; got {value}")
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+    if len(given) != n or not all(hasattr(k, "__index__") for k in given):
+        raise ValueError(f"{name}: must be a number, or {n} of them; got {value!r}")
     return given
 
 
@@ -50,7 +50,8 @@ class _Conv(Module):
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = sizes("kernel_size", kernel_size, n), sizes("stride", stride, n)
-        self.padding: Any = padding if isinstance(padding, str) else sizes("padding", padding, n)
+        named = isinstance(padding, str) and not self.transposed  # "same", "valid"
+        self.padding: Any = padding if named else sizes("padding", padding, n)
         self.output_padding, self.dilation = sizes("output_padding", output_padding, n), sizes("dilation", dilation, n)
         for what, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_padding", 0)):
             value = getattr(self, what)

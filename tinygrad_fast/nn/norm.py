@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import creation
+from ..shapes import ints
 from ..tensor import Tensor
 from ..tensor.promote import must_tensors
 from . import functional as F, init
@@ -116,7 +117,8 @@ class LayerNorm(Module):
         device: Any = None,
         dtype: Any = None,
     ):
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        several = isinstance(normalized_shape, (tuple, list))
+        self.normalized_shape = ints("LayerNorm", normalized_shape if several else (normalized_shape,))
         self.eps, self.elementwise_affine = eps, elementwise_affine
         shape = self.normalized_shape
         self.weight = Parameter.zeros(*shape, device=device, dtype=dtype) if elementwise_affine else None
