@@ -115,7 +115,9 @@ def as_float(x: Any) -> Any:
 
 def must_tensors(name: str, given: Any) -> None:
     """Of several; what is no several is refused as well."""
-    for t in given if isinstance(given, Iterable) else (given,):
+    if not isinstance(given, (tuple, list)) and not isinstance(given, Iterable):
+        given = (given,)
+    for t in given:
         if not isinstance(t, Core):
             raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
 

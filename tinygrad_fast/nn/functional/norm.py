@@ -110,10 +110,11 @@ def _alike(x: Tensor, residual: Tensor | None, **of_channels: Tensor | None) -> 
     """x and the residual of one type, which what belongs to the channels goes with."""
     x, residual = recast("batch_norm_residual", x, residual)
     _types("batch_norm", x, **of_channels)
+    channels = x.shape[1:2]
     for what, t in of_channels.items():
-        if t is not None and x.ndim > 1 and t.shape != x.shape[1:2]:
+        if t is not None and t.shape != channels and channels:
             raise ValueError(
-                f"batch_norm: {what} must be (C,) = {x.shape[1:2]}, one for each channel of {x.shape}; got {t.shape}"
+                f"batch_norm: {what} must be (C,) = {channels}, one for each channel of {x.shape}; got {t.shape}"
             )
     if residual is not None and residual.dtype != x.dtype:
         raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
@@ -154,7 +155,7 @@ def group_norm(
 
 def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
     """What belongs to the channels has x's type, or is float32 beside a 16-bit x."""
-    must_tensors(name, (t for t in given.values() if t is not None))
+    must_tensors(name, [t for t in given.values() if t is not None])
     for what, t in given.items():
         if t is not None and t.dtype != x.dtype and not (x.dtype.itemsize == 2 and t.dtype == dtypes.float32):
             raise TypeError(
