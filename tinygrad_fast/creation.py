@@ -5,6 +5,7 @@ Random ones draw from the counter-based streams of `rng.py`: one seed gives the 
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,8 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     """`fill_value` everywhere; its kind (bool, int, float) chooses the dtype."""
     if np.ndim(fill_value):
         raise TypeError(f"full: the value must be one number; got shape {np.shape(fill_value)}. Use tf.tensor(...)")
-    dtype = dtypes.result_type(fill_value) if dtype is None else dtypes.dtype_of(dtype)
+    own = dtypes.result_type(fill_value)
+    dtype = own if dtype is None else dtypes.dtype_of(dtype)
     must_fit("full", dtype, fill_value)
     return _made(np.full(_shape((size,)), fill_value, dtype), None, device, requires_grad)
 
@@ -84,6 +86,11 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
     return _made(np.eye(n, m, dtype=np.float32), dtype, device, requires_grad)
 
 
+def _finite(what: str, *given: Any) -> None:
+    if not all(hasattr(v, "__float__") and isfinite(v) for v in given):
+        raise TypeError(f"{what} are finite numbers; got {', '.join(map(repr, given))}")
+
+
 def arange(
     start: Any = 0,
     end: Any = None,
@@ -97,8 +104,7 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
-    if not all(hasattr(v, "__float__") and np.isfinite(float(v)) for v in (start, end, step)):
-        raise TypeError(f"arange: start, end and step are finite numbers; got {start!r}, {end!r} and {step!r}")
+    _finite("arange: start, end and step", start, end, step)
     if step == 0 or (end - start) * step < 0:
         raise RuntimeError(f"arange: step must lead from start to end and not be 0; got {start}, {end}, step {step}")
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
@@ -110,6 +116,7 @@ def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers at equal distances, both ends included."""
+    _finite("linspace: start and end", start, end)
     (steps,) = shapes.ints("linspace: steps", (steps,))
     if steps < 0:
         raise ValueError(f"linspace: steps must be at least 0; got {steps}")
@@ -147,6 +154,7 @@ def randint(
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
+    low, high = shapes.ints("randint", (low, high))
     if size is None or not 0 < high - low < 2**63:
         raise RuntimeError(f"randint: needs low < high and a size; got low {low}, high {high}, size {size}")
     size, n = _shape((size,)), high - low
@@ -161,7 +169,8 @@ def randint(
 
 def randperm(n: int, *, generator: Any = None, device: Any = None) -> Tensor:
     """0..n-1 in random order."""
-    return _made(np.argsort(_drawn(rng.bits, (n,), generator), kind="stable"), None, device, False)
+    words = _drawn(rng.bits, shapes.ints("randperm", (n,)), generator)
+    return _made(np.argsort(words, kind="stable"), None, device, False)
 
 
 def _like(make: Any, t: Tensor, dtype: Any, device: Any, requires_grad: bool) -> Tensor:

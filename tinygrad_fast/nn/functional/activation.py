@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import dtypes, ops, rng
-from ...shapes import Places
+from ...shapes import Places, ints
 from ...tensor import Tensor, apply, wrap
 from ...tensor.indexing import checked
 from ...tensor.promote import as_float, must_tensors, together
@@ -170,6 +170,7 @@ def embedding(
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes): 1 at the class, else 0. -1: as many classes as the largest index asks for."""
     must_tensors("one_hot", (tensor,))
+    (num_classes,) = ints("one_hot: num_classes", (num_classes,))
     if num_classes == -1:
         if not tensor.numel():
             raise ValueError("one_hot: with no element, num_classes cannot be found; pass it")
