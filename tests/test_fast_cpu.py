@@ -122,7 +122,42 @@ def test_erf_within_two_units_in_the_last_place(which):
     y, want = FastCPU(which).erf(x), np.array([erf(v) for v in x.tolist()])
     assert (abs(y - want) <= 2 * np.spacing(abs(want).astype(np.float32))).all()
     np.testing.assert_array_equal(FastCPU(which).erf(-x), -y)
+    for some in (slice(0, 0), slice(7, 8), slice(20_000, 20_100)):  # few numbers are computed as many are
+        np.testing.assert_array_equal(FastCPU(which).erf(x[some]), y[some])
     assert np.isnan(FastCPU(which).erf(np.full(40000, np.nan, np.float32))).all()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "static"),
+    [("gelu", {"approximate": "none"}), ("gelu", {"approximate": "tanh"}), ("silu", {}), ("elu", {"alpha": 0.7}),
+     ("softplus", {"beta": 2.0, "threshold": 3.0}), ("leaky_relu", {"slope": 0.1}), ("erf", {}),
+     ("hardtanh", {"low": -0.5, "high": 1.0})],
+)  # fmt: skip
+def test_definitions_by_blocks(which, name, static):
+    """Whatever the memory order, and where g lies in another one."""
+    xp, plain = FastCPU(which, Sizes(least=0, divided=0, passes=4096)), CPU()
+    x, g = images(4, 3, 20, 21), images(4, 3, 20, 21, seed=1)
+    for a, b in ((x, g), (np.ascontiguousarray(x), g), (x[:, ::2], g[:, ::2])):
+        y, d = getattr(xp, name)(a, **static), getattr(xp, name + "_back")(b, a, **static)
+        wide = [v.astype(np.float64) for v in (b, a)]
+        np.testing.assert_allclose(y, getattr(plain, name)(wide[1], **static), rtol=2e-5, atol=2e-7)
+        np.testing.assert_allclose(d, getattr(plain, name + "_back")(*wide, **static), rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_binary_cross_entropy_by_blocks(reduction):
+    """A mean is over all numbers, not over those of a block."""
+    xp, plain = FastCPU(sizes=Sizes(least=0, divided=0, passes=1024)), CPU()
+    x, t = normal(3, 70, 31) * 4, np.random.default_rng(1).random((3, 70, 31), np.float32)
+    g = normal(*x.shape) if reduction == "none" else np.float32(0.7)
+    end = (None, None, reduction)
+    y, want = (m.binary_cross_entropy_with_logits(x.astype(kind), t.astype(kind), *end)
+               for m, kind in ((xp, "f4"), (plain, "f8")))  # fmt: skip
+    np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
+    d, want = (m.binary_cross_entropy_with_logits_back(*(a.astype(kind) for a in (g, x, t)), *end)
+               for m, kind in ((xp, "f4"), (plain, "f8")))  # fmt: skip
+    np.testing.assert_allclose(d, want, rtol=1e-5, atol=1e-6 * np.abs(want).max())
 
 
 @BOTH

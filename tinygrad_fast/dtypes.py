@@ -53,6 +53,8 @@ def rank(dtype: np.dtype) -> int:
 
 def rank_of_number(value: bool | int | float) -> int:
     """The rank of a Python number: bool 0, int 1, float 2."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"result_type: needs Tensors and numbers; got {type(value).__name__}")
     return 0 if isinstance(value, bool) else 1 if isinstance(value, int) else 2
 
 

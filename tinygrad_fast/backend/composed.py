@@ -79,7 +79,12 @@ class Composed(Activations, Norms, Losses, Sampling, Images, Gradients, Updates)
         """g - exp(y) sum(g)"""
         return self.sub(g, self.mul(self.exp(y), self.sum(g, axis=(axis,), keepdims=True)))
 
-    # Masks and tables
+    # Order, masks and tables
+
+    def topk(self, x, k, axis, descending):
+        """The first k of argsort"""
+        order = self.argsort(x, axis=axis, descending=descending)
+        return self.getitem(order, key=(slice(None),) * axis + (slice(0, k),))
 
     def dropout(self, x, key, p):
         """x / (1 - p) where a random number in [0, 1) is at least p, else 0 -> y, where"""

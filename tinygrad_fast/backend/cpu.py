@@ -188,9 +188,11 @@ class CPU(Composed):
     def prod(self, x, axis, keepdims=False):
         return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
+    @_wide
     def amax(self, x, axis, keepdims=False):
         return x.max(axis=axis, keepdims=keepdims)
 
+    @_wide
     def amin(self, x, axis, keepdims=False):
         return x.min(axis=axis, keepdims=keepdims)
 
@@ -208,6 +210,7 @@ class CPU(Composed):
         return np.argmin(x, axis=axis, keepdims=keepdims)
 
     def argsort(self, x, axis, descending=False):
+        x = self.cast(x, dtype=wide_type(x.dtype))  # ml_dtypes leaves NaN where it stands, CuPy sorts no bfloat16
         if not descending:
             return np.argsort(x, axis=axis, kind="stable")
         order = np.argsort(np.flip(x, axis), axis=axis, kind="stable")  # -x would fail for bools and unsigned integers

@@ -217,10 +217,6 @@ class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sa
         a, b = (self.cast(v, dtype=wide_type(dtype)) if isinstance(v, self.array) else v for v in (a, b))
         return self.cast(self.as_they_lie(of_floats, a, b), dtype=dtype)
 
-    def argsort(self, x, axis, descending=False):
-        """CuPy sorts no bfloat16"""
-        return super().argsort(self.cast(x, dtype=wide_type(x.dtype)), axis, descending)
-
     def cat(self, *xs, axis):
         """CuPy's sends the addresses of many small arrays from the host, which a captured step must not"""
         shape, start = list(xs[0].shape), 0

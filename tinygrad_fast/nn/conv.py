@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from ..creation import zeros
+from ..geometry import axis_pads
 from ..shapes import Ints, ints
 from ..tensor import Tensor
 from . import functional as F, init
@@ -39,18 +40,18 @@ class _Conv(Module):
             raise ValueError(
                 f"{name}: groups must divide both channel counts; got {in_channels} in, {out_channels} out, {groups}"
             )
-        if isinstance(padding, str) and padding not in ("same", "valid"):
-            raise ValueError(f"{name}: padding is numbers, 'same' or 'valid'; got {padding!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = self._ints("kernel_size", kernel_size, 1), self._ints("stride", stride, 1)
-        self.padding: Any = padding if isinstance(padding, str) else self._ints("padding", padding, 0)
+        named = isinstance(padding, str) and not self.transposed  # "same", "valid"
+        self.padding: Any = padding if named else self._ints("padding", padding, 0)
         self.dilation = self._ints("dilation", dilation, 1)
+        axis_pads(name, self.padding, self.kernel_size, self.stride, self.dilation)
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
         self.bias = Parameter.zeros(out_channels, device=device, dtype=dtype) if bias else None
         self.reset_parameters()
 
-    def _ints(self, what: str, value: Ints, least: int) -> tuple[int, ...]:
+    def _ints(self, what: str, value: Ints | str, least: int) -> tuple[int, ...]:
         """One for each axis of the window: 3 -> (3, 3)."""
         given = ints(f"{type(self).__name__}: {what}", value, self.ndim)
         if min(given) < least:

@@ -75,7 +75,13 @@ class Module:
     # What a module owns
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(vars(self).get(name), Parameter) and name not in self._persistent:
+        if name in self._persistent:
+            if value is not None and not isinstance(value, Tensor):
+                kind = type(value).__name__
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a buffer, a Tensor or None; got {kind}. Write tf.tensor(...)"
+                )
+        elif isinstance(vars(self).get(name), Parameter):
             if value is not None and not isinstance(value, (Parameter, Module)):
                 kind = type(value).__name__
                 raise TypeError(

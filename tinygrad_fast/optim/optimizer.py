@@ -39,7 +39,7 @@ class Optimizer:
         self.skip: dict[Any, Any] = {}  # by machine: a flag that says whether to leave out the next step there
         self.clip: tuple[Tensor, float] | None = None
         self._skipped: dict[Any, Any] = {}  # by machine: how many steps were left out, of those that `state` counts
-        if isinstance(params, (Tensor, dict)):
+        if isinstance(params, (Tensor, dict)) or not isinstance(params, Iterable):
             raise TypeError(
                 f"{self._name}: params is a list of Tensors, or of dicts with them; got a {type(params).__name__}. "
                 "Write [x], or model.parameters()"
@@ -75,14 +75,18 @@ class Optimizer:
             if id(p) in seen:
                 raise ValueError(f"{self._name}: a parameter of shape {p.shape} is given twice; give each one once")
             seen.add(id(p))
-        self._require("lr", group, group["lr"] >= 0, ">= 0")
-        self._require("weight_decay", group, group.get("weight_decay", 0) >= 0, ">= 0")
+        self._from_0(group, "lr", "weight_decay")  # an optimiser of one's own may have neither
         self.check(group)
         self.param_groups.append(group)
 
     def _require(self, name: str, group: dict[str, Any], holds: bool, rule: str) -> None:
         if not holds:
-            raise ValueError(f"{self._name}: {name} must be {rule}; got {group[name]}")
+            raise ValueError(f"{self._name}: {name} must be {rule}; got {group[name]!r}")
+
+    def _from_0(self, group: dict[str, Any], *names: str) -> None:
+        for name in names:
+            value = group.get(name, 0)
+            self._require(name, group, hasattr(value, "__float__") and value >= 0, ">= 0")
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError for a group whose numbers make no sense."""
@@ -222,6 +226,9 @@ class Optimizer:
         Raises ValueError where groups or shapes differ, for the state of an optimiser of another kind (a number that it
         lacks, a memory that is not kept here), and changes nothing then.
         """
+        if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
+            got = list(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
+            raise TypeError(f'{self._name}: a state is a dict with "state" and "param_groups"; got {got}')
         given, mine = state_dict["param_groups"], self.param_groups
         sizes, wanted = [len(g["params"]) for g in given], [len(g["params"]) for g in mine]
         if sizes != wanted:

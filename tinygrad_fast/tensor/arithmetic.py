@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import dtypes, ops, shapes
 from .convert import Convert
 from .core import Core, apply
-from .promote import as_float, autocast_inputs, binary, binary_operator, cast_to, must_integer
+from .promote import as_float, autocast_inputs, binary, binary_operator, cast_to, must_fit, must_integer, operand
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -255,13 +255,19 @@ class Arithmetic(Convert):
         """min(max(x, min), max); either bound may be a number, a Tensor, or missing."""
         if min is None and max is None:
             raise RuntimeError("clamp: at least one of min and max must be given")
-        if isinstance(min, Core) or isinstance(max, Core):
+        low, high = (None if v is None else operand(v, self) for v in (min, max))
+        for given, v in ((min, low), (max, high)):
+            if given is not None and v is None:
+                raise TypeError(f"clamp: bounds are numbers or Tensors; got {type(given).__name__}")
+        if isinstance(low, Core) or isinstance(high, Core):
             x: Any = self  # `where` and not `maximum`: on a bound all of the gradient goes to self
-            if min is not None:
-                x = choose("clamp", x < min, min, x, dtypes.result_type(x, min))
-            return x if max is None else choose("clamp", x > max, max, x, dtypes.result_type(x, max))
-        numbers = [v for v in (min, max) if v is not None]
-        return apply(ops.clip, cast_to(self, dtypes.result_type(self, *numbers)), low=min, high=max)
+            if low is not None:
+                x = choose("clamp", x < low, low, x, dtypes.result_type(x, low))
+            return x if high is None else choose("clamp", x > high, high, x, dtypes.result_type(x, high))
+        numbers = [v for v in (low, high) if v is not None]
+        dtype = dtypes.result_type(self, *numbers)
+        must_fit("clamp", dtype, *numbers)
+        return apply(ops.clip, cast_to(self, dtype), low=low, high=high)
 
     clip = clamp
 
@@ -284,4 +290,5 @@ def choose(name: str, condition: Any, a: Any, b: Any, dtype: Any) -> Tensor:
         got = getattr(condition, "dtype", type(condition).__name__)
         raise RuntimeError(f"{name}: the mask must be a bool tensor; got {got}. Write mask.bool(), or a comparison")
     shapes.broadcast(name, condition.shape, shapes.of(a), shapes.of(b))
+    must_fit(name, dtype, a, b)
     return apply(ops.where, condition, cast_to(a, dtype), cast_to(b, dtype))

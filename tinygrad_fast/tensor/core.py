@@ -156,7 +156,12 @@ class Core:
         return backend.Device(self.xp.name)
 
     def size(self, dim: int | None = None) -> Any:
-        return self.data.shape if dim is None else self.data.shape[shapes.axis(dim, self.ndim)]
+        if dim is None:
+            return self.data.shape
+        i = shapes.axis(dim, self.ndim)
+        if not self.data.shape:
+            raise IndexError(f"dim: a 0-d tensor has no axes; got {dim}. Write x.reshape(1)")
+        return self.data.shape[i]
 
     def dim(self) -> int:
         return self.data.ndim

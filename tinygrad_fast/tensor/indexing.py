@@ -51,7 +51,7 @@ class Indexing(Movement):
         axis = shapes.axis(dim, self.ndim)
         if index.ndim > 1:
             raise IndexError(f"index_select: the index has one axis; got {index.shape}")
-        checked = checked_index("index_select", index.reshape(-1), self.shape[axis])
+        checked = checked_index("index_select", index.reshape(-1), self.size(dim))
         return apply(ops.getitem, self, checked, key=(slice(None),) * axis + (Slot(0),))
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:

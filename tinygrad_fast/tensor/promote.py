@@ -22,6 +22,8 @@ def fresh_array(value: Any, dtype: Any) -> np.ndarray:
         first = first[0]
     try:
         a = np.array(value, None if dtype is None else dtypes.dtype_of(dtype))
+    except OverflowError as e:
+        raise RuntimeError(f"tensor: each number must fit into the dtype; {e}. Choose another dtype") from None
     except ValueError as e:
         rule = "rectangular lists, all of one length at each level" if "inhomogeneous" in str(e) else "numbers"
         raise ValueError(f"tensor: needs {rule}; {e}") from None
@@ -69,7 +71,11 @@ def binary_operator(op: Callable, a: Any, b: Any, floating: bool = False) -> Any
         dtype = dtypes.float32
     if isinstance(a, Core) and isinstance(b, Core) and a.data.shape != b.data.shape:
         shapes.broadcast(op.__name__, a.data.shape, b.data.shape)
-    return apply(op, cast_to(a, dtype), cast_to(b, dtype))
+    try:
+        return apply(op, cast_to(a, dtype), cast_to(b, dtype))
+    except OverflowError:
+        must_fit(op.__name__, dtype, a, b)
+        raise
 
 
 def cast_to(a: Any, dtype: np.dtype) -> Any:
@@ -88,12 +94,16 @@ def promote(name: str, *tensors: Any) -> tuple:
     """The tensors, cast to the `result_type` of all of them. None stays None; the first is not None."""
     if mode.autocast is not None:
         tensors = mode.autocast(name, tensors)
-    dtype = tensors[0].data.dtype
-    for t in tensors:
-        if t is not None and t.data.dtype != dtype:
-            break
-    else:
-        return tensors
+    try:
+        dtype = tensors[0].data.dtype
+        for t in tensors:
+            if t is not None and t.data.dtype != dtype:
+                break
+        else:
+            return tensors
+    except AttributeError:  # an array has `data` too, without a dtype
+        must_tensors(name, (tensors[0], *(t for t in tensors if t is not None)))
+        raise
     dtype = dtypes.result_type(*(t for t in tensors if t is not None))
     return tuple(None if t is None else cast_to(t, dtype) for t in tensors)
 
@@ -103,7 +113,15 @@ def as_float(x: Any) -> Any:
     return x if dtypes.is_float(x.data.dtype) else apply(ops.cast, x, dtype=dtypes.float32)
 
 
-def must_tensors(name: str, given: Iterable[Any]) -> None:
+def must_tensor(name: str, x: Any) -> None:
+    if not isinstance(x, Core):
+        must_tensors(name, (x,))
+
+
+def must_tensors(name: str, given: Any) -> None:
+    """Of several; what is no several is refused as well."""
+    if not isinstance(given, (tuple, list)) and not isinstance(given, Iterable):
+        given = (given,)
     for t in given:
         if not isinstance(t, Core):
             raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
@@ -121,6 +139,17 @@ def must_float(name: str, x: Core) -> Any:
         how = f"x.float().{name}(...)" if hasattr(x, name) else f"F.{name}(x.float(), ...)"
         raise RuntimeError(f"{name}: must be of a floating dtype; got {x.data.dtype}. Write {how}")
     return x
+
+
+def must_fit(name: str, dtype: np.dtype, *values: Any) -> None:
+    """Whole numbers are what an integer dtype holds; NumPy refuses others in some places, and cuts them in the rest."""
+    if dtype.kind in "iu":
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        for v in values:
+            if isinstance(v, (int, np.integer)) and not low <= v <= high:
+                raise RuntimeError(
+                    f"{name}: {v} does not fit into {dtype}, {low}..{high}. Take a wider one, as x.long() or x.float()"
+                )
 
 
 def sizes_of(sizes: tuple) -> tuple:

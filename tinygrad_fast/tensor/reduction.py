@@ -181,11 +181,12 @@ class Reduction(Indexing):
         return Extreme(self.gather(dim, indices), indices)
 
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extreme:
-        """The k largest (or smallest) along an axis, always in order."""
+        """The k largest (or smallest) along an axis, always in order, equal elements as they stood."""
         n = self.size(dim) if self.ndim else 1
+        (k,) = shapes.must_ints("topk", (k,))
         if not 0 <= k <= n:
             raise RuntimeError(f"topk: k must be in 0..{n}, the size of dim {dim}; got {k}")
         if not self.ndim:
             return self.sort(dim)
-        indices = self.argsort(dim, descending=largest).narrow(dim, 0, k)
+        indices = apply(ops.topk, self, k=k, axis=shapes.axis(dim, self.ndim), descending=largest)
         return Extreme(self.gather(dim, indices), indices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ... import ops, rng
 from ...tensor import Tensor, apply, wrap
-from ...tensor.promote import as_float
+from ...tensor.promote import as_float, must_tensor
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -14,6 +14,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     every memory order. Each call takes the next stream of random numbers. `inplace=True` is accepted, and nothing is
     written: use the result. Source: Srivastava et al. 2014.
     """
+    must_tensor("dropout", input)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is a probability, 0 <= p <= 1; got {p}")
     x = as_float(input)

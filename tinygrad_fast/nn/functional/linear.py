@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ... import ops
 from ...tensor import Tensor, apply
-from ...tensor.promote import promote
+from ...tensor.promote import must_tensor, promote
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
@@ -12,6 +12,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: b
 
     A weight (K), with a bias of one number, gives (...).
     """
+    must_tensor("linear", weight)
     if weight.ndim == 1:
         b = None if bias is None else bias.reshape(1)
         return linear(input, weight.unsqueeze(0), b, relu=relu).squeeze(-1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import dtypes, ops, shapes
 from ...tensor import Tensor, apply
-from ...tensor.promote import autocast_inputs, cast_to, must_float
+from ...tensor.promote import autocast_inputs, cast_to, must_float, must_tensors
 from .embedding import index_below
 
 
@@ -35,7 +35,7 @@ def cross_entropy(
     _check("cross_entropy", reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1]; got {label_smoothing}")
-    x, w = _logits("cross_entropy", input, weight)
+    x, w = _logits("cross_entropy", input, target, weight)
     if dtypes.is_float(target.dtype):
         if target.shape == (*x.shape[:1], *x.shape[2:]) != x.shape:
             raise TypeError(
@@ -59,12 +59,13 @@ def nll_loss(
 ) -> Tensor:
     """-weight[target] input[target] for log-probabilities (N, C, ...) or (C,); otherwise as `cross_entropy`."""
     _check("nll_loss", reduction, size_average, reduce)
-    x, w = _logits("nll_loss", input, weight)
+    x, w = _logits("nll_loss", input, target, weight)
     return _classes("nll_loss", x, target, w, ignore_index, reduction, op=ops.nll_loss)
 
 
-def _logits(name: str, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Both, checked. The weight in the dtype of x, unless that is a 16-bit float: then the weight stays as it is."""
+def _logits(name: str, x: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Input and weight, checked. The weight in the dtype of x, unless that is a 16-bit float: then as it is."""
+    must_tensors(name, (x, target) if weight is None else (x, target, weight))
     if not x.ndim:
         raise ValueError(f"{name}: input must be (N, C, ...), or (C,); got a tensor without axes")
     if weight is not None and weight.requires_grad:
@@ -200,6 +201,7 @@ def huber_loss(
     x, t, narrow = _widened("huber_loss", input, target)
     loss = _huber(x - t, delta)
     if weight is not None:
+        must_tensors("weight of a loss", (weight,))
         shapes.equal("weight of a loss", loss.shape, weight.shape)
     return _reduced(_weighted(loss, weight), reduction, narrow)
 
@@ -230,6 +232,7 @@ def _wide(x: Tensor) -> Tensor:
 
 def _promoted(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Input and target in their `result_type`."""
+    must_tensors(name, (x, t))
     shapes.equal(name, x.shape, t.shape)
     x, t = autocast_inputs(name, x, t)
     dtype = dtypes.result_type(x, t)
@@ -245,6 +248,7 @@ def _widened(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
 
 
 def _fits(what: str, w: Tensor, x: Tensor) -> Tensor:
+    must_tensors(f"{what} of a loss", (w,))
     if shapes.broadcast(what, w.shape, x.shape) != x.shape:
         raise ValueError(f"{what}: must broadcast to the input's shape {x.shape}; got {w.shape}")
     return w
@@ -257,6 +261,7 @@ def _weighted(loss: Tensor, weight: Tensor | None) -> Tensor:
 def _mean_by_weight(loss: Tensor, weight: Tensor | None, reduction: str, dtype: Any) -> Tensor:
     if weight is None:
         return _reduced(loss, reduction, dtype)
+    must_tensors("weight of a loss", (weight,))
     shapes.equal("weight of a loss", loss.shape, weight.shape)
     weighted = _weighted(loss, weight)
     if reduction == "mean":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ... import dtypes, ops
+from ... import dtypes, ops, shapes
 from ...creation import ones
 from ...shapes import Ints
 from ...tape import written
 from ...tensor import Tensor, apply
-from ...tensor.promote import as_float, autocast_inputs, must_float
+from ...tensor.promote import as_float, autocast_inputs, must_float, must_tensors
 from .conv import check_conv, padded
 
 
@@ -111,6 +111,12 @@ def _alike(x: Tensor, residual: Tensor | None, **of_channels: Tensor | None) -> 
     """x and the residual, cast as autocast says; raises TypeError where dtypes differ (see `_types`)."""
     x, residual = autocast_inputs("batch_norm_residual", x, residual)
     _types("batch_norm", x, **of_channels)
+    channels = x.shape[1:2]
+    for what, t in of_channels.items():
+        if t is not None and t.shape != channels and channels:
+            raise ValueError(
+                f"batch_norm: {what} must be (C,) = {channels}, one for each channel of {x.shape}; got {t.shape}"
+            )
     if residual is not None and residual.dtype != x.dtype:
         raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
     return x, residual
@@ -128,7 +134,8 @@ def layer_norm(
     weight, bias: of shape `normalized_shape`. Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
     x = must_float("layer_norm", input)
-    tail = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    several = isinstance(normalized_shape, (tuple, list))
+    tail = shapes.must_ints("layer_norm: normalized_shape", normalized_shape if several else (normalized_shape,))
     if not tail or x.shape[-len(tail) :] != tail:
         raise ValueError(f"layer_norm: the input's last axes must be normalized_shape {tail}; got input {x.shape}")
     _types("layer_norm", x, weight=weight, bias=bias)
@@ -149,6 +156,7 @@ def group_norm(
 
 def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
     """Weight, bias and statistics must have x's dtype, or float32 beside a 16-bit x."""
+    must_tensors(name, [t for t in given.values() if t is not None])
     for what, t in given.items():
         if t is not None and t.dtype != x.dtype and not (dtypes.is_half(x.dtype) and t.dtype == dtypes.float32):
             raise TypeError(
@@ -159,6 +167,7 @@ def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps) along `dim`, |x|_p = (sum |x|^p)^(1/p), or the largest |x| for p = inf."""
+    must_tensors("normalize", (input,))
     if not p > 0:
         raise ValueError(f"normalize: p must be above 0; got {p}")
     (narrow,) = autocast_inputs("normalize", as_float(input))
