@@ -116,7 +116,7 @@ MISTAKES = [
     (lambda: tf.eye(-1), RuntimeError, "size: no axis can be negative"),
     (lambda: tf.linspace(0, 1, 2.5), TypeError, "linspace: steps: needs ints"),
     (lambda: x.clamp([0, 0, 0], 1), TypeError, "clamp: bounds are numbers or Tensors; got list"),
-    (lambda: F.max_pool2d(tf.ones(1, 1, 4, 4), None), ValueError, "kernel_size: must be an int, or 2 of them; got None"),
+    (lambda: F.max_pool2d(tf.ones(1, 1, 4, 4), None), ValueError, "kernel_size: must be an int, or 2 of them; got"),
     (lambda: F.pad(x, [1.0, 2]), TypeError, "pad: needs ints"),
     (lambda: F.layer_norm(x, None), TypeError, "layer_norm: normalized_shape: needs ints"),
     (lambda: tf.arange(None), TypeError, "arange: start, end and step are finite numbers; got 0, None, 1"),
