@@ -221,7 +221,7 @@ def test_errors():
     assert "the kernel must fit into the padded image" in raised(ValueError, lambda: F.conv2d(tf.zeros(1, 3, 2, 2), w))
     assert "stride, dilation and groups >= 1" in raised(ValueError, lambda: F.conv2d(x, w, stride=0))
     assert "groups must be at least 1; got 0" in raised(ValueError, lambda: F.conv2d(x, w, groups=0))
-    assert "an int or two of them" in raised(ValueError, lambda: F.conv2d(x, w, stride=(1, 2, 3)))
+    assert "must be an int, or 2 of them" in raised(ValueError, lambda: F.conv2d(x, w, stride=(1, 2, 3)))
     assert 'padding="same" needs stride 1; got (2, 2)' in raised(ValueError, lambda: F.conv2d(x, w, None, 2, "same"))
     assert 'a number, "valid" or "same"; got \'full\'' in raised(ValueError, lambda: F.conv2d(x, w, padding="full"))
     text = raised(TypeError, lambda: F.conv2d(x.double(), w))

@@ -23,7 +23,7 @@ from tinygrad_fast.data import (
     aug_transforms,
 )
 from tinygrad_fast.data.affine import dihedral, perspective, rotation, zoom
-from tinygrad_fast.data.plan import BatchPipeline, Plan
+from tinygrad_fast.data.plan import BatchPipeline, BatchPlan
 
 STATS = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 DEVICES = ["cpu", "emulated"]
@@ -48,12 +48,12 @@ def both(tfms, x, seed=0, training=True):
     y = x
     for i in range(len(pipeline.tfms)):
         y = pipeline.step(i, y, key(seed), seed)
-    run, passes = Plan.run, []
-    Plan.run = lambda plan, x: passes.append(plan) or run(plan, x)
+    run, passes = BatchPlan.run, []
+    BatchPlan.run = lambda plan, x: passes.append(plan) or run(plan, x)
     try:
         joined = pipeline(x, key(seed), seed)
     finally:
-        Plan.run = run
+        BatchPlan.run = run
     return joined.numpy(), y.numpy(), len(passes)
 
 
@@ -162,7 +162,7 @@ def test_errors_are_those_of_the_transform_alone():
 
 
 def lit(x, tfms):
-    plan = Plan(tf.tensor(np.full((1, 1, 1, 1), x)))
+    plan = BatchPlan(tf.tensor(np.full((1, 1, 1, 1), x)))
     for t in tfms:
         assert plan.lit(*t)
     return plan.run(tf.tensor(np.full((1, 1, 1, 1), x))).item()
@@ -200,7 +200,7 @@ def test_a_warp_takes_the_moved_corners_to_the_corners(size):
     """Also of an oblong image: in pixels, from the middle, a corner is half a side away."""
     warp, dx, dy = Warp(0.2, p=1.0), 0.15, -0.2
     warp.matrix = lambda n, rng: perspective(np.full(n, dx), np.full(n, dy))
-    plan = Plan(tf.zeros(1, 3, *size))
+    plan = BatchPlan(tf.zeros(1, 3, *size))
     assert warp.join(plan, rng())
     half = (np.array(size[::-1]) - 1) / 2
     for corner, moved in (
@@ -218,7 +218,7 @@ def test_dihedral_is_the_eight_ways():
     image, seen = x.numpy()[0], set()
     ways = [np.rot90(a, k, (1, 2)) for a in (image, image[:, :, ::-1]) for k in range(4)]
     for k in range(8):
-        plan = Plan(x)
+        plan = BatchPlan(x)
         plan.warp(dihedral(np.array([k])), plan.size, "reflection", "bilinear")
         y = plan.run(x).numpy()[0]
         seen |= {i for i, way in enumerate(ways) if np.allclose(y, way, atol=1e-5)}
@@ -231,7 +231,7 @@ def test_maps_are_multiplied_and_read_once(padding, size):
     """Rotation, zoom and flip are one resampling by the product, as grid_sample makes it."""
     x = tf.tensor(rng().random((2, 3, *size)))
     m = rotation(np.array([10.0, -25.0])), zoom(np.array([1.3, 0.7]), np.array([0.2, 1.0]), np.array([0.9, 0.0]))
-    plan = Plan(x)
+    plan = BatchPlan(x)
     assert all(plan.warp(Rotate().fitted(a, size), size, padding, "bilinear") for a in m)
     theta = (m[0] @ m[1])[:, :2]
     if size[0] != size[1]:
@@ -257,10 +257,10 @@ def test_one_interpolation_is_sharper_than_three():
     def error(y):
         return float(abs(y - x)[:, :, 8:-8, 8:-8].mean().item())
 
-    plan, y = Plan(x), x
+    plan, y = BatchPlan(x), x
     for m in there:
         assert plan.warp(m, plan.size, "reflection", "bilinear")
-        one = Plan(x)
+        one = BatchPlan(x)
         one.warp(m, one.size, "reflection", "bilinear")
         y = one.run(y)
     assert error(plan.run(x)) < 1e-6 < 0.02 < error(y)

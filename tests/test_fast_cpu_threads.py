@@ -122,14 +122,14 @@ def test_blas_is_pinned_also_where_another_thread_works():
 
 
 def test_blocks_of_a_thread_share_a_room():
-    """room() is called once in each thread that works, never by two for one."""
+    """scratch() is called once in each thread that works, never by two for one."""
     rooms, seen = [], []
 
-    def room():
+    def scratch():
         rooms.append([])
         return (rooms[-1],)
 
-    parallel(lambda lo, hi, mine: (mine.append(threading.get_ident()), seen.extend(range(lo, hi))), 100, 3, room)
+    parallel(lambda lo, hi, mine: (mine.append(threading.get_ident()), seen.extend(range(lo, hi))), 100, 3, scratch)
     assert sorted(seen) == list(range(100)) and len(rooms) <= tf.get_num_threads()
     assert all(len(set(users)) <= 1 for users in rooms)
 

@@ -5,7 +5,8 @@ import pytest
 
 import tinygrad_fast as tf
 import tinygrad_fast.nn.functional as F
-from tinygrad_fast.testing import GradcheckError, gradcheck, gradgradcheck
+from tinygrad_fast import nn
+from tinygrad_fast.testing import GradcheckError, LawError, gradcheck, gradgradcheck, prove
 
 rng = np.random.default_rng(3)
 
@@ -90,6 +91,12 @@ def test_the_tester_needs_no_hypothesis():
         "import sys; sys.modules['hypothesis'] = None; import tinygrad_fast.testing as t; assert t.gradcheck and t.LAWS"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("call", [lambda t: t * tf.ones(2, 3, dtype="float64"), nn.Linear(3, 2, dtype="float64")])
+def test_prove_wants_all_tensors_as_arguments(call):
+    with pytest.raises(LawError, match=r"all its tensors must be arguments, .* Write prove\(F.linear, x, w"):
+        prove(call, np.ones((2, 3)))
 
 
 def test_prove_wants_float64():

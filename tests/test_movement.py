@@ -150,7 +150,7 @@ REFUSALS = [
     (lambda x: x.repeat(2), r"repeat: needs a count for each of the 2 axes; got \(2,\)"),
     (lambda x: x.narrow(1, 2, 2), r"narrow: start \+ length must lie within 3; got 2 \+ 2"),
     (lambda x: x.split(0), r"split: the size must be at least 1; got 0"),
-    (lambda x: x.split([1, 2]), r"split: sizes must sum to 2, the size of dim 0; got \(1, 2\)"),
+    (lambda x: x.split([1, 2]), r"split: sizes must be >= 0 and sum to 2, the size of dim 0; got \(1, 2\)"),
     (lambda x: x.chunk(0), r"chunk: needs at least 1 chunk; got 0"),
     (lambda x: x[0].tril(), r"tril, triu: need at least 2 axes; got \(3,\)"),
     (lambda x: x.unsqueeze(0).t(), r"t: needs at most 2 axes; got \(1, 2, 3\)"),

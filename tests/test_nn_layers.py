@@ -209,7 +209,7 @@ def test_batch_norm_misuse():
         nn.GroupNorm(2, 3)
     with pytest.raises(ValueError, match="Conv2d: groups must divide both channel counts; got 4 in, 3 out, 2"):
         nn.Conv2d(4, 3, 1, groups=2)
-    with pytest.raises(ValueError, match=r"kernel_size: must be a number, or 2 of them; got \(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"kernel_size: must be an int, or 2 of them; got \(3, 3, 3\)"):
         nn.Conv2d(4, 3, (3, 3, 3))
 
 
@@ -234,7 +234,7 @@ def test_losses_are_their_functions():
     same(nn.L1Loss()(x, y), (x - y).abs().mean())
     same(nn.SmoothL1Loss(beta=0.5)(x, y), F.smooth_l1_loss(x, y, beta=0.5))
     same(nn.HuberLoss(delta=0.5)(x, y), F.huber_loss(x, y, delta=0.5))
-    with pytest.raises(ValueError, match="MSELoss: reduction must be none, mean or sum; got 'avg'"):
+    with pytest.raises(ValueError, match="MSELoss: reduction must be 'none', 'mean' or 'sum'; got 'avg'"):
         nn.MSELoss(reduction="avg")
 
 

@@ -105,6 +105,10 @@ def test_a_plain_tensor_does_not_take_the_place_of_a_parameter():
     norm = nn.BatchNorm1d(2)
     norm.running_mean = tf.ones(2)
     assert norm.state_dict()["running_mean"].tolist() == [1, 1]
+    with pytest.raises(TypeError, match=r"BatchNorm1d.running_mean is a buffer, a Tensor or None; got ndarray. Write"):
+        norm.running_mean = np.ones(2)
+    norm.running_mean = norm.running_var = None
+    assert list(norm.state_dict()) == ["weight", "bias", "num_batches_tracked"]
 
 
 def test_registration_by_name():

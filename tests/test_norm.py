@@ -31,6 +31,16 @@ def test_batch_norm_by_the_batch_and_by_what_it_remembers():
     np.testing.assert_allclose(y.numpy(), [*want, [10.747814618979975, -0.5533968611669773]], rtol=1e-13)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("what", ["running_mean", "running_var", "weight", "bias"])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (1, 2)])
+def test_what_belongs_to_the_channels_of_a_batch_norm_has_their_shape(training, what, shape):
+    """Also in training, where the running statistics are written to."""
+    given = {name: tf.ones(2) for name in ("running_mean", "running_var", "weight", "bias")} | {what: tf.ones(*shape)}
+    with pytest.raises(ValueError, match=rf"batch_norm: {what} must be \(C,\) = \(2,\), .* \(4, 2\); got "):
+        F.batch_norm(tf.ones(4, 2), **given, training=training)
+
+
 def test_layer_and_group_norm():
     x = double([[1, 2, 4, -3]])
     want = [[0, 0.39223196855958525, 1.1766959056787558, -1.568927874238341]]

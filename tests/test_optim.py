@@ -130,6 +130,48 @@ def test_a_clip_ends_with_its_gradients():
     assert w.tolist() == [0, 0, 0]
 
 
+def test_an_optimiser_without_a_learning_rate():
+    class Sign(optim.Optimizer):
+        def buffers(self, group):
+            return []
+
+        def hyper(self, group, step):
+            return []
+
+        def update(self, xp, ws, gs, buffers, hyper, group):
+            for w, g in zip(ws, gs):
+                xp.add_(w, xp.mul(xp.sign(g), -0.5))
+
+    w = tf.ones(2, requires_grad=True)
+    opt = Sign([w], {})
+    (w * tf.tensor([3.0, -1.0])).sum().backward()
+    opt.step()
+    assert w.tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("lr", [-1, "0.1", None])
+def test_a_learning_rate_is_a_number_from_0_on(lr):
+    with pytest.raises(ValueError, match=f"SGD: lr must be >= 0; got {lr!r}"):
+        optim.SGD([tf.ones(1, requires_grad=True)], lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [(lambda: optim.SGD(nn.Linear(1, 1), lr=1), r"SGD: params is a list of Tensors, .* got a Linear. Write \[x\], or"),
+     (lambda: optim.SGD(None, lr=1), "SGD: params is a list of Tensors, .* got a NoneType"),
+     (lambda: optim.SGD([tf.ones(1)], lr=1, momentum="a"), "SGD: momentum must be >= 0; got 'a'"),
+     (lambda: optim.Adam([tf.ones(1)], lr=1, betas=0.9), r"Adam: betas must be two in \[0, 1\); got 0.9"),
+     (lambda: optim.Adam([tf.ones(1)], lr=1, eps=None), "Adam: eps must be >= 0; got None"),
+     (lambda: optim.RMSprop([tf.ones(1)], lr=1, alpha=None), "RMSprop: alpha must be >= 0; got None"),
+     (lambda: optim.SGD([tf.ones(1)], lr=1).load_state_dict({}), 'SGD: a state is a dict with "state" and "param_g'),
+     (lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: needs Tensors; got NoneType"),
+     (lambda: nn.utils.clip_grad_value_([1.0], 1.0), "clip_grad_value_: needs Tensors; got float")],
+)  # fmt: skip
+def test_what_is_no_parameter_and_no_number(make, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        make()
+
+
 def test_an_optimiser_that_cannot_clip():
     class Mine(optim.Optimizer):
         def buffers(self, group):
@@ -137,7 +179,7 @@ def test_an_optimiser_that_cannot_clip():
 
     opt = Mine([tf.ones(1, requires_grad=True)], dict(lr=1.0, weight_decay=0))
     opt.clip = tf.tensor(1.0), 1.0
-    with pytest.raises(RuntimeError, match=r"Mine: its update does not take clip=\(norm, most\); call nn.utils.clip_"):
+    with pytest.raises(RuntimeError, match=r"Mine: its update does not take clip=\(norm, max_norm\); call nn.utils."):
         opt.step()
 
 

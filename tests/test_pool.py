@@ -175,7 +175,7 @@ def test_errors():
     assert "avg_pool2d: the window must fit into the padded image; got image (4, 4), kernel_size (5, 5)" in text
     assert "input must be (N, C, H, W) or (C, H, W); got (4, 4)" in raised(ValueError, lambda: F.max_pool2d(x[0, 0], 2))
     assert "kernel_size, stride and dilation >= 1" in raised(ValueError, lambda: F.max_pool2d(x, 0))
-    assert "max_pool2d: kernel_size: an int or two" in raised(ValueError, lambda: F.max_pool2d(x, (2, 2, 2)))
+    assert "max_pool2d: kernel_size: must be an int, or 2" in raised(ValueError, lambda: F.max_pool2d(x, (2, 2, 2)))
     assert "divisor_override must not be 0" in raised(ValueError, lambda: F.avg_pool2d(x, 2, divisor_override=0))
     assert "output_size must be an int >= 1" in raised(ValueError, lambda: F.adaptive_avg_pool2d(x, 0))
     assert "output_size must be an int >= 1" in raised(ValueError, lambda: F.adaptive_max_pool2d(x, (1, 2, 3)))

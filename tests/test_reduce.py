@@ -81,6 +81,34 @@ def test_along_one_axis(drawn, keep, descending):
     close(x.topk(k, dim, largest=descending).values, np.take(want, range(k), dim))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_nan_is_the_largest_of_every_float(dtype):
+    nan = float("nan")
+    x = tf.tensor([[3, nan, 1, 2], [nan, nan, 5, 1]]).to(dtype)
+    assert x.argsort().tolist() == [[2, 3, 0, 1], [3, 2, 0, 1]]
+    assert x.argsort(descending=True).tolist() == [[1, 0, 3, 2], [0, 1, 2, 3]]
+    assert x.amax(1).isnan().all() and x.amin(1).isnan().all() and x.amax(1).dtype == x.amin(1).dtype == x.dtype
+    assert x.max(1).indices.tolist() == [1, 0] and x.amax(0)[2:].tolist() == [5, 2]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(40, 600), (600, 40), (16, 80, 70)]), st.sampled_from([1, 5, 10]),
+       st.booleans(), st.sampled_from(["float32", "float64", "float16", "bfloat16", "int64", "uint8"]),
+       st.sampled_from([0.0, 0.01, 1.0]), st.sampled_from([0.0, 0.0003, 0.01]))  # fmt: skip
+def test_topk_is_the_beginning_of_sort(seed, shape, k, largest, dtype, ties, nan):
+    """The same indices, whatever is equal or NaN: of large arrays the k are found without sorting all."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal(shape) * 50 + 100
+    a = np.where(rng.random(shape) < ties, np.round(a / 40) * 40, a)
+    if "float" in dtype:
+        a[rng.random(shape) < nan] = np.nan
+    x = tf.tensor(a).to(dtype)
+    for dim in range(len(shape)):
+        values, indices = x.topk(k, dim, largest)
+        want = x.sort(dim, largest)
+        assert indices.tolist() == want.indices.narrow(dim, 0, k).tolist() and indices.dtype == tf.int64
+        np.testing.assert_array_equal(values.double().numpy(), want.values.narrow(dim, 0, k).double().numpy())
+
+
 def test_over_everything():
     one = tf.tensor(2.0)
     assert one.topk(1).values.item() == 2 and one.argsort().shape == () and one.norm().item() == 2

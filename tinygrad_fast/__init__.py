@@ -80,7 +80,7 @@ half, float, double, int, long = float16, float32, float64, int32, int64
 add, sub, mul, div, pow = Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.pow
 maximum, minimum, remainder, floor_divide = Tensor.maximum, Tensor.minimum, Tensor.remainder, Tensor.floor_divide
 eq, ne, lt, le, gt, ge = Tensor.eq, Tensor.ne, Tensor.lt, Tensor.le, Tensor.gt, Tensor.ge
-isclose, allclose, equal = Tensor.isclose, Tensor.allclose, Tensor.equal
+isclose, allclose, equal = free(Tensor.isclose), free(Tensor.allclose), free(Tensor.equal)
 logical_and, logical_or, logical_xor = Tensor.logical_and, Tensor.logical_or, Tensor.logical_xor
 
 logical_not, isnan, isinf = free(Tensor.logical_not), free(Tensor.isnan), free(Tensor.isinf)

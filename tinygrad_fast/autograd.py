@@ -6,11 +6,12 @@ differentiated again. The engine is `tape.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import tape
 from .tensor import OnTensors, Tensor, wrap
+from .tensor.promote import must_tensors
 
 
 def no_grad(function: Callable | None = None) -> Any:
@@ -35,7 +36,7 @@ def higher() -> tape.setting:
     Run the forward pass inside it, then `grad(..., create_graph=True)`. Costs memory (inputs that a pullback alone
     would not have kept) and, for each op that is differentiated twice, one more run of its forward.
     """
-    return tape.setting(keep=True)
+    return tape.setting(higher=True)
 
 
 def grad(
@@ -52,8 +53,8 @@ def grad(
     create_graph: the results can be differentiated themselves (the forward pass ran inside `higher()`).
     Raises RuntimeError for an input that the outputs do not depend on; with `allow_unused` its gradient is None.
     """
-    ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    ys, xs = ([g] if isinstance(g, Tensor) or not isinstance(g, Iterable) else list(g) for g in (outputs, inputs))
+    must_tensors("grad", (*ys, *xs))
     gs = [grad_outputs] * len(ys) if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
     if len(gs) != len(ys):
         raise RuntimeError(f"grad: needs one grad_output for each output; got {len(gs)} for {len(ys)}")
@@ -66,7 +67,7 @@ def grad(
         raise RuntimeError("grad: none of the outputs requires grad: they were not made from the inputs")
     retain = create_graph if retain_graph is None else retain_graph
     if create_graph:
-        with tape.setting(record=True, keep=True, autocast=None):
+        with tape.setting(record=True, higher=True, autocast=None):
             found = tape.walk([(y.node, g) for y, g in roots], retain, OnTensors(ys[0].xp), wanted)
     else:
         arrays = tape.walk([(y.node, g.data) for y, g in roots], retain, only=wanted)

@@ -63,12 +63,12 @@ class Captured:
 
     def __call__(self, *args: Any) -> Any:
         if mode.capture is not None:  # part of another step
-            return self._plain(args)
+            return self._uncaptured(args)
         key = _key(args)
         if self._key is None:
             self._key = key
         if self.captured:
-            why = _other(key, self._key) or self._graph.notes.changed()
+            why = _difference(key, self._key) or self._graph.notes.changed()
             if not why:
                 return self._replay(args)
             self._warn(why)
@@ -76,29 +76,29 @@ class Captured:
             self._calls += 1
             if self._calls > self.warmup and (graph := self._machine(args).graph()) is not None:
                 return self._capture(graph, args)
-        return self._plain(args)
+        return self._uncaptured(args)
 
     def _machine(self, args: tuple) -> Any:
         if self._xp is None:
             self._xp = next((t.xp for t in _tensors(args)), None) or backend.get(self.device)
         return self._xp
 
-    def _plain(self, args: tuple) -> Any:
-        return _each(self._seen, self.step(*args))
+    def _uncaptured(self, args: tuple) -> Any:
+        return _map_tensors(self._detached, self.step(*args))
 
-    def _seen(self, t: Tensor) -> Tensor:
+    def _detached(self, t: Tensor) -> Tensor:
         self._xp = self._xp or t.xp
         return t.detach()
 
     def _capture(self, graph: Any, args: tuple) -> Any:
         if isinstance(graph, Rehearsal):
-            result = graph.capture(lambda: self._plain(args))
+            result = graph.capture(lambda: self._uncaptured(args))
             self._graph = graph
             return result
         self._places = [wrap(t.xp.copy(t.data), t.xp, [0]) for t in _tensors(args)]
         places = iter(self._places)
         given = tuple(next(places) if isinstance(a, Tensor) else a for a in args)
-        self._result = graph.capture(lambda: self._plain(given))
+        self._result = graph.capture(lambda: self._uncaptured(given))
         self._graph = graph
         graph.launch()
         return self._copies()
@@ -108,13 +108,13 @@ class Captured:
             return self._capture(self._machine(args).graph(), args)
         for place, t in zip(self._places, _tensors(args), strict=True):
             t.xp.write_(place.data, t.data)
-        self._graph.notes.turn()
+        self._graph.notes.host_step()
         self._graph.launch()
         return self._copies()
 
     def _copies(self) -> Any:
         """The next replay writes to the memory of this one's result."""
-        return _each(Tensor.clone, self._result)
+        return _map_tensors(Tensor.clone, self._result)
 
     def _warn(self, why: str) -> None:
         if not self.warned:
@@ -133,10 +133,10 @@ def _tensors(args: tuple) -> list[Tensor]:
 def _key(args: tuple) -> tuple:
     """What must be the same for the same launches: the form of each argument, and the modes of the thread."""
     lows = None if mode.autocast is None else tuple(mode.autocast.lows.items())
-    return (*map(_form, args), (mode.record, mode.keep, lows))
+    return (*map(_signature, args), (mode.record, mode.higher, lows))
 
 
-def _form(a: Any) -> Any:
+def _signature(a: Any) -> Any:
     if not isinstance(a, Tensor):
         try:
             return type(a), a, hash(a)
@@ -153,32 +153,32 @@ def _form(a: Any) -> Any:
     return a.shape, a.dtype.name, a.xp.name, a.data.strides
 
 
-def _other(key: tuple, first: tuple) -> str:
+def _difference(key: tuple, first: tuple) -> str:
     """Where a call differs from the captured one, in words."""
     if key == first:
         return ""
     for i, (a, b) in enumerate(zip(key[:-1], first[:-1])):
         if a != b:
-            return f"argument {i} is {_said(a)}, and was {_said(b)}"
+            return f"argument {i} is {_described(a)}, and was {_described(b)}"
     if len(key) != len(first):
         return f"it has {len(key) - 1} arguments, and had {len(first) - 1}"
     return "no_grad or autocast are not as they were"
 
 
-def _said(form: tuple) -> str:
+def _described(form: tuple) -> str:
     return repr(form[1]) if len(form) == 3 else "{} {} on {}, strides {}".format(*form)
 
 
-def _each(f: Callable[[Tensor], Tensor], result: Any) -> Any:
+def _map_tensors(f: Callable[[Tensor], Tensor], result: Any) -> Any:
     """f of every Tensor of a result."""
     if isinstance(result, Tensor):
         return f(result)
     if result is None:
         return None
     if type(result) in (tuple, list):
-        return type(result)(_each(f, r) for r in result)
+        return type(result)(_map_tensors(f, r) for r in result)
     if type(result) is dict:
-        return {name: _each(f, r) for name, r in result.items()}
+        return {name: _map_tensors(f, r) for name, r in result.items()}
     raise TypeError(
         f"captured step: results are Tensors, None, or tuples, lists and dicts of them; got a {type(result).__name__}, "
         "which a replay could not work out anew. Return a Tensor"

@@ -5,12 +5,15 @@ Random ones draw from the counter-based streams of `rng.py`: one seed gives the 
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from . import backend, dtypes, rng
+from . import backend, dtypes, rng, shapes
+from .functions import free
 from .tensor import Tensor, wrap
+from .tensor.promote import must_fit
 
 
 def _made(array: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -21,9 +24,7 @@ def _made(array: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Te
 
 def _shape(size: tuple) -> tuple:
     size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
-    if not all(hasattr(n, "__index__") for n in size):
-        raise TypeError(f"size: needs ints, or one tuple of them; got {size}")
-    size = tuple(n.__index__() for n in size)
+    size = shapes.must_ints("size", size)
     if any(n < 0 for n in size):
         raise RuntimeError(f"size: no axis can be negative; got {size}")
     return size
@@ -54,14 +55,19 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 def from_dlpack(ext: Any) -> Tensor:
     """A tensor that shares the memory of any object with `__dlpack__` (on the CPU)."""
+    if not hasattr(ext, "__dlpack__"):
+        raise TypeError(f"from_dlpack: needs an object with __dlpack__; got {type(ext).__name__}. Use tf.tensor(...)")
     return from_numpy(np.from_dlpack(ext))
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`fill_value` everywhere; its kind (bool, int, float) chooses the dtype."""
-    dtype = dtypes.result_type(fill_value) if dtype is None else dtypes.dtype_of(dtype)
-    size = (size,) if isinstance(size, int) else size
-    return _made(np.full(_shape((tuple(size),)), fill_value, dtype), None, device, requires_grad)
+    if np.ndim(fill_value):
+        raise TypeError(f"full: the value must be one number; got shape {np.shape(fill_value)}. Use tf.tensor(...)")
+    own = dtypes.result_type(fill_value)
+    dtype = own if dtype is None else dtypes.dtype_of(dtype)
+    must_fit("full", dtype, fill_value)
+    return _made(np.full(_shape((size,)), fill_value, dtype), None, device, requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -76,7 +82,13 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """(n, m) with ones on the diagonal."""
+    n, m = _shape((n, n if m is None else m))
     return _made(np.eye(n, m, dtype=np.float32), dtype, device, requires_grad)
+
+
+def _finite(what: str, *given: Any) -> None:
+    if not all(hasattr(v, "__float__") and isfinite(v) for v in given):
+        raise TypeError(f"{what} are finite numbers; got {', '.join(map(repr, given))}")
 
 
 def arange(
@@ -92,6 +104,7 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    _finite("arange: start, end and step", start, end, step)
     if step == 0 or (end - start) * step < 0:
         raise RuntimeError(f"arange: step must lead from start to end and not be 0; got {start}, {end}, step {step}")
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
@@ -103,6 +116,10 @@ def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers at equal distances, both ends included."""
+    _finite("linspace: start and end", start, end)
+    (steps,) = shapes.must_ints("linspace: steps", (steps,))
+    if steps < 0:
+        raise ValueError(f"linspace: steps must be at least 0; got {steps}")
     return _made(np.linspace(start, end, steps), dtype or dtypes.float32, device, requires_grad)
 
 
@@ -116,7 +133,7 @@ def rand(
 ) -> Tensor:
     """Uniform in [0, 1)."""
     values = _drawn(rng.uniform, size, generator)
-    if dtype is not None and dtypes.dtype_of(dtype).itemsize == 2:  # rounding up would give 1
+    if dtype is not None and dtypes.is_half(dtypes.dtype_of(dtype)):  # rounding up would give 1
         steps = 2.0 ** (11 if dtypes.dtype_of(dtype) == dtypes.float16 else 8)
         values = np.floor(values * steps) / steps
     return _made(values, dtype, device, requires_grad)
@@ -137,6 +154,7 @@ def randint(
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
+    low, high = shapes.must_ints("randint", (low, high))
     if size is None or not 0 < high - low < 2**63:
         raise RuntimeError(f"randint: needs low < high and a size; got low {low}, high {high}, size {size}")
     size, n = _shape((size,)), high - low
@@ -151,7 +169,8 @@ def randint(
 
 def randperm(n: int, *, generator: Any = None, device: Any = None) -> Tensor:
     """0..n-1 in random order."""
-    return _made(np.argsort(_drawn(rng.bits, (n,), generator), kind="stable"), None, device, False)
+    words = _drawn(rng.bits, shapes.must_ints("randperm", (n,)), generator)
+    return _made(np.argsort(words, kind="stable"), None, device, False)
 
 
 def _like(make: Any, t: Tensor, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -159,28 +178,34 @@ def _like(make: Any, t: Tensor, dtype: Any, device: Any, requires_grad: bool) ->
     return make(t.shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@free
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(zeros, input, dtype, device, requires_grad)
 
 
+@free
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(ones, input, dtype, device, requires_grad)
 
 
+@free
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     return _like(lambda size, **kw: full(size, fill_value, **kw), input, dtype, device, requires_grad)
 
 
+@free
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(rand, input, dtype, device, requires_grad)
 
 
+@free
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return _like(randn, input, dtype, device, requires_grad)
 
 
+@free
 def randint_like(input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None) -> Tensor:
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device)

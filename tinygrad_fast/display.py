@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import bool_, float32, int64, is_float
+from .dtypes import bool_, float32, int64, is_float, is_half
 
 
 def represent(t: Any) -> str:
     """tensor([[1.0000, 2.5000]], requires_grad=True), with dtype and device where they are not the default."""
     a = t.xp.to_numpy(t.data)
     floating = is_float(a.dtype)
-    if floating and a.dtype.itemsize == 2:
+    if is_half(a.dtype):
         a = a.astype(np.float32)  # NumPy cannot format bfloat16
     finite = a[np.isfinite(a)] if floating else a
     whole = floating and bool(np.all((finite == np.rint(finite)) & (np.abs(finite) < 1e6)))

@@ -41,6 +41,11 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16")  # ml_dtypes reports kind "V"
 
 
+def is_half(dtype: np.dtype) -> bool:
+    """True for float16 and bfloat16."""
+    return dtype.itemsize == 2 and is_float(dtype)
+
+
 def rank(dtype: np.dtype) -> int:
     """bool 0, integers 1, floats 2: a scalar only changes a tensor's type when its rank is higher."""
     return 2 if is_float(dtype) else 0 if dtype.kind == "b" else 1
@@ -48,6 +53,8 @@ def rank(dtype: np.dtype) -> int:
 
 def rank_of_number(value: bool | int | float) -> int:
     """The rank of a Python number: bool 0, int 1, float 2."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"result_type: needs Tensors and numbers; got {type(value).__name__}")
     return 0 if isinstance(value, bool) else 1 if isinstance(value, int) else 2
 
 

@@ -64,6 +64,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     needed), summed (in both, not needed again) and free ones; then it is one batched matmul.
     Raises ShapeError for letters without operand, operands without letters, and sizes that disagree.
     """
+    if not isinstance(equation, str):
+        raise TypeError(f'einsum: first the equation, as "ij,jk->ik"; got {type(equation).__name__}')
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
     must_tensors("einsum", tensors)
     terms, output = _letters(equation, tensors)

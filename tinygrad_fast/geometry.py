@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from math import floor
 from typing import Any
 
-from .shapes import Shape, ShapeError, pair, window
-
-Pair = tuple[int, int]
+from .shapes import Ints, Pair, Shape, ShapeError, ints, window
 
 
 def images(name: str, x: Shape, many: bool = False) -> None:
@@ -31,7 +29,7 @@ def one_type(name: str, **arrays: Any) -> None:
         )
 
 
-def axis_pads(name: str, padding: int | Sequence[int] | str, kernel: Shape, stride: Shape, dilation: Shape) -> list:
+def axis_pads(name: str, padding: Ints | str, kernel: Shape, stride: Shape, dilation: Shape) -> list:
     """(before, after) on each axis, from a number, one for each axis, "valid" or "same"."""
     if padding == "valid":
         return [(0, 0)] * len(kernel)
@@ -41,16 +39,7 @@ def axis_pads(name: str, padding: int | Sequence[int] | str, kernel: Shape, stri
         return [(d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2) for k, d in zip(kernel, dilation, strict=True)]
     if isinstance(padding, str):
         raise ValueError(f'{name}: padding must be a number, "valid" or "same"; got {padding!r}')
-    return [(p, p) for p in numbers(padding, len(kernel), f"{name}: padding")]
-
-
-def numbers(value: int | Sequence[int], n: int, name: str) -> Shape:
-    """n ints from one (for all) or n of them."""
-    many = (value,) * n if hasattr(value, "__index__") else tuple(value)
-    many = many * n if len(many) == 1 else many
-    if len(many) != n or not all(hasattr(v, "__index__") for v in many):
-        raise ShapeError(f"{name}: must be an int or {n} of them; got {value!r}")
-    return tuple(int(v) for v in many)
+    return [(p, p) for p in ints(f"{name}: padding", padding, len(kernel))]
 
 
 def conv(name: str, x: Shape, w: Shape, axes: int, groups: int) -> None:
@@ -138,7 +127,7 @@ def resized(x: Shape, size: Any, scale_factor: Any) -> tuple[Pair, tuple[float |
         )
     scales: Any = (None, None)
     if size is not None:
-        out = pair(size, "interpolate: size")
+        out = ints("interpolate: size", size, 2)
     else:
         scales = tuple(scale_factor) if isinstance(scale_factor, Sequence) else (scale_factor, scale_factor)
         if len(scales) != 2 or not all(isinstance(s, (int, float)) and s > 0 for s in scales):

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from operator import index
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
+Pair = tuple[int, int]  # height and width
+Ints = int | Sequence[int]  # one for all axes, or one for each: see `ints`
 
 
 class ShapeError(ValueError, RuntimeError):
@@ -46,6 +49,14 @@ class Slot:
         self.i = i
 
 
+def must_ints(name: str, given: Any) -> Shape:
+    """A tuple of ints from several."""
+    try:
+        return tuple(map(index, given))
+    except TypeError:
+        raise TypeError(f"{name}: needs ints; got {given!r}") from None
+
+
 def of(a: Any) -> Shape:
     """The shape of an array, or () for a Python number."""
     return getattr(a, "shape", ())
@@ -74,6 +85,7 @@ def unexpand(shape: Shape, target: Shape) -> Shape:
 
 def expand(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `expand`, with -1 for "as it is"."""
+    sizes = must_ints("expand", sizes)
     lead = len(sizes) - len(shape)
     if lead < 0:
         raise ShapeError(f"expand: needs at least the input's {len(shape)} axes {shape}; got {tuple(sizes)}")
@@ -117,7 +129,7 @@ def reduced(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
 
 def reshape(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `reshape`, its one -1 replaced by what is left."""
-    sizes, total = tuple(int(n) for n in sizes), prod(shape)
+    sizes, total = must_ints("reshape", sizes), prod(shape)
     if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
         raise ShapeError(f"reshape: sizes are >= 0, at most one of them -1; got {sizes}")
     if -1 in sizes:
@@ -172,12 +184,13 @@ def linear(x: Shape, w: Shape, b: Shape | None) -> None:
         raise ShapeError(f"linear: bias must be (O,) = {w[:1]}; got {b}")
 
 
-def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
-    """(height, width) from an int or two."""
-    two = (value, value) if hasattr(value, "__index__") else tuple(value)
-    if len(two) != 2 or not all(hasattr(n, "__index__") for n in two):
-        raise ShapeError(f"{name}: an int or two of them (height, width); got {value!r}")
-    return int(two[0]), int(two[1])
+def ints(name: str, value: Any, n: int) -> tuple[Any, ...]:
+    """One int for each of n axes, from one for all (3 or [3]) or n of them."""
+    many: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+    many = many * n if len(many) == 1 else many
+    if len(many) != n or not all(hasattr(v, "__index__") for v in many):
+        raise ShapeError(f"{name}: must be an int, or {n} of them; got {value!r}")
+    return tuple(int(v) for v in many)
 
 
 def window(n: int, k: int, stride: int, padding: int, dilation: int = 1, ceil: bool = False) -> int:

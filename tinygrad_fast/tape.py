@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 class _Mode(threading.local):
     record = True  # False inside no_grad()
-    keep = False  # True inside higher(): nodes keep what a differentiable second run of their op needs
+    higher = False  # True inside higher(): nodes keep what a differentiable second run of their op needs
     autocast: Any = None  # inside autocast(): a function of an op's name and inputs that gives them in another dtype
     capture: Any = None  # while a step is captured: what takes notes of it (backend/graph.py)
 
@@ -44,7 +44,7 @@ def written(version: list[int]) -> None:
 class setting(ContextDecorator):
     """Change `mode` for the calling thread: a context, entered as often as one likes, and a decorator.
 
-    Never `yield` to a caller inside: it would leak out. Raises TypeError for a generator as the decorated function.
+    Never `yield` inside the block: the caller would then run in it. Raises TypeError for a decorated generator.
     """
 
     def __init__(self, **new: Any):
@@ -88,22 +88,23 @@ class Leaf:
 class Node:
     """One recorded op, run on the machine `xp`.
 
-    `edges` are pairs: a parent, and the pullback that makes its gradient of this node's. `cells` count the
-    writes to the arrays that went in or came out, and `writes` was their sum: they only count up, so another sum means
-    that an array was written in place since, and what a pullback saved is stale. `redo()` gives the edges again, for
-    Tensors. `shape` is None for an op with several outputs: its gradient is a tuple, fed by one `part` node per output.
+    `edges` are pairs (parent, pullback); the pullback turns this node's gradient into the parent's. `versions` are the
+    version counters of the op's inputs and outputs, and `version_sum` is what they added up to when it ran. They only
+    count up: another sum means that one of these arrays was written in place since, and what a pullback saved is stale.
+    `redo()` makes the edges once more, for Tensors. `shape` is None for an op with several outputs: its gradient is a
+    tuple, put together by one `part` node for each output.
     """
 
     __slots__ = (
-        *("name", "xp", "edges", "cells", "writes", "redo"),
+        *("name", "xp", "edges", "versions", "version_sum", "redo"),
         *("shape", "dtype", "grad", "retains", "hooks", "time", "__weakref__"),
     )
 
-    def __init__(self, name: str, xp: Any, edges: list, cells: list, shape: Any, dtype: Any, redo: Any = None):
+    def __init__(self, name: str, xp: Any, edges: list, versions: list, shape: Any, dtype: Any, redo: Any = None):
         self.name, self.xp, self.shape, self.dtype, self.redo = name, xp, shape, dtype, redo
         self.edges: list | None = edges
-        self.cells = cells
-        self.writes = sum(map(_first, cells))
+        self.versions = versions
+        self.version_sum = sum(map(_first, versions))
         self.grad, self.retains = None, False
         self.hooks: dict[Any, Callable] | None = None
         self.time = _clock()
@@ -125,13 +126,14 @@ def _sum(add: Callable, a: Any, b: Any) -> Any:
     return tuple(y if x is None else x if y is None else add(x, y) for x, y in zip(a, b, strict=True))
 
 
-def walk(roots: list[tuple[Any, Any]], retain: bool = False, graph: Any = None, only: Any = None) -> dict:
+def walk(roots: list[tuple[Any, Any]], retain: bool = False, on_tensors: Any = None, only: Any = None) -> dict:
     """Carry the gradient g of each (node, g) of `roots` back over the tape.
 
-    A node's consumers are all newer than it, so taking the newest of the frontier (a heap) is a topological order: no
-    recursion, no pass before. Leaves sum into `.grad`; with `only` (a set of nodes) nothing is written, and {node:
-    gradient} comes back. Edges and saved arrays are released on the way unless `retain`. With `graph`, a backend whose
-    arrays are Tensors, gradients are Tensors and pullbacks the differentiable ones of `node.redo`.
+    Whatever used a node is newer than it. So when a node is the newest of the frontier (a heap), its gradient is
+    complete, and taking the newest each time is a topological order: no recursion, no pass before. Leaves sum into
+    `.grad`. With `only` (a set of nodes) nothing is written, and {node: gradient} comes back. Edges and saved arrays
+    are released on the way unless `retain`. With `on_tensors`, a backend whose arrays are Tensors, gradients are
+    Tensors, and pullbacks are the differentiable ones of `node.redo`.
     """
     found = {}
     oldest = min((n.time for n in only), default=0) if only is not None else -1
@@ -139,7 +141,7 @@ def walk(roots: list[tuple[Any, Any]], retain: bool = False, graph: Any = None, 
     front: list[tuple[int, Any]] = []
     for root, g in roots:
         if root in grads:
-            grads[root] = (graph or root.xp).add(grads[root], g)
+            grads[root] = (on_tensors or root.xp).add(grads[root], g)
         else:
             heappush(front, (-root.time, root))
             grads[root] = g
@@ -158,7 +160,7 @@ def walk(roots: list[tuple[Any, Any]], retain: bool = False, graph: Any = None, 
             elif node.retains:
                 if leaf and mode.capture is not None:
                     mode.capture.reaches(node)
-                xp = graph or node.xp
+                xp = on_tensors or node.xp
                 node.grad = xp.add(node.grad, g) if node.grad is not None else g if leaf else xp.copy(g)
             if leaf:
                 continue
@@ -168,12 +170,12 @@ def walk(roots: list[tuple[Any, Any]], retain: bool = False, graph: Any = None, 
                     f"backward through {node.name} a second time: its tape was released by the first walk; "
                     "pass retain_graph=True to that one"
                 )
-            if sum(map(_first, node.cells)) != node.writes:
+            if sum(map(_first, node.versions)) != node.version_sum:
                 raise RuntimeError(
                     f"backward of {node.name}: a tensor it used was written in place after the forward pass, "
                     "so what it saved is stale; run the forward pass again after the write"
                 )
-            if graph:
+            if on_tensors:
                 if node.redo is None:
                     raise RuntimeError(
                         f"create_graph=True: {node.name} was recorded without what a second derivative needs; "
@@ -192,7 +194,7 @@ def walk(roots: list[tuple[Any, Any]], retain: bool = False, graph: Any = None, 
                         f"pullback of {node.name}: must return the input's shape and dtype, {parent.shape} "
                         f"{parent.dtype}; got {d.shape} {d.dtype}"
                     )
-                xp = graph or parent.xp
+                xp = on_tensors or parent.xp
                 if parent in grads:
                     grads[parent] = _sum(xp.add, grads[parent], d)
                 else:

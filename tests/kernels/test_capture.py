@@ -162,13 +162,13 @@ def test_a_capture_that_fails_leaves_nothing_behind(stand_in, refused, kind):
 
 def _baked(which):
     """Numbers of one kind that the host works out are told once, at the capture."""
-    told = graph.Notes.told
+    told = graph.Notes.host_input
 
     def once(self, make):
         value = np.array(make())
         return told(self, (lambda: value) if value.dtype == which else make)
 
-    return mock.patch.object(graph.Notes, "told", once)
+    return mock.patch.object(graph.Notes, "host_input", once)
 
 
 def _scale_of_the_host(self, outputs):
@@ -186,13 +186,13 @@ def _not_counted(self, group, ps, states):
 FAULTS = {
     "the learning rate of the capture": lambda: _baked(np.float64),
     "the dropout mask of the capture": lambda: _baked(np.uint32),
-    "no turn of the host": lambda: _without("turn"),
+    "no step of the host": lambda: _without("host_step"),
     "numbers that are never sent": lambda: _without("send"),
-    "steps that nobody counts": lambda: mock.patch.object(Optimizer, "_turn", _not_counted),
+    "steps that nobody counts": lambda: mock.patch.object(Optimizer, "_host_step", _not_counted),
     "the batch of the capture": lambda: mock.patch.object(
         capture.Captured,
         "_replay",
-        lambda self, args: (self._graph.notes.turn(), self._graph.launch(), self._copies())[2],
+        lambda self, args: (self._graph.notes.host_step(), self._graph.launch(), self._copies())[2],
     ),
     "results that the next replay writes to": lambda: mock.patch.object(
         capture.Captured, "_copies", lambda self: self._result

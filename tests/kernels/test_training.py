@@ -8,7 +8,7 @@ import tinygrad_fast.nn.functional as F
 from tinygrad_fast import backend, nn, optim
 from tinygrad_fast.backend import CPU, pooling, windows
 from tinygrad_fast.backend.cuda import CUDA
-from tinygrad_fast.models.resnet import BasicBlock, Conv2d, stage
+from tinygrad_fast.models.resnet import BasicBlock, SameConv2d, stage
 from tinygrad_fast.testing.backends import EPS, RUNS, K
 
 KERNELS = {  # each must run
@@ -22,7 +22,7 @@ KERNELS = {  # each must run
 def resnet():
     """What every larger one is made of: a stem with a max pool, blocks with and without a projection, a head."""
     return nn.Sequential(
-        *(Conv2d(3, 8, 7, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+        *(SameConv2d(3, 8, 7, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
         *(stage(BasicBlock, 8, 8, 1, 1), stage(BasicBlock, 8, 16, 1, 2)),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)),
     )

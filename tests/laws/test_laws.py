@@ -42,6 +42,13 @@ def test_the_compiled_loops_are_held_to_the_laws():
     assert {"cpu", "cpu-in-pieces-plain", "cpu-in-pieces-compiled", "emulated"} <= set(machines())
 
 
+def test_a_small_number_in_a_tile_of_large_ones():
+    """The corner of a gradient has one product, of 1e-4: Winograd's scheme rounds it as the tile around it."""
+    x, w = (np.random.default_rng(0).standard_normal(s) for s in ((2, 2, 9, 8), (1, 2, 3, 3)))
+    w[:, :, 0, 0] = 1e-4
+    LAWS["backends"](Case.of(F.conv2d, x, w, np.zeros(1)), [name for name in machines() if name.startswith("cpu")])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_gradient_in_which_everything_cancels(seed):
     """The gradient of a group of one number is 0, but for the rounding of whoever computes it: no lack of linearity."""

@@ -41,7 +41,7 @@ SAME = {"clip": "clamp", "__rmatmul__": "matmul"}  # one function, or one line a
 NO_GRADIENT = {
     *("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "any", "all", "floor_divide"),
     *("logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor"),
-    *("argmax", "argmin", "argsort", "max_pool2d_index", "adaptive_max_index", "one_hot", "uniform_like"),
+    *("argmax", "argmin", "argsort", "topk", "max_pool2d_index", "adaptive_max_index", "one_hot", "uniform_like"),
 }
 DIRECT = {"cast"}  # see above: test_direct.py
 

@@ -2,8 +2,8 @@
 
 One table, `RULES`, and one place that asks it: `tensor/core.py:apply`, before an op sees its arrays. Functions that
 compare dtypes before that (a matrix product promotes, a convolution wants one type) or are made of several ops (a norm,
-the mean squared error) ask earlier, by `tensor/promote.py:recast`, under their own names. A cast is an op like others:
-its pullback casts back, so a float32 weight receives a float32 gradient. Next on the way: `grad_scaler.py`.
+the mean squared error) ask earlier, by `tensor/promote.py:autocast_inputs`, under their own names. A cast is an op: its
+pullback casts back, so a float32 weight receives a float32 gradient. Next on the way: `grad_scaler.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Casts:
     def _cast(self, t: Any, dtype: Any) -> Any:
         if t.node is None or not t.is_leaf:
             return apply(ops.cast, t, dtype=dtype)
-        key = (t.node, dtype, mode.record, mode.keep)  # what was cast under no_grad has no gradient
+        key = (t.node, dtype, mode.record, mode.higher)  # what was cast under no_grad has no gradient
         data, writes, y = self.weights.get(key, (None, 0, None))
         if data is not t.data or writes != t.version[0] or (y.grad_fn and y.grad_fn.edges is None):
             y = apply(ops.cast, t, dtype=dtype)
@@ -82,7 +82,7 @@ class Casts:
 
 def _casts(dtype: Any) -> bool:
     """float64 stays: whoever asks for it wants it. So do integers."""
-    return dtype == dtypes.float32 or (dtype.itemsize == 2 and dtypes.is_float(dtype))
+    return dtype == dtypes.float32 or dtypes.is_half(dtype)
 
 
 class autocast(setting):
@@ -108,7 +108,7 @@ class autocast(setting):
             raise ValueError(f'autocast: device_type is a type of device, "cuda" or "cpu"; got {device_type!r}')
         self.device_type, self.enabled = device_type, enabled
         self.dtype = dtypes.dtype_of(("bfloat16" if device_type == "cpu" else "float16") if dtype is None else dtype)
-        if self.dtype.itemsize != 2 or not dtypes.is_float(self.dtype):
+        if not dtypes.is_half(self.dtype):
             raise ValueError(f"autocast: dtype must be float16 or bfloat16; got {self.dtype}")
 
     def __enter__(self) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from .. import dtypes
 from ..backend.graph import if_capture_fails, refuse_in_capture
 from ..tensor import Tensor, wrap
-from ..tensor.promote import within
+from ..tensor.promote import cast_to
 
 LEAST, MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # the loss is float32, so is the scale
 
@@ -54,8 +54,8 @@ class GradScaler:
         self.growth_factor, self.backoff_factor, self.growth_interval = growth_factor, backoff_factor, growth_interval
         self.enabled = enabled
         self._numbers = np.array([init_scale, 1 / init_scale, 0, 0])  # scale, 1 / scale, good steps in a row, skipped
-        self._home: Any = None  # the machine that has these numbers from its first loss on,
-        self._there: Any = None  # and where it has them
+        self._xp: Any = None  # the machine of the first loss: from then on the numbers lie there,
+        self._on_device: Any = None  # in this array
         self._rounds: dict[Any, _Round] = {}  # what happened to each optimiser since the last update
 
     def is_enabled(self) -> bool:
@@ -71,19 +71,19 @@ class GradScaler:
         return int(self._read()[3])
 
     def _read(self) -> list[float]:
-        return (self._numbers if self._home is None else self._home.to_numpy(self._there)).tolist()
+        return (self._numbers if self._xp is None else self._xp.to_numpy(self._on_device)).tolist()
 
     def _write(self, scale: float, good: float, skipped: float) -> None:
-        """Where the numbers are, so that a captured step finds them."""
+        """Set the numbers, in the memory where they lie, so that a captured step finds them."""
         self._numbers = np.array([scale, 1 / scale, good, skipped])
-        if self._home is not None:
-            self._home.write_(self._there, self._home.asarray(self._numbers))
+        if self._xp is not None:
+            self._xp.write_(self._on_device, self._xp.asarray(self._numbers))
 
     def _number(self, i: int, xp: Any) -> Any:
         """One of the numbers, 0-d, on a machine."""
-        if self._home is None:
-            self._home, self._there = xp, xp.asarray(self._numbers)
-        there = self._there if xp is self._home else xp.asarray(self._home.to_numpy(self._there))
+        if self._xp is None:
+            self._xp, self._on_device = xp, xp.asarray(self._numbers)
+        there = self._on_device if xp is self._xp else xp.asarray(self._xp.to_numpy(self._on_device))
         return xp.getitem(there, key=(i,))
 
     def scale(self, outputs: Any) -> Any:
@@ -92,7 +92,7 @@ class GradScaler:
             return outputs
         if type(outputs) in (list, tuple):
             return type(outputs)(self.scale(y) for y in outputs)
-        y = within(outputs, dtypes.float32) if outputs.dtype.itemsize == 2 else outputs
+        y = cast_to(outputs, dtypes.float32) if dtypes.is_half(outputs.dtype) else outputs
         scale = y.xp.copy(self._number(0, y.xp))  # what the tape keeps, `update` must not change
         return y * wrap(y.xp.cast(scale, dtype=y.dtype), y.xp, [0])
 
@@ -140,14 +140,14 @@ class GradScaler:
             raise RuntimeError("step: this optimiser was stepped already since the last update(); call scaler.update()")
         found.stepped = True
         supported = "skip" in getattr(optimizer, "supports", ())
-        if len(found.flags) > 1 or any(xp.near for xp in found.flags) or not supported:
+        if len(found.flags) > 1 or any(xp.on_host for xp in found.flags) or not supported:
             refuse_in_capture(
                 f"asks the host whether a step of {type(optimizer).__name__} is to be left out",
                 'Its parameters must be on one GPU, its `supports` name "skip", and its update(..., skip=(flag, '
                 "skipped)) write nothing where the flag is 1, and take `skipped` off a step count in hyper. Or train "
                 "in bfloat16, which needs no loss scaling",
             )
-            return not found.lost()
+            return not found.overflowed()
         if_capture_fails(setattr, optimizer, "skip", {})
         optimizer.skip = dict(found.flags)
         return True
@@ -157,7 +157,7 @@ class GradScaler:
 
         The host waits here.
         """
-        return self.enabled and self._round(optimizer).lost()
+        return self.enabled and self._round(optimizer).overflowed()
 
     def _round(self, optimizer: Any) -> _Round:
         """The verdict on this optimiser's gradients."""
@@ -178,13 +178,13 @@ class GradScaler:
         rounds, self._rounds = [found for found in self._rounds.values() if found.flags], {}
         if new_scale is not None:
             _, _, good, skipped = self._read()
-            self._write(float(new_scale), good, skipped + sum(found.lost() for found in rounds))
+            self._write(float(new_scale), good, skipped + sum(found.overflowed() for found in rounds))
             return
         if not rounds:
             raise RuntimeError("update: no gradients were unscaled since the last update(); call step(optimizer) first")
-        xp = self._home
+        xp = self._xp
         flags = [found.flag(xp) for found in rounds]
-        xp.update_scale_(self._there, flags, self.growth_factor, self.backoff_factor, self.growth_interval)
+        xp.update_scale_(self._on_device, flags, self.growth_factor, self.backoff_factor, self.growth_interval)
 
     def state_dict(self) -> dict[str, Any]:
         """What goes on after a break: scale, factors, and how long it went well; {} if not enabled."""
@@ -216,16 +216,16 @@ class _Round:
     def __init__(self) -> None:
         self.flags: dict[Any, Any] = {}
         self.stepped = False
-        self._lost: bool | None = None
+        self._overflowed: bool | None = None
 
-    def lost(self) -> bool:
-        if self._lost is None:
-            self._lost = any(bool(xp.to_numpy(flag)) for xp, flag in self.flags.items())
-        return self._lost
+    def overflowed(self) -> bool:
+        if self._overflowed is None:
+            self._overflowed = any(bool(xp.to_numpy(flag)) for xp, flag in self.flags.items())
+        return self._overflowed
 
     def flag(self, xp: Any) -> Any:
-        """The verdict as a flag on one machine; read and sent there if the gradients lie elsewhere, or everywhere."""
-        return self.flags[xp] if list(self.flags) == [xp] else xp.full((), int(self.lost()), dtypes.int32)
+        """The verdict as a flag on one machine; read and sent there unless all gradients lie there."""
+        return self.flags[xp] if list(self.flags) == [xp] else xp.full((), int(self.overflowed()), dtypes.int32)
 
 
 def _gradients(optimizer: Any) -> dict[Any, list]:
@@ -234,7 +234,7 @@ def _gradients(optimizer: Any) -> dict[Any, list]:
     parameters: Iterable[Tensor] = (p for group in optimizer.param_groups for p in group["params"])
     for p in parameters:
         if p.node is not None and p.node.grad is not None:
-            if p.dtype.itemsize == 2:
+            if dtypes.is_half(p.dtype):
                 raise ValueError(
                     f"unscale_: parameters must be float32, autocast casts them; got {p.dtype}, shape {p.shape}. "
                     "Write model.float()"

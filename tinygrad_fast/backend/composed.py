@@ -10,7 +10,7 @@ text runs on NumPy, on CuPy, on opaque arrays (a law), and on Tensors (which is 
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..shapes import Slot
 from .activations import Activations
@@ -21,8 +21,6 @@ from .norms import Norms
 from .sampling import Sampling
 from .updates import Updates
 from .wide import wide
-
-Array = Any
 
 
 class Composed(Activations, Norms, Losses, Sampling, Images, Gradients, Updates):
@@ -81,7 +79,12 @@ class Composed(Activations, Norms, Losses, Sampling, Images, Gradients, Updates)
         """g - exp(y) sum(g)"""
         return self.sub(g, self.mul(self.exp(y), self.sum(g, axis=(axis,), keepdims=True)))
 
-    # Masks and tables
+    # Order, masks and tables
+
+    def topk(self, x, k, axis, descending):
+        """The first k of argsort"""
+        order = self.argsort(x, axis=axis, descending=descending)
+        return self.getitem(order, key=(slice(None),) * axis + (slice(0, k),))
 
     def dropout(self, x, key, p):
         """x / (1 - p) where a random number in [0, 1) is at least p, else 0 -> y, where"""

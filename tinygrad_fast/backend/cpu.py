@@ -76,7 +76,7 @@ class CPU(Composed):
 
     name = "cpu"
     array = np.ndarray  # the type of this machine's arrays
-    near = True  # its numbers are read without waiting for anything
+    on_host = True  # its numbers are read without waiting for anything
 
     # In and out
     def asarray(self, a, dtype=None):
@@ -85,7 +85,7 @@ class CPU(Composed):
     def to_numpy(self, a):
         return a
 
-    def told(self, make):
+    def host_input(self, make):
         """An array of what the host works out anew for each step: make() -> NumPy. A replay of the step asks again."""
         return self.asarray(make())
 
@@ -188,9 +188,11 @@ class CPU(Composed):
     def prod(self, x, axis, keepdims=False):
         return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
+    @_wide
     def amax(self, x, axis, keepdims=False):
         return x.max(axis=axis, keepdims=keepdims)
 
+    @_wide
     def amin(self, x, axis, keepdims=False):
         return x.min(axis=axis, keepdims=keepdims)
 
@@ -208,6 +210,7 @@ class CPU(Composed):
         return np.argmin(x, axis=axis, keepdims=keepdims)
 
     def argsort(self, x, axis, descending=False):
+        x = self.cast(x, dtype=wide_type(x.dtype))  # ml_dtypes leaves NaN where it stands, CuPy sorts no bfloat16
         if not descending:
             return np.argsort(x, axis=axis, kind="stable")
         order = np.argsort(np.flip(x, axis), axis=axis, kind="stable")  # -x would fail for bools and unsigned integers

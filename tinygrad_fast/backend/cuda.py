@@ -105,7 +105,7 @@ class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sa
         cupy = need()
         from cupyx.scipy.special import erf
 
-        self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy, self.told))
+        self.np, self.array, self.launch = cupy, cupy.ndarray, Launcher(CuPy(cupy, self.host_input))
         self.transfer = Transfer(cupy)
         self._erf = erf
         about = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
@@ -133,8 +133,8 @@ class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sa
         refuse_in_capture(*TO_HOST)
         return a.tolist()
 
-    def told(self, make):
-        return self.asarray(make()) if mode.capture is None else mode.capture.told(make)
+    def host_input(self, make):
+        return self.asarray(make()) if mode.capture is None else mode.capture.host_input(make)
 
     def graph(self):
         self.ready_to_check()
@@ -216,10 +216,6 @@ class CUDA(Products, ConvMoments, Losses, Updates, Reductions, Pools, Random, Sa
             return self.as_they_lie(of_integers, a, b)
         a, b = (self.cast(v, dtype=wide_type(dtype)) if isinstance(v, self.array) else v for v in (a, b))
         return self.cast(self.as_they_lie(of_floats, a, b), dtype=dtype)
-
-    def argsort(self, x, axis, descending=False):
-        """CuPy sorts no bfloat16"""
-        return super().argsort(self.cast(x, dtype=wide_type(x.dtype)), axis, descending)
 
     def cat(self, *xs, axis):
         """CuPy's sends the addresses of many small arrays from the host, which a captured step must not"""

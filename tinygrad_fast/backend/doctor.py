@@ -19,7 +19,7 @@ OLDEST = {12: (5, 0), 13: (7, 5)}  # compute capability that each CUDA still com
 OURS = (7, 5)  # and that our kernels want
 
 
-class Sick(Exception):
+class Problem(Exception):
     """What is wrong, and the one command to run."""
 
     def __init__(self, what: str, command: str):
@@ -33,8 +33,8 @@ def examine(say: Callable[[str], Any] = print) -> bool:
         try:
             say(f"ok      {name}: {check()}")
         except Exception as e:
-            said = e if isinstance(e, Sick) else f"{type(e).__name__}: {e}"
-            command = e.command if isinstance(e, Sick) else remedies.reinstall_cupy()
+            said = e if isinstance(e, Problem) else f"{type(e).__name__}: {e}"
+            command = e.command if isinstance(e, Problem) else remedies.reinstall_cupy()
             say(f"missing {name}: {said}\n        run: {command}")
             if name != "emulator":
                 say('no GPU can be used; device="cpu" works, and device="emulated" where the emulator does')
@@ -45,25 +45,27 @@ def examine(say: Callable[[str], Any] = print) -> bool:
 
 def _emulator() -> str:
     if reason := emulator.why_not():
-        raise Sick(reason, remedies.COMPILER)
+        raise Problem(reason, remedies.COMPILER)
     compiler = " ".join(emulator.build.compiler())
     try:
         return f"{compiler}; {_multiplies(cuda.Emulated())}"
     except Exception as e:
         remedy = remedies.unset("CXX") if "CXX" in os.environ else remedies.OURSELVES
-        raise Sick(f"{compiler} makes nothing that runs: {type(e).__name__}: {e}", remedy) from None
+        raise Problem(f"{compiler} makes nothing that runs: {type(e).__name__}: {e}", remedy) from None
 
 
 def _package() -> str:
     """Exactly one CuPy: each carries a module of that name."""
     found = remedies.cupys()
     if not found:
-        raise Sick("CuPy is not installed (cuda13 wants driver 580 or newer; else cuda12)", remedies.install_cupy(13))
+        raise Problem(
+            "CuPy is not installed (cuda13 wants driver 580 or newer; else cuda12)", remedies.install_cupy(13)
+        )
     alone = remedies.another_cupy(13 if any("cuda13" in name for name in found) else 12)
     if len(found) > 1:
-        raise Sick(f"several CuPys are installed, {', '.join(found)}, and overwrite each other's files", alone)
+        raise Problem(f"several CuPys are installed, {', '.join(found)}, and overwrite each other's files", alone)
     if found[0] not in ("cupy", *(f"cupy-cuda{major}x" for major in OLDEST)):
-        raise Sick(f"{found[0]} is made for neither CUDA 12 nor 13", alone)
+        raise Problem(f"{found[0]} is made for neither CUDA 12 nor 13", alone)
     return f"{found[0]} {metadata.version(found[0])}"
 
 
@@ -71,10 +73,10 @@ def _import() -> str:
     try:
         import cupy
     except Exception as e:
-        raise Sick(f"CuPy does not load: {type(e).__name__}: {e}", remedies.reinstall_cupy()) from None
+        raise Problem(f"CuPy does not load: {type(e).__name__}: {e}", remedies.reinstall_cupy()) from None
     version = str(cupy.__version__)
     if int(version.partition(".")[0]) < 14:
-        raise Sick(f"CuPy must be 14 or newer; this is {version}", remedies.update_cupy())
+        raise Problem(f"CuPy must be 14 or newer; this is {version}", remedies.update_cupy())
     return version
 
 
@@ -88,16 +90,16 @@ def _driver() -> str:
     try:
         number = cupy.cuda.runtime.driverGetVersion()
     except Exception as e:
-        raise Sick(f"the NVIDIA driver does not answer: {e}", remedies.restart()) from None
+        raise Problem(f"the NVIDIA driver does not answer: {e}", remedies.restart()) from None
     if not number and remedies.container():
         without = "there is no NVIDIA driver: this container was started without GPUs; start another on its host"
-        raise Sick(without, remedies.start_again())
+        raise Problem(without, remedies.start_again())
     if not number:
-        raise Sick("there is no NVIDIA driver", remedies.install_driver())
+        raise Problem("there is no NVIDIA driver", remedies.install_driver())
     if number // 1000 < min(OLDEST):
         older = f"the driver serves CUDA {_version(number)} and older, and CuPy 14 is made for 12 and 13"
         where = ", on the host of this container" if remedies.container() else ""
-        raise Sick(f"{older}: install driver 525 or newer{where}", remedies.install_driver())
+        raise Problem(f"{older}: install driver 525 or newer{where}", remedies.install_driver())
     return f"for CUDA {_version(number)} and older"
 
 
@@ -107,7 +109,7 @@ def _runtime() -> str:
     runtime, driver = cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion()
     if runtime // 1000 > driver // 1000:
         older = remedies.another_cupy(driver // 1000)
-        raise Sick(f"CUDA {_version(runtime)} needs a newer driver than {_version(driver)}", older)
+        raise Problem(f"CUDA {_version(runtime)} needs a newer driver than {_version(driver)}", older)
     return f"CUDA {_version(runtime)}"
 
 
@@ -131,18 +133,18 @@ def _devices() -> str:
             old = f"{name} has compute capability {had}; at least {needed} is needed"
             others = ",".join(str(j) for j in range(count) if j != i)
             if others:
-                raise Sick(f"{old}: leave it out", remedies.set_to("CUDA_VISIBLE_DEVICES", others))
-            raise Sick(f"{old}: CuPy is of no use here", remedies.remove_cupy())
+                raise Problem(f"{old}: leave it out", remedies.set_to("CUDA_VISIBLE_DEVICES", others))
+            raise Problem(f"{old}: CuPy is of no use here", remedies.remove_cupy())
         told.append(f"cuda:{i} {name} ({_sm(capability)}, {found['totalGlobalMem'] / 2**30:.0f} GiB)")
         if newest and capability > newest:
             told[-1] += f", newer than this CUDA knows: the driver translates what is compiled for {_sm(newest)}"
     return "; ".join(told)
 
 
-def _no_device(what: str) -> Sick:
+def _no_device(what: str) -> Problem:
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
-        return Sick(what, remedies.restart())
-    return Sick(f"{what}, and CUDA_VISIBLE_DEVICES={visible} hides others", remedies.unset("CUDA_VISIBLE_DEVICES"))
+        return Problem(what, remedies.restart())
+    return Problem(f"{what}, and CUDA_VISIBLE_DEVICES={visible} hides others", remedies.unset("CUDA_VISIBLE_DEVICES"))
 
 
 def _sm(capability: tuple[int, int]) -> str:
@@ -165,7 +167,7 @@ def _nvrtc() -> str:
     try:
         return ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
     except Exception as e:
-        raise Sick(f"NVRTC, which compiles kernels, does not load: {e}", remedies.reinstall_cupy()) from None
+        raise Problem(f"NVRTC, which compiles kernels, does not load: {e}", remedies.reinstall_cupy()) from None
 
 
 def _headers() -> str:
@@ -174,7 +176,7 @@ def _headers() -> str:
     try:
         cupy.RawModule(code="#include <cuda_fp16.h>\n").compile()
     except Exception as e:
-        raise Sick(f"CUDA's headers are not found: {e}", remedies.reinstall_cupy()) from None
+        raise Problem(f"CUDA's headers are not found: {e}", remedies.reinstall_cupy()) from None
     return "found"
 
 
@@ -182,10 +184,10 @@ def _kernel() -> str:
     try:
         return _multiplies(cuda.CUDA())
     except KernelError as e:
-        raise Sick(f"a kernel of ours is refused: {e}", remedies.OURSELVES) from None
+        raise Problem(f"a kernel of ours is refused: {e}", remedies.OURSELVES) from None
     except Exception as e:
         what = f"a kernel of ours, or what is kept of it, does not run: {type(e).__name__}: {e}"
-        raise Sick(what, remedies.forget_kernels()) from None
+        raise Problem(what, remedies.forget_kernels()) from None
 
 
 def _multiplies(xp: cuda.CUDA) -> str:

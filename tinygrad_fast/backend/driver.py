@@ -21,11 +21,12 @@ from .source import KernelError, Source
 class CuPy:
     """NVRTC and the driver, through CuPy: `RawModule` keeps what it compiled on disk.
 
-    told: make -> where make() stands on the GPU by the time a kernel reads it, at each replay of a captured step too.
+    host_input: make -> where make() stands on the GPU by the time a kernel reads it, also at each replay of a captured
+    step.
     """
 
-    def __init__(self, cupy: Any, told: Callable[[Callable[[], np.ndarray]], Any]):
-        self.cupy, self.array, self.told = cupy, cupy.ndarray, told
+    def __init__(self, cupy: Any, host_input: Callable[[Callable[[], np.ndarray]], Any]):
+        self.cupy, self.array, self.host_input = cupy, cupy.ndarray, host_input
 
     def compile(self, source: Source, defines: Mapping[str, Any]) -> Any:
         options = ("-std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
@@ -91,7 +92,7 @@ class CuPy:
         for each in lists:
             each.fill(lambda array: array.data.ptr)
         row = np.concatenate([each.lines.view(np.uint8) for each in lists])
-        place = self.told(lambda: row)
+        place = self.host_input(lambda: row)
         start = place.data.ptr
         for each in lists:
             yield each.at(start)

@@ -2,8 +2,8 @@
 
 While a step is captured, the GPU runs nothing. CUDA writes down every launch of one stream with its arguments, that is,
 addresses and numbers; a replay hands the whole list to the GPU at once. So what has changed in between must lie behind
-an address. `Notes` holds what the host has to do at each replay: work out the numbers that the step was `told`, count
-its steps and its writes, and look whether what it found then is still so. Who captures: `capture.py`, one floor up.
+an address. `Notes` holds what the host has to do at each replay: make each `host_input` of the step anew, count its
+steps and its writes, and look whether what it found then is still so. Who captures: `capture.py`, one floor up.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def refuse_in_capture(what: str, instead: str) -> None:
 def if_capture_fails(undo: Callable, *args: Any) -> None:
     """Call undo(*args) if the step that this thread is capturing, if any, turns out to hold what a graph cannot.
 
-    For what the host counts or remembers of a step: the GPU has done nothing of it, and who takes the step again
-    without a graph finds everything as before.
+    For what the host has counted or stored for this step: the GPU has run none of it, so that the step, run again
+    without a graph, must find everything as before.
     """
     if mode.capture is not None:
         mode.capture.undo.append(partial(undo, *args))
@@ -52,7 +52,7 @@ class Notes:
         self.guards: list[Callable[[], str]] = []  # what has changed since, in words; "" if nothing has
         self.undo: list[Callable[[], Any]] = [partial(rng.default.set_state, rng.default.get_state())]
         self._leaves: dict[Any, Any] = {}  # whose gradients the step leaves behind
-        self._told: list[tuple[Callable[[], np.ndarray], np.ndarray]] = []  # who works numbers out, and where they go
+        self._host_inputs: list[tuple[Callable[[], np.ndarray], np.ndarray]] = []  # make, and where its numbers go
         self._pages: list[tuple[np.ndarray, Any, int]] = []  # on the host, on the GPU, and bytes in use
 
     def open(self, size: int = 0) -> None:
@@ -62,7 +62,7 @@ class Notes:
         with library.cuda.using_allocator(library.get_default_memory_pool().malloc):
             self._pages.append((np.zeros(size, np.uint8), self.xp.empty((size,), np.uint8), 0))
 
-    def told(self, make: Callable[[], np.ndarray]) -> Any:
+    def host_input(self, make: Callable[[], np.ndarray]) -> Any:
         """The place on the GPU where make() will stand at each replay."""
         value = np.asarray(make())
         if self._pages[-1][2] + value.nbytes > len(self._pages[-1][0]):
@@ -72,7 +72,7 @@ class Notes:
         self._pages[-1] = near, far, -(-end // LINE) * LINE
         place = near[start:end].view(value.dtype).reshape(value.shape)
         place[...] = value
-        self._told.append((make, place))
+        self._host_inputs.append((make, place))
         return far[start:end].view(value.dtype).reshape(value.shape)
 
     def reaches(self, leaf: Any) -> None:
@@ -104,9 +104,9 @@ class Notes:
                 return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} mode"
         return next(filter(None, (guard() for guard in self.guards)), "")
 
-    def turn(self) -> None:
+    def host_step(self) -> None:
         """The host's part of one more step."""
-        for make, place in self._told:
+        for make, place in self._host_inputs:
             place[...] = make()
         for version in self.writes:
             version[0] += 1
@@ -154,7 +154,7 @@ class Graph:
         return result
 
     def launch(self) -> None:
-        """What was captured, once, with the numbers of the last `turn`."""
+        """What was captured, once, with the numbers of the last `host_step`."""
         with self.cuda.Device(self.index):
             self.notes.send()
             self._graph.launch()
@@ -167,7 +167,7 @@ class Rehearsal(Notes):
     def notes(self) -> Notes:
         return self
 
-    def told(self, make: Callable[[], np.ndarray]) -> Any:
+    def host_input(self, make: Callable[[], np.ndarray]) -> Any:
         return np.array(make())
 
     def capture(self, step: Callable[[], Any]) -> Any:

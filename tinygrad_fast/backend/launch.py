@@ -25,7 +25,7 @@ from .source import KernelError, Parameter, Source, held, kernel_folder, sources
 Triple = tuple[int, int, int]
 
 
-class Machine(Protocol):
+class Runtime(Protocol):
     """Who compiles a source, and runs what comes out."""
 
     array: Any  # the type of its arrays
@@ -85,7 +85,7 @@ class Launcher:
     place: the folder of the kernels; None for those of this package.
     """
 
-    def __init__(self, machine: Machine, place: Path | None = None):
+    def __init__(self, machine: Runtime, place: Path | None = None):
         self.machine, self.place = machine, place
         self.counts: Counter[str] = Counter()
         self._compiled: dict[Any, Any] = {}

@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 
 from ..dtypes import is_float
+from ..shapes import Pair
 from ..tables import Table, edges
-from .windows import NCHW, NHWC, Pair, channels_last, empty_like, inverse, memory_order, some_images, spots
+from .windows import NCHW, NHWC, channels_last, empty_like, inverse, memory_order, some_images, spots
 
 # Maximum: `back` and `at` are each other's adjoints
 

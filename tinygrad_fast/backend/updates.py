@@ -6,8 +6,8 @@ float64 array, so that a recorded step can be replayed with other numbers. Here 
 (`numbers`); kernels read it where it lies. The optimisers themselves stand in `optim/`.
 
 Every step takes two more things that only the machine knows, or None for either. skip: (a flag, how many steps were
-skipped before), 0-d int32 arrays: a flag of 1 leaves everything as it is. clip: (norm, most), a 0-d float and a number:
-g is read as g min(1, most / (norm + 1e-6)), as `clip_norm_` would have left it (`gradients.py`).
+skipped before), 0-d int32 arrays: a flag of 1 leaves everything as it is. clip: (norm, max_norm), a 0-d float and a
+number: g is read as g min(1, max_norm / (norm + 1e-6)), as `clip_norm_` would have left it (`gradients.py`).
 """
 
 from __future__ import annotations

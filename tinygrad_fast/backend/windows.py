@@ -14,9 +14,8 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..shapes import window
+from ..shapes import Pair, window
 
-Pair = tuple[int, int]
 NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)  # to channels last and back
 BLOCK = 8 << 20  # bytes of rows made at a time: they are still in a cache when they are multiplied
 
@@ -31,12 +30,12 @@ def memory_order(x: np.ndarray) -> list[int]:
 
     Images of one channel, or of one pixel, could be either; they count as channels-last.
     """
-    told = [abs(s) if n > 1 else 0 for n, s in zip(x.shape, x.strides)]
-    if x.ndim == 4 and (not told[0] or told[0] == max(told)):  # not a weight, whose first axis may be the fastest
-        pixels = [s for s in told[2:] if s]
-        if not told[1] or not pixels or told[1] < min(pixels):
+    steps = [abs(s) if n > 1 else 0 for n, s in zip(x.shape, x.strides)]
+    if x.ndim == 4 and (not steps[0] or steps[0] == max(steps)):  # not a weight, whose first axis may be the fastest
+        pixels = [s for s in steps[2:] if s]
+        if not steps[1] or not pixels or steps[1] < min(pixels):
             return [0, 2, 3, 1]
-    return sorted(range(x.ndim), key=lambda i: -told[i] or -np.inf)
+    return sorted(range(x.ndim), key=lambda i: -steps[i] or -np.inf)
 
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:

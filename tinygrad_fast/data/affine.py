@@ -17,7 +17,7 @@ import numpy as np
 from ..tensor import Tensor
 from .augment import Flip
 from .image import PadMode
-from .plan import Plan
+from .plan import BatchPlan
 from .transforms import RandTransform
 
 
@@ -27,7 +27,7 @@ class Planned(RandTransform):
     on = ("image",)
 
     def encode(self, x: Tensor, rng: np.random.Generator | None = None) -> Tensor:
-        plan = Plan(x)
+        plan = BatchPlan(x)
         if plan.dtype is None:
             raise TypeError(f"{type(self).__name__}: x must be floating; got {x.dtype}. Put IntToFloat() before it")
         if rng is None and self.split_idx == 0:
@@ -70,7 +70,7 @@ class Coordinates(Planned):
         place[:, 1, 0] *= w / h
         return place
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         if rng is None:
             return True
         place = self.fitted(self.matrix(1 if self.batch else plan.n, rng), plan.size)
@@ -171,7 +171,7 @@ class Sized(Coordinates):
         super().__init__(1.0, **options)
         self.size = (size, size) if isinstance(size, int) else size
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         size = self.size or plan.size
         return size == plan.size or plan.warp(np.eye(3)[None], size, self.pad_mode, self.mode)
 
@@ -195,7 +195,7 @@ class RandomResizedCropGPU(Sized):
         super().__init__(size, **options)
         self.min_scale, self.ratio, self.valid_scale = min_scale, ratio, valid_scale
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         box = self.box(*plan.size, rng)
         return plan.warp(np.eye(3)[None], self.size or box[2:], self.pad_mode, self.mode, box)
 
@@ -230,7 +230,7 @@ class Lighting(Planned):
         """brightness (N,), contrast (N,); a number where it is one for all"""
         raise NotImplementedError
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         return rng is None or plan.lit(*self.light(1 if self.batch else plan.n, rng))
 
 

@@ -17,7 +17,7 @@ from ..dtypes import dtype_of
 from ..tensor import Tensor
 from .collate import to_tensors
 from .image import PadMode
-from .plan import Plan
+from .plan import BatchPlan
 from .transforms import RandTransform, Transform
 
 imagenet_stats = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -41,7 +41,7 @@ class IntToFloat(Transform):
     def encode(self, x: Tensor) -> Tensor:
         return x if x.is_floating_point() else (x.to(wide_type(self.dtype)) / 255).to(self.dtype)
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         return plan.to_float(self.dtype)
 
     def decode(self, x: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class Normalize(Transform):
         mean, std = self._grid(x)
         return (x - mean) / std
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         if self.mean is None or self.std is None or len(self.mean) != plan.channels:
             return False  # `encode` says what is wrong
         return plan.normalize(self.mean, self.std)
@@ -134,7 +134,7 @@ class Flip(RandTransform):
         columns = np.where(self._draw(n, rng)[:, None], np.arange(w)[::-1], np.arange(w))
         return pixels(x, np.arange(h), columns)
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         if rng is None:
             return True
         mirror = np.array([[-1, 0, plan.size[1] - 1], [0, 1, 0], [0, 0, 1]])
@@ -163,7 +163,7 @@ class RandomCropPad(RandTransform):
         (out_h, out_w), tops, lefts = self._draw(x.shape[0], (x.shape[2], x.shape[3]), rng)
         return pixels(x, tops[:, None] + np.arange(out_h), lefts[:, None] + np.arange(out_w), self.pad_mode)
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         if rng is None:
             return True
         size, tops, lefts = self._draw(plan.n, plan.size, rng)
@@ -201,7 +201,7 @@ class Cutout(RandTransform):
             image[:, top:bottom, left:right] = 0
         return x * to_tensors(kept, x.device)
 
-    def join(self, plan: Plan, rng: np.random.Generator | None) -> bool:
+    def join(self, plan: BatchPlan, rng: np.random.Generator | None) -> bool:
         return rng is None or plan.erase(self._draw(plan.n, plan.size, rng))
 
     def _draw(self, n: int, hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

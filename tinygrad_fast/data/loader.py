@@ -194,7 +194,7 @@ class DataLoader:
 
     def _chosen(self, t: Tensor, indices: np.ndarray) -> Any:
         """A member of a batch. Images that lie where it goes, on a GPU, are left for the batch transforms to read."""
-        stays = t.ndim == 4 and not t.xp.near and t.xp is backend.get(self._where())
+        stays = t.ndim == 4 and not t.xp.on_host and t.xp is backend.get(self._where())
         return Rows(t, indices) if stays else t[indices]
 
     def _sample(self, i: int, position: int, key: np.ndarray) -> Any:

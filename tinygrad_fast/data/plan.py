@@ -24,7 +24,7 @@ from .transforms import Pipeline
 MOVE, LIGHT, NORMALIZE, ERASE = range(4)  # what the pass does, in this order
 
 
-class Plan:
+class BatchPlan:
     """What is to be done to a batch of images x (N, C, H, W), bytes or floats; or x[rows], with `rows` (N,).
 
     The methods return False, and change nothing, where the pass cannot do it after what is planned already. What they
@@ -172,13 +172,13 @@ class BatchPipeline(Pipeline):
         while steps:
             n, (images, rows) = 0, (x.images, x.index) if isinstance(x, Rows) else (x, None)
             if isinstance(images, Tensor) and images.ndim == 4 and images.numel():
-                plan = Plan(images, rows)
+                plan = BatchPlan(images, rows)
                 n = sum(1 for _ in self._joined(plan, steps, key, position))
             x = plan.run(images) if n > 1 else self.one(steps[0], _read(x), key, position)
             steps = steps[max(n, 1) :]
         return _read(x)
 
-    def _joined(self, plan: Plan, steps: list[int], key: np.ndarray | None, position: int) -> Iterator[int]:
+    def _joined(self, plan: BatchPlan, steps: list[int], key: np.ndarray | None, position: int) -> Iterator[int]:
         for i in steps:
             t = self.tfms[i]
             meant = issubclass(_owner(t, "join"), _owner(t, "encode"))

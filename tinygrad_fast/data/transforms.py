@@ -45,7 +45,7 @@ class Transform:
         return x
 
     def join(self, plan: Any, rng: np.random.Generator | None) -> bool:
-        """Write into a `Plan` (plan.py) what `encode` does to a batch of images; False where that cannot be."""
+        """Write into a `BatchPlan` (plan.py) what `encode` does to a batch of images; False where that cannot be."""
         return False
 
     def __call__(self, x: Any) -> Any:

@@ -14,7 +14,7 @@
       after_epoch
     after_fit
 
-A callback that raises CancelBatchException (Step, Backward, Train, Validate, Epoch, Fit) ends that part early:
+A callback that raises CancelBatchException (Step, Backward, Train, Valid, Epoch, Fit) ends that part early:
 `after_cancel_batch` comes next, then `after_batch`, as always. loop.py is the loop that tells.
 """
 

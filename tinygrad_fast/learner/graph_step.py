@@ -13,10 +13,10 @@ OUTSIDE = {"before_batch", "after_batch", "after_cancel_batch"}  # run at every 
 class GraphStep(Callback):
     """What `learn.capture()` adds: prediction, loss, backward and step are captured once a fit, then replayed.
 
-    The first `warmup` batches of a fit run as they are. Validation does, and so does a batch of another shape, as the
-    last of an epoch may be; a warning says so once, and `drop_last=True` avoids it. Callbacks hear of `before_batch`
-    and `after_batch` as ever (schedules, losses, metrics), but of nothing in between: raises ValueError for one that
-    wants to, unless it is `capturable`, as MixedPrecision and GradientClip are. On "cpu" the steps just run. See
+    Not captured are the first `warmup` batches of a fit, validation, and a batch of another shape, as the last of an
+    epoch may be: a warning says so once, and `drop_last=True` avoids it. Callbacks hear of `before_batch` and
+    `after_batch` as ever (schedules, losses, metrics), but of nothing in between. Raises ValueError for a callback that
+    acts there, unless it is `capturable`, as MixedPrecision and GradientClip are. On "cpu" the steps just run. See
     `tf.cuda.capture` for what a step may do, and docs/cuda_graphs.md.
     """
 

@@ -10,16 +10,16 @@ from .. import functions
 from ..autograd import no_grad
 from ..tensor import Tensor
 from .events import Callback
-from .loop import Loop
+from .loop import TrainingLoop
 from .losses import each_item, target_kind, task_of
 from .metrics import batch_size
 from .progress import ProgressCallback
 from .recorder import Recorder
 
-WHERE = ("training", "dl", "iter", "n_iter", "xb", "yb", "pred", "loss", "loss_grad", "precision")
+LOOP_STATE = ("training", "dl", "iter", "n_iter", "xb", "yb", "pred", "loss", "loss_grad", "precision")
 
 
-class Inference(Loop):
+class Inference(TrainingLoop):
     """The part of a Learner that does not train."""
 
     @property
@@ -34,13 +34,14 @@ class Inference(Loop):
     no_logging = no_bar
 
     @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """Where the loop is, and the mode of each module, are afterwards as before: a callback of a fit may predict."""
-        where, modes = {name: getattr(self, name) for name in WHERE}, [(m, m.training) for m in self.model.modules()]
+    def _restoring(self) -> Iterator[None]:
+        """Afterwards the loop's state and each module's mode are as before, so that a callback may predict in a fit."""
+        state = {name: getattr(self, name) for name in LOOP_STATE}
+        modes = [(m, m.training) for m in self.model.modules()]
         try:
             yield
         finally:
-            vars(self).update(where)
+            vars(self).update(state)
             for module, mode in modes:
                 module.training = mode
 
@@ -52,7 +53,7 @@ class Inference(Loop):
 
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float | None]:
         """[loss, metrics] on the validation set, or on `dl`. The recorder keeps the last fit's."""
-        with self.added_cbs(cbs), self.no_bar(), self._aside():
+        with self.added_cbs(cbs), self.no_bar(), self._restoring():
             self._do_validate(self.loader(ds_idx) if dl is None else dl)
         return self.recorder.valid_values
 
@@ -67,13 +68,13 @@ class Inference(Loop):
     ) -> tuple:
         """(inputs?, predictions, targets, decoded?, losses?) of the validation set, or of `dl`, in its order.
 
-        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`; they are the outputs
-        as they are for a loss that has no `activation` and is none of PyTorch's. What is decoded then: `OfKind`.
+        Predictions went through the activation of the loss (softmax, sigmoid), or through `act`. A loss that has no
+        `activation` and is none of PyTorch's leaves the outputs as they are; `OfKind` then says how they are decoded.
         Targets are None where the loader gives none.
         """
         task, gather = task_of(self.loss_func, target_kind(self.dls)), GatherPreds(with_input, with_loss)
         quiet = self.removed_cbs([cb for cb in self.cbs if isinstance(cb, (Recorder, ProgressCallback))])
-        with quiet, self._aside(), self.added_cbs(gather), each_item(self) if with_loss else no_grad():
+        with quiet, self._restoring(), self.added_cbs(gather), each_item(self) if with_loss else no_grad():
             self._do_validate(self.loader(ds_idx) if dl is None else dl)
         if not gather.preds:
             raise ValueError("get_preds: the loader gave no batches, so there is nothing to predict")

@@ -293,8 +293,8 @@ class Learner(Inference):
         funcs = suggest_funcs if isinstance(suggest_funcs, (list, tuple)) else (suggest_funcs,)
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         n_epoch = finder.num_it // max(len(self.dls.train), 1) + 1
-        tellers = [cb for cb in self.cbs if isinstance(cb, (ProgressCallback, TrackerCallback, CSVLogger))]
-        with self._as_it_was(), self.removed_cbs(tellers):
+        loggers = [cb for cb in self.cbs if isinstance(cb, (ProgressCallback, TrackerCallback, CSVLogger))]
+        with self._as_it_was(), self.removed_cbs(loggers):
             self.fit(n_epoch, cbs=finder)
         lrs, losses = self.recorder.lrs, self.recorder.losses
         found = {name_of(f): suggest(f, lrs, losses, finder.num_it) for f in funcs}
@@ -304,7 +304,7 @@ class Learner(Inference):
 
     @contextmanager
     def _as_it_was(self) -> Iterator[None]:
-        """Whatever happens in the block, the model, the optimiser and the random numbers are then as before."""
+        """After the block the model, the optimiser and the random numbers are as before, whatever happened in it."""
         weights = {name: t.clone() for name, t in self.model.state_dict().items()}
         opt, memory = self.opt, None
         if opt is not None:

@@ -28,7 +28,7 @@ from .events import (
 from .recorder import NonFiniteLoss
 
 
-class Loop:
+class TrainingLoop:
     """fit > epoch > train, validate > batch > backward, step: each with its events before, after, and if cancelled."""
 
     dls: Any
@@ -179,7 +179,7 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------------------ callbacks
 
-    def add_cbs(self, cbs: Callback | Iterable[Callback] | None) -> Loop:
+    def add_cbs(self, cbs: Callback | Iterable[Callback] | None) -> TrainingLoop:
         """Add callbacks for all fits to come."""
         for cb in as_list(cbs):
             if isinstance(cb, type) and issubclass(cb, Callback):
@@ -190,7 +190,7 @@ class Loop:
             self.cbs = sorted([*self.cbs, cb], key=lambda c: c.order)  # those of one order as they came
         return self
 
-    def remove_cbs(self, cbs: Callback | type[Callback] | Iterable[Callback] | None) -> Loop:
+    def remove_cbs(self, cbs: Callback | type[Callback] | Iterable[Callback] | None) -> TrainingLoop:
         """Take callbacks away: these, or all of a class."""
         for cb in as_list(cbs):
             self.cbs = [c for c in self.cbs if not (type(c) is cb if isinstance(cb, type) else c is cb)]

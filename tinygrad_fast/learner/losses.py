@@ -144,7 +144,7 @@ def infer_loss(dls: Any) -> Any:
 
 
 class OfKind(Loss):
-    """The task of a loss that does not say it: outputs as they are, and the answer that targets of `kind` ask for.
+    """For a loss without `activation` or `decodes`: outputs as they are, the answer that targets of `kind` ask for.
 
     Category: the argmax along axis 1. Several labels: none is given, as nothing tells whether the outputs are
     probabilities, and from where on a label holds; a wrong guess would look like an answer. Else: the outputs.
@@ -187,7 +187,7 @@ TASKS: tuple[tuple[Callable, type, Callable[[], Loss]], ...] = (
 
 
 def task_of(loss_func: Any, kind: str | None = None) -> Any:
-    """What has the `activation` and `decodes` of a loss: itself, or our loss of the same formula; else by the kind."""
+    """What has the `activation` and `decodes` of a loss: the loss itself, ours of the same formula, or an OfKind."""
     task: Loss = OfKind(kind)
     own = {name: getattr(loss_func, name) for name in ("activation", "decodes") if hasattr(loss_func, name)}
     if len(own) == 2:

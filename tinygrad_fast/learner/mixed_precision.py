@@ -6,9 +6,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..amp import GradScaler, autocast
-from ..dtypes import float16, float32, is_float
+from ..dtypes import float16, float32, is_half
 from ..tensor import Tensor
-from ..tensor.promote import within
+from ..tensor.promote import cast_to
 from .events import Callback, CancelStepException
 from .progress import ProgressCallback
 
@@ -18,10 +18,10 @@ class MixedPrecision(Callback):
 
     dtype: "float16" or "bfloat16"; scaler: options of `amp.GradScaler`, which float16 alone needs. Predictions reach
     the loss, metrics and callbacks as float32. Each fit starts with a new `scaler`. Where a gradient is inf or NaN, the
-    step is skipped: `scaler.skipped_steps` counts, and the end of the fit tells. On a GPU the host does not know of it:
-    the step looks like any other to callbacks; else it is cancelled. Gradients are divided by the scale before
-    GradientClip sees them, and those that GradientAccumulation adds up all have one scale. Nothing waits for a GPU.
-    Source: fastai.
+    step is skipped: `scaler.skipped_steps` counts them, and the fit prints their number when it ends. On a GPU the
+    device skips it, and to callbacks it looks like any other; elsewhere it is cancelled. Gradients are divided by the
+    scale before GradientClip sees them, and those that GradientAccumulation adds up all have one scale. Nothing waits
+    for a GPU. Source: fastai.
     """
 
     order = 10
@@ -80,5 +80,5 @@ def _wide(pred: Any) -> Any:
     """16-bit predictions as float32, also within tuples and lists."""
     if type(pred) in (tuple, list):
         return type(pred)(map(_wide, pred))
-    narrow = isinstance(pred, Tensor) and pred.dtype.itemsize == 2 and is_float(pred.dtype)
-    return within(pred, float32) if narrow else pred
+    narrow = isinstance(pred, Tensor) and is_half(pred.dtype)
+    return cast_to(pred, float32) if narrow else pred

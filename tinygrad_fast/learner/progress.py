@@ -16,7 +16,7 @@ def cell(value: Any) -> str:
     return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
-class Lines:
+class PlainTable:
     """One line an epoch."""
 
     def __init__(self, names: list[str]):
@@ -36,7 +36,7 @@ class Lines:
         pass
 
 
-class Terminal:
+class LiveTable:
     """A table that grows, and a bar for the part that runs: loss, batches a second, time left."""
 
     def __init__(self, names: list[str]):
@@ -83,11 +83,11 @@ class ProgressCallback(Callback):
     order = 60
 
     def __init__(self) -> None:
-        self.shown: Lines | Terminal | None = None
+        self.shown: PlainTable | LiveTable | None = None
 
     def before_fit(self) -> None:
         names = self.learn.recorder.metric_names
-        self.shown = Terminal(names) if sys.stdout.isatty() else Lines(names)
+        self.shown = LiveTable(names) if sys.stdout.isatty() else PlainTable(names)
 
     def before_train(self) -> None:
         self._begin(f"epoch {self.learn.epoch + 1}/{self.learn.n_epoch} train", self.learn.dls.train)
@@ -102,7 +102,7 @@ class ProgressCallback(Callback):
 
     def after_batch(self) -> None:
         learn, now = self.learn, time.monotonic()
-        if isinstance(self.shown, Terminal) and (now - self.drawn > REDRAW or learn.iter + 1 == learn.n_iter):
+        if isinstance(self.shown, LiveTable) and (now - self.drawn > REDRAW or learn.iter + 1 == learn.n_iter):
             self.drawn = now
             self.shown.update(learn.iter + 1, learn.recorder.smooth_loss if learn.training else None)
 

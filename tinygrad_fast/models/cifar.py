@@ -6,7 +6,7 @@ from .. import nn
 from ..nn import functional as F
 from ..nn.utils import conv_bn
 from ..tensor import Tensor
-from .resnet import Conv2d
+from .resnet import SameConv2d
 
 
 class CifarBlock(nn.Module):
@@ -17,8 +17,8 @@ class CifarBlock(nn.Module):
     """
 
     def __init__(self, c: int, o: int, stride: int = 1):
-        self.conv1, self.bn1 = Conv2d(c, o, 3, stride), nn.BatchNorm2d(o)
-        self.conv2, self.bn2 = Conv2d(o, o, 3), nn.BatchNorm2d(o)
+        self.conv1, self.bn1 = SameConv2d(c, o, 3, stride), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = SameConv2d(o, o, 3), nn.BatchNorm2d(o)
         self.stride, self.new_channels = stride, o - c
 
     def shortcut(self, x: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class CifarResNet(nn.Module):
 
     def __init__(self, n: int, num_classes: int = 10, in_channels: int = 3, width: int = 16, stride: int = 1):
         a, b, c = width, 2 * width, 4 * width
-        self.conv1, self.bn1 = Conv2d(in_channels, a, 3, stride), nn.BatchNorm2d(a)
+        self.conv1, self.bn1 = SameConv2d(in_channels, a, 3, stride), nn.BatchNorm2d(a)
         self.layer1 = nn.Sequential(*(CifarBlock(a, a) for _ in range(n)))
         self.layer2 = nn.Sequential(CifarBlock(a, b, 2), *(CifarBlock(b, b) for _ in range(n - 1)))
         self.layer3 = nn.Sequential(CifarBlock(b, c, 2), *(CifarBlock(c, c) for _ in range(n - 1)))

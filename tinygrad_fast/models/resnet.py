@@ -14,7 +14,7 @@ from ..nn.utils import conv_bn
 from ..tensor import Tensor
 
 
-class Conv2d(nn.Conv2d):
+class SameConv2d(nn.Conv2d):
     """No bias, padded so that stride 1 keeps the size. Weights from N(0, 2 / (O KH KW)), as He et al. 2015."""
 
     def __init__(self, c: int, o: int, kernel_size: int, stride: int = 1):
@@ -37,8 +37,8 @@ class BasicBlock(nn.Module):
     expansion: ClassVar[int] = 1
 
     def __init__(self, c: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
-        self.conv1, self.bn1 = Conv2d(c, width, 3, stride), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = Conv2d(width, width, 3), nn.BatchNorm2d(width)
+        self.conv1, self.bn1 = SameConv2d(c, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = SameConv2d(width, width, 3), nn.BatchNorm2d(width)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,9 +57,9 @@ class Bottleneck(nn.Module):
     expansion: ClassVar[int] = 4
 
     def __init__(self, c: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
-        self.conv1, self.bn1 = Conv2d(c, width, 1), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = Conv2d(width, width, 3, stride), nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = Conv2d(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
+        self.conv1, self.bn1 = SameConv2d(c, width, 1), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = SameConv2d(width, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = SameConv2d(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class ResNet(nn.Module):
         if stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem: must be imagenet or cifar; got {stem!r}")
         large = stem == "imagenet"
-        self.conv1 = Conv2d(in_channels, 64, 7, 2) if large else Conv2d(in_channels, 64, 3)
+        self.conv1 = SameConv2d(in_channels, 64, 7, 2) if large else SameConv2d(in_channels, 64, 3)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()  # in forward it is part of bn1; here for those who take the model apart by children()
         self.maxpool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
@@ -121,7 +121,7 @@ class ResNet(nn.Module):
 def stage(block: type[BasicBlock] | type[Bottleneck], c: int, width: int, count: int, stride: int) -> nn.Sequential:
     """`count` blocks; the first has the stride, and a projection where the shortcut's shape changes."""
     o = width * block.expansion
-    project = Projection(Conv2d(c, o, 1, stride), nn.BatchNorm2d(o)) if stride != 1 or c != o else None
+    project = Projection(SameConv2d(c, o, 1, stride), nn.BatchNorm2d(o)) if stride != 1 or c != o else None
     return nn.Sequential(block(c, width, stride, project), *(block(o, width) for _ in range(count - 1)))
 
 

@@ -8,7 +8,7 @@ from .module import Module
 
 
 class _Elementwise(Module):
-    """An activation without numbers of its own. `inplace` is taken for PyTorch's sake and ignored."""
+    """An activation without numbers of its own. `inplace=True` is accepted, and nothing is written: use the result."""
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace

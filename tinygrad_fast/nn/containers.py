@@ -1,4 +1,4 @@
-"""Modules made of modules: Sequential, ModuleList, ModuleDict; and two that are next to nothing."""
+"""Modules made of modules: Sequential, ModuleList, ModuleDict; and two small ones, Identity and Flatten."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..tensor import Tensor
+from ..tensor.promote import must_tensors
 from .module import Module
 
 
@@ -169,6 +170,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
+        must_tensors("Flatten", (x,))
         return x.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:

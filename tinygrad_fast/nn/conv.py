@@ -6,61 +6,57 @@ from math import prod
 from typing import Any
 
 from ..creation import zeros
+from ..geometry import axis_pads
+from ..shapes import Ints, ints
 from ..tensor import Tensor
 from . import functional as F, init
 from .module import Module
 from .parameter import Parameter
-
-Size = int | tuple[int, ...]
-
-
-def sizes(name: str, value: Any, n: int) -> tuple[int, ...]:
-    """3 -> (3, 3): one number for each of the n axes of the window."""
-    given = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(given) != n:
-        raise ValueError(f"{name}: must be a number, or {n} of them; got {value}")
-    return given
 
 
 class _Conv(Module):
     """What convolutions share: weight (O, C / groups, *kernel), bias (O), U(-k, k) with k = 1 / sqrt(fan_in)."""
 
     ndim: int
+    output_padding: tuple[int, ...]
     transposed = False
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size,
-        padding: Size | str,
-        output_padding: Size,
-        dilation: Size,
-        groups: int,
-        bias: bool,
-        device: Any,
-        dtype: Any,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Ints | str = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        device: Any = None,
+        dtype: Any = None,
     ):
-        name, n = type(self).__name__, self.ndim
+        name = type(self).__name__
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{name}: groups must divide both channel counts; got {in_channels} in, {out_channels} out, {groups}"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = sizes("kernel_size", kernel_size, n), sizes("stride", stride, n)
-        self.padding: Any = padding if isinstance(padding, str) else sizes("padding", padding, n)
-        self.output_padding, self.dilation = sizes("output_padding", output_padding, n), sizes("dilation", dilation, n)
-        for what, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_padding", 0)):
-            value = getattr(self, what)
-            if isinstance(value, str) and value not in ("same", "valid"):
-                raise ValueError(f"{name}: {what} is numbers, 'same' or 'valid'; got {value!r}")
-            if not isinstance(value, str) and min(value) < least:
-                raise ValueError(f"{name}: {what} must be at least {least}; got {value}")
+        self.kernel_size, self.stride = self._ints("kernel_size", kernel_size, 1), self._ints("stride", stride, 1)
+        named = isinstance(padding, str) and not self.transposed  # "same", "valid"
+        self.padding: Any = padding if named else self._ints("padding", padding, 0)
+        self.dilation = self._ints("dilation", dilation, 1)
+        axis_pads(name, self.padding, self.kernel_size, self.stride, self.dilation)
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
         self.bias = Parameter.zeros(out_channels, device=device, dtype=dtype) if bias else None
         self.reset_parameters()
+
+    def _ints(self, what: str, value: Ints | str, least: int) -> tuple[int, ...]:
+        """One for each axis of the window: 3 -> (3, 3)."""
+        given = ints(f"{type(self).__name__}: {what}", value, self.ndim)
+        if min(given) < least:
+            raise ValueError(f"{type(self).__name__}: {what} must be at least {least}; got {given}")
+        return given
 
     def reset_parameters(self) -> None:
         init.by_fan_in(prod(self.weight.shape[1:]), self.weight, self.bias)
@@ -95,25 +91,7 @@ def _kernel(shape: tuple[int, ...], groups: int, device: Any, dtype: Any) -> Par
 class Conv1d(_Conv):
     """y = x * w + b, as F.conv1d: x (N, C, L) -> y (N, O, OL), OL = (L + 2 p - d (K - 1) - 1) // s + 1."""
 
-    ndim = 1
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        device: Any = None,
-        dtype: Any = None,
-    ):
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, device, dtype
-        )
+    ndim, output_padding = 1, (0,)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -125,25 +103,7 @@ class Conv2d(_Conv):
     `residual`, a y-shaped Tensor, is added before `relu=True` takes max(y, 0): one fused pass.
     """
 
-    ndim = 2
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        device: Any = None,
-        dtype: Any = None,
-    ):
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, device, dtype
-        )
+    ndim, output_padding = 2, (0, 0)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         geometry = self.stride, self.padding, self.dilation, self.groups
@@ -162,19 +122,20 @@ class ConvTranspose2d(_Conv):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size = 0,
-        output_padding: Size = 0,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: Size = 1,
+        dilation: Ints = 1,
         *,
         device: Any = None,
         dtype: Any = None,
     ):
-        geometry = (kernel_size, stride, padding, output_padding, dilation)
-        super().__init__(in_channels, out_channels, *geometry, groups, bias, device, dtype)
+        self.output_padding = self._ints("output_padding", output_padding, 0)
+        geometry = (kernel_size, stride, padding, dilation, groups)
+        super().__init__(in_channels, out_channels, *geometry, bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(

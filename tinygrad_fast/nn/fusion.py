@@ -15,6 +15,7 @@ from collections import Counter
 from copy import deepcopy
 from typing import Any
 
+from ..dtypes import is_half
 from ..tape import mode, setting
 from ..tensor import Tensor
 from . import functional as F
@@ -25,10 +26,10 @@ from .norm import BatchNorm2d
 
 
 def conv_bn(conv: Any, bn: Any, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
-    """bn(conv(x), residual, relu), for the `forward` of a block: one function where bn takes the batch's statistics.
+    """bn(conv(x), residual, relu), for the `forward` of a block.
 
-    Then it is F.conv2d_batch_norm. That needs a Conv2d without bias and a BatchNorm2d which no forward hook watches;
-    any others are called one after the other.
+    One function, F.conv2d_batch_norm, where bn takes the batch's statistics, conv is a Conv2d without bias, bn a
+    BatchNorm2d, and neither has forward hooks. Else one is called after the other.
     """
     plain = _as_written(conv, Conv2d) and _as_written(bn, BatchNorm2d) and x.ndim == 4
     if not plain or conv.bias is not None or not bn.by_batch:
@@ -110,8 +111,8 @@ def fold_batch_norm(model: Module, example: Tensor) -> Module:
                 _put(model, bn, fuse_conv_bn_eval(conv, bn))
                 _put(model, conv, Identity())
         after = model(example)
-    wide = 1e-3 if before.dtype.itemsize > 2 else 5e-2
-    if not bool((after - before).abs().max() <= wide * before.abs().max()):
+    tolerance = 5e-2 if is_half(before.dtype) else 1e-3
+    if not bool((after - before).abs().max() <= tolerance * before.abs().max()):
         raise RuntimeError(
             "fold_batch_norm: the folded model must compute the same; it does not. Is the output of a convolution used "
             "by more than its batch norm? Fold the others one by one with fuse_conv_bn_eval"

@@ -22,18 +22,19 @@ def _write(t: Tensor, values: np.ndarray) -> Tensor:
         return t.copy_(from_numpy(values.reshape(t.shape)))
 
 
-def _key(generator: rng.Generator | None) -> np.ndarray:
-    return (generator or rng.default).key()
+def _normal(n: int, mean: float, std: float, generator: rng.Generator | None) -> np.ndarray:
+    return rng.normal((generator or rng.default).key(), n) * np.float32(std) + np.float32(mean)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: rng.Generator | None = None) -> Tensor:
     """U(a, b)"""
-    return _write(tensor, rng.uniform(_key(generator), tensor.numel()) * np.float32(b - a) + np.float32(a))
+    values = rng.uniform((generator or rng.default).key(), tensor.numel())
+    return _write(tensor, values * np.float32(b - a) + np.float32(a))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: rng.Generator | None = None) -> Tensor:
     """N(mean, std^2)"""
-    return _write(tensor, rng.normal(_key(generator), tensor.numel()) * np.float32(std) + np.float32(mean))
+    return _write(tensor, _normal(tensor.numel(), mean, std, generator))
 
 
 def trunc_normal_(
@@ -54,10 +55,9 @@ def trunc_normal_(
             f"trunc_normal_: [a, b] must hold 1 % of N(mean, std^2) or more; "
             f"got {100 * inside:.2g} % for [{a}, {b}], mean {mean}, std {std}"
         )
-    scale, shift = np.float32(std), np.float32(mean)
-    values = rng.normal(_key(generator), tensor.numel()) * scale + shift
+    values = _normal(tensor.numel(), mean, std, generator)
     while (outside := np.flatnonzero((values < a) | (values > b))).size:
-        values[outside] = rng.normal(_key(generator), outside.size) * scale + shift
+        values[outside] = _normal(outside.size, mean, std, generator)
     return _write(tensor, values)
 
 

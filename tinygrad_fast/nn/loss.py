@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..tensor import Tensor
 from . import functional as F
+from .functional.loss import check_reduction
 from .module import Module
 
 
@@ -11,8 +12,7 @@ class _Loss(Module):
     """reduction: "mean", "sum" or "none"."""
 
     def __init__(self, *, reduction: str = "mean"):
-        if reduction not in ("none", "mean", "sum"):
-            raise ValueError(f"{type(self).__name__}: reduction must be none, mean or sum; got {reduction!r}")
+        check_reduction(type(self).__name__, reduction)
         self.reduction = reduction
 
 

@@ -75,7 +75,13 @@ class Module:
     # What a module owns
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(vars(self).get(name), Parameter) and name not in self._persistent:
+        if name in self._persistent:
+            if value is not None and not isinstance(value, Tensor):
+                kind = type(value).__name__
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a buffer, a Tensor or None; got {kind}. Write tf.tensor(...)"
+                )
+        elif isinstance(vars(self).get(name), Parameter):
             if value is not None and not isinstance(value, (Parameter, Module)):
                 kind = type(value).__name__
                 raise TypeError(
@@ -107,7 +113,7 @@ class Module:
             yield child
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, parents first, under dotted names; one of several names only once."""
+        """This module and all below it, parents first, under dotted names; one that has several names only once."""
         yield from self._walk(prefix, set() if remove_duplicate else None)
 
     def _walk(self, prefix: str, seen: set[int] | None) -> Iterator[tuple[str, Module]]:
@@ -202,7 +208,7 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Behave as in use: the same as `train(False)`."""
+        """Behave as in inference: the same as `train(False)`."""
         return self.train(False)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..shapes import Ints
 from ..tensor import Tensor
 from . import functional as F
-from .conv import Size
 from .module import Module
 
 
@@ -15,10 +15,10 @@ class MaxPool2d(Module):
 
     def __init__(
         self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
         ceil_mode: bool = False,
     ):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
@@ -41,9 +41,9 @@ class AvgPool2d(Module):
 
     def __init__(
         self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ):

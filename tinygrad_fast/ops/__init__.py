@@ -137,6 +137,7 @@ from .reduce import (
     softmax,
     std,
     sum,
+    topk,
     var,
 )
 from .resample import (

@@ -14,8 +14,8 @@ from .common import once, same, sum_to
 def matmul(xp, x, w):
     """x (..., M, K) @ w (..., K, N) -> y (..., M, N).     dx = g w^T     dw = x^T g, summed over broadcast axes
 
-    Of one w for all batches dw is one product, over the rows of all: x^T g of each would be written, (..., K, N), and
-    read again to sum it.
+    Where one w serves all batches, dw is one product over the rows of all of them: x^T g of each, (..., K, N), would be
+    written, and read again to be summed.
     """
     shapes.matmul(x.shape, w.shape)
     xs, ws = x.shape, w.shape

@@ -173,6 +173,11 @@ def argsort(xp, x, *, axis, descending=False):
     return xp.argsort(x, axis=axis, descending=descending), (None,)
 
 
+def topk(xp, x, *, k, axis, descending):
+    """The first k of argsort."""
+    return xp.topk(x, k=k, axis=axis, descending=descending), (None,)
+
+
 def any(xp, x, *, axis, keepdims=False):
     return xp.any(x, axis=axis, keepdims=keepdims), (None,)
 

@@ -29,8 +29,10 @@ class Adam(Optimizer):
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
     def check(self, group: dict[str, Any]) -> None:
-        self._require("eps", group, group["eps"] >= 0, ">= 0")
-        valid = len(group["betas"]) == 2 and all(0 <= b < 1 for b in group["betas"])
+        self._from_0(group, "eps")
+        betas = group["betas"]
+        valid = isinstance(betas, (tuple, list)) and len(betas) == 2
+        valid = valid and all(hasattr(b, "__float__") and 0 <= b < 1 for b in betas)
         self._require("betas", group, valid, "two in [0, 1)")
 
     def buffers(self, group: dict[str, Any]) -> list[str]:

@@ -23,10 +23,11 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 class Optimizer:
     """params: Tensors, or groups: dicts with "params" and numbers that differ from `defaults` there.
 
-    `param_groups` are those dicts, completed; `state[i]` is what is remembered of parameter i; its step count includes
-    what a GradScaler left out on a GPU, until `state_dict` reads how many those were. `clip`, set before a step, is
-    (total_norm, max_norm): that step reads g as g min(1, max_norm / (total_norm + 1e-6)), and p.grad stays as it is;
-    `nn.utils.clip_grad_norm_` in one pass over memory less. Subclasses write `check`, `buffers`, `hyper` and `update`.
+    `param_groups` are those dicts, completed. `state[i]` is what is remembered of parameter i; its step count includes
+    steps that a GradScaler skipped on a GPU, until `state_dict` reads how many, and takes them off. `clip`, set before
+    a step, is (total_norm, max_norm): that step reads g as g min(1, max_norm / (total_norm + 1e-6)), and p.grad stays
+    as it is; `nn.utils.clip_grad_norm_` in one pass over memory less. Subclasses write `check`, `buffers`, `hyper` and
+    `update`.
     Raises ValueError for no parameters, one given twice, the result of an op, and numbers out of range; TypeError for
     what is not a Tensor.
     """
@@ -38,7 +39,7 @@ class Optimizer:
         self.skip: dict[Any, Any] = {}  # by machine: a flag that says whether to leave out the next step there
         self.clip: tuple[Tensor, float] | None = None
         self._skipped: dict[Any, Any] = {}  # by machine: how many steps were left out, of those that `state` counts
-        if isinstance(params, (Tensor, dict)):
+        if isinstance(params, (Tensor, dict)) or not isinstance(params, Iterable):
             raise TypeError(
                 f"{self._name}: params is a list of Tensors, or of dicts with them; got a {type(params).__name__}. "
                 "Write [x], or model.parameters()"
@@ -74,14 +75,18 @@ class Optimizer:
             if id(p) in seen:
                 raise ValueError(f"{self._name}: a parameter of shape {p.shape} is given twice; give each one once")
             seen.add(id(p))
-        self._require("lr", group, group["lr"] >= 0, ">= 0")
-        self._require("weight_decay", group, group.get("weight_decay", 0) >= 0, ">= 0")
+        self._from_0(group, "lr", "weight_decay")  # an optimiser of one's own may have neither
         self.check(group)
         self.param_groups.append(group)
 
     def _require(self, name: str, group: dict[str, Any], holds: bool, rule: str) -> None:
         if not holds:
-            raise ValueError(f"{self._name}: {name} must be {rule}; got {group[name]}")
+            raise ValueError(f"{self._name}: {name} must be {rule}; got {group[name]!r}")
+
+    def _from_0(self, group: dict[str, Any], *names: str) -> None:
+        for name in names:
+            value = group.get(name, 0)
+            self._require(name, group, hasattr(value, "__float__") and value >= 0, ">= 0")
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError for a group whose numbers make no sense."""
@@ -112,7 +117,7 @@ class Optimizer:
         flags, clip, self.skip, self.clip = self.skip, self.clip, {}, None
         if clip is not None and "clip" not in self.supports:
             raise RuntimeError(
-                f"{self._name}: its update does not take clip=(norm, most); call nn.utils.clip_grad_norm_ instead"
+                f"{self._name}: its update does not take clip=(norm, max_norm); call nn.utils.clip_grad_norm_ instead"
             )
         first, moved = 0, []
         for group in self.param_groups:
@@ -121,39 +126,39 @@ class Optimizer:
             for j, p in enumerate(group["params"], first):
                 if p.node is not None and (g := p.node.grad) is not None:
                     moved.append(j)
-                    state = self.state.get(j) or self._begin(j)
+                    state = self.state.get(j) or self._new_state(j)
                     memory = [_buffer(state, name, p) for name in names]
                     alike.setdefault((p.xp, state["step"]), []).append((p, state, p.data, g, *memory))
             for (xp, _), found in alike.items():
                 ps, states, ws, gs, *buffers = map(list, zip(*found))
-                if_capture_fails(self._turn_back, ps, states)
-                hyper = xp.told(partial(self._turn, group, ps, states))
-                given: dict[str, Any] = {"skip": (flags[xp], self._lost(xp))} if xp in flags else {}
+                if_capture_fails(self._undo_host_step, ps, states)
+                hyper = xp.host_input(partial(self._host_step, group, ps, states))
+                given: dict[str, Any] = {"skip": (flags[xp], self._skipped_on(xp))} if xp in flags else {}
                 if clip is not None:
                     given["clip"] = clip[0].to(xp.name).data, clip[1]
                 self.update(xp, ws, gs, buffers, hyper, group, **given)
             first += len(group["params"])
         if mode.capture is not None:
-            mode.capture.guards.append(partial(self._changed, moved, self._seen(moved)))
+            mode.capture.guards.append(partial(self._changed, moved, self._relied_on(moved)))
         for xp, flag in flags.items():
-            xp.add_(self._lost(xp), flag)
+            xp.add_(self._skipped_on(xp), flag)
         return loss
 
-    def _turn(self, group: dict[str, Any], ps: list[Tensor], states: list[dict]) -> np.ndarray:
+    def _host_step(self, group: dict[str, Any], ps: list[Tensor], states: list[dict]) -> np.ndarray:
         """The host's part of a step, also of one that is replayed: count it, and work out its numbers."""
         for p, state in zip(ps, states):
             p.version[0] += 1
             state["step"] += 1
         return np.array(self.hyper(group, states[0]["step"]), np.float64)
 
-    def _turn_back(self, ps: list[Tensor], states: list[dict]) -> None:
+    def _undo_host_step(self, ps: list[Tensor], states: list[dict]) -> None:
         for p, state in zip(ps, states):
             p.version[0] -= 1
             state["step"] -= 1
 
-    def _seen(self, moved: list[int]) -> tuple[list[tuple], list[int]]:
-        """What a captured step relies on: parameters, their arrays and leaves, what is remembered of each; and how far
-        those that moved are ahead of the first of them."""
+    def _relied_on(self, moved: list[int]) -> tuple[list[tuple], list[int]]:
+        """What a captured step relies on: parameters, their arrays and leaves, what is remembered of each; and by
+        how many steps each of those that moved is ahead of the first."""
         params = [p for group in self.param_groups for p in group["params"]]
         found = [(p, p.data, p.node, self.state.get(j)) for j, p in enumerate(params)]
         steps = [self.state[j]["step"] if j in self.state else 0 for j in moved]
@@ -161,7 +166,7 @@ class Optimizer:
 
     def _changed(self, moved: list[int], before: tuple[list[tuple], list[int]]) -> str:
         """What has changed since, in words."""
-        now, ahead = self._seen(moved)
+        now, ahead = self._relied_on(moved)
         for (p, *old), (_, *new) in zip(before[0], now):
             if old[0] is not new[0] or old[1] is not new[1]:
                 return f"a parameter of shape {p.shape} was moved, frozen or thawed"
@@ -173,13 +178,13 @@ class Optimizer:
 
     # A step may be left out without the host's knowing (amp/grad_scaler.py): `state` counts it, the device takes it off
 
-    def _lost(self, xp: Any) -> Any:
+    def _skipped_on(self, xp: Any) -> Any:
         if xp not in self._skipped:
             refuse_in_capture("is the first whose loss is scaled", "Scale the losses of the steps before, too")
             self._skipped[xp] = xp.full((), 0, np.dtype("int32"))
         return self._skipped[xp]
 
-    def _settle(self) -> None:
+    def _subtract_skipped(self) -> None:
         """Take the steps that were left out off the host's count. Waits for the device, if any may have been."""
         params = [p for group in self.param_groups for p in group["params"]]
         for xp, lost in self._skipped.items():
@@ -188,9 +193,9 @@ class Optimizer:
                 for j, state in self.state.items():
                     state["step"] -= n if params[j].xp is xp else 0
 
-    def _begin(self, j: int) -> dict[str, Any]:
+    def _new_state(self, j: int) -> dict[str, Any]:
         """What is remembered of a parameter, before its first step."""
-        self._settle()
+        self._subtract_skipped()
         if_capture_fails(self.state.pop, j)
         self.state[j] = {"step": 0}
         return self.state[j]
@@ -207,7 +212,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {i: what is remembered of parameter i}, "param_groups": [numbers, "params": places]}; no copies."""
-        self._settle()
+        self._subtract_skipped()
         groups, first = [], 0
         for group in self.param_groups:
             n = len(group["params"])
@@ -221,6 +226,9 @@ class Optimizer:
         Raises ValueError where groups or shapes differ, for the state of an optimiser of another kind (a number that it
         lacks, a memory that is not kept here), and changes nothing then.
         """
+        if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
+            got = list(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
+            raise TypeError(f'{self._name}: a state is a dict with "state" and "param_groups"; got {got}')
         given, mine = state_dict["param_groups"], self.param_groups
         sizes, wanted = [len(g["params"]) for g in given], [len(g["params"]) for g in mine]
         if sizes != wanted:
@@ -236,7 +244,7 @@ class Optimizer:
             if others := sorted(memory.keys() - kept):
                 raise ValueError(f"{self._name}: remembers {sorted(kept)}, so it cannot load a state with {others}")
             state[place[i]] = {name: _copied(v, name, p) for name, v in memory.items()}
-        self._settle()
+        self._subtract_skipped()
         self.state = state
         for group, new in zip(mine, given):
             group.update({name: v for name, v in new.items() if name != "params"})

@@ -31,8 +31,7 @@ class RMSprop(Optimizer):
         super().__init__(params, numbers)
 
     def check(self, group: dict[str, Any]) -> None:
-        for name in ("alpha", "eps", "momentum"):
-            self._require(name, group, group[name] >= 0, ">= 0")
+        self._from_0(group, "alpha", "eps", "momentum")
 
     def buffers(self, group: dict[str, Any]) -> list[str]:
         return ["square_avg"] + ["grad_avg"] * group["centered"] + ["momentum_buffer"] * bool(group["momentum"])

@@ -31,7 +31,7 @@ class SGD(Optimizer):
         super().__init__(params, numbers)
 
     def check(self, group: dict[str, Any]) -> None:
-        self._require("momentum", group, group["momentum"] >= 0, ">= 0")
+        self._from_0(group, "momentum")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 "SGD: nesterov needs momentum > 0 and dampening 0; "

@@ -36,4 +36,4 @@ class Tensor(InPlace):
             self.requires_grad_()
 
 
-Core.top = Tensor
+Core.tensor_class = Tensor

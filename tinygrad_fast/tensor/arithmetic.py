@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import dtypes, ops, shapes
 from .convert import Convert
 from .core import Core, apply
-from .promote import as_float, meet, must_whole, pair, recast, within
+from .promote import as_float, autocast_inputs, binary, binary_operator, cast_to, must_fit, must_integer, operand
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -21,82 +21,82 @@ class Arithmetic(Convert):
     # Two operands
 
     def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
-        return pair(ops.add, self, other if alpha == 1 else other * alpha)
+        return binary(ops.add, self, other if alpha == 1 else other * alpha)
 
     def sub(self, other: Any, *, alpha: Any = 1) -> Tensor:
-        return pair(ops.sub, self, other if alpha == 1 else other * alpha)
+        return binary(ops.sub, self, other if alpha == 1 else other * alpha)
 
     def mul(self, other: Any) -> Tensor:
-        return pair(ops.mul, self, other)
+        return binary(ops.mul, self, other)
 
     def div(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         """self / other; rounded down with "floor", towards 0 with "trunc" (then integers stay integers)."""
         if rounding_mode is None:
-            return pair(ops.div, self, other, floating=True)
+            return binary(ops.div, self, other, floating=True)
         if rounding_mode not in ("floor", "trunc"):
             raise ValueError(f'div: rounding_mode must be None, "floor" or "trunc"; got {rounding_mode!r}')
-        down = pair(ops.floor_divide, self, other)
+        down = binary(ops.floor_divide, self, other)
         if rounding_mode == "floor":
             return down
         return down + ((down < 0) & (down * other != self))
 
     def pow(self, exponent: Any) -> Tensor:
-        return pair(ops.pow, self, exponent)
+        return binary(ops.pow, self, exponent)
 
     def maximum(self, other: Any) -> Tensor:
-        return pair(ops.maximum, self, other)
+        return binary(ops.maximum, self, other)
 
     def minimum(self, other: Any) -> Tensor:
-        return pair(ops.minimum, self, other)
+        return binary(ops.minimum, self, other)
 
     def remainder(self, other: Any) -> Tensor:
-        return pair(ops.remainder, self, other)
+        return binary(ops.remainder, self, other)
 
     def floor_divide(self, other: Any) -> Tensor:
-        return pair(ops.floor_divide, self, other)
+        return binary(ops.floor_divide, self, other)
 
     def __add__(self, other: Any) -> Tensor:
-        return meet(ops.add, self, other)
+        return binary_operator(ops.add, self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return meet(ops.add, other, self)
+        return binary_operator(ops.add, other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return meet(ops.sub, self, other)
+        return binary_operator(ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return meet(ops.sub, other, self)
+        return binary_operator(ops.sub, other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return meet(ops.mul, self, other)
+        return binary_operator(ops.mul, self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return meet(ops.mul, other, self)
+        return binary_operator(ops.mul, other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return meet(ops.div, self, other, floating=True)
+        return binary_operator(ops.div, self, other, floating=True)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        (x,) = recast("__rtruediv__", self)
-        return meet(ops.div, other, x, floating=True)
+        (x,) = autocast_inputs("__rtruediv__", self)
+        return binary_operator(ops.div, other, x, floating=True)
 
     def __floordiv__(self, other: Any) -> Tensor:
-        return meet(ops.floor_divide, self, other)
+        return binary_operator(ops.floor_divide, self, other)
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return meet(ops.floor_divide, other, self)
+        return binary_operator(ops.floor_divide, other, self)
 
     def __mod__(self, other: Any) -> Tensor:
-        return meet(ops.remainder, self, other)
+        return binary_operator(ops.remainder, self, other)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return meet(ops.remainder, other, self)
+        return binary_operator(ops.remainder, other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return meet(ops.pow, self, other)
+        return binary_operator(ops.pow, self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return meet(ops.pow, other, self)
+        return binary_operator(ops.pow, other, self)
 
     def __neg__(self) -> Tensor:
         return apply(ops.neg, self)
@@ -108,71 +108,71 @@ class Arithmetic(Convert):
         return apply(ops.abs, self)
 
     def eq(self, other: Any) -> Tensor:
-        return pair(ops.eq, self, other)
+        return binary(ops.eq, self, other)
 
     def ne(self, other: Any) -> Tensor:
-        return pair(ops.ne, self, other)
+        return binary(ops.ne, self, other)
 
     def lt(self, other: Any) -> Tensor:
-        return pair(ops.lt, self, other)
+        return binary(ops.lt, self, other)
 
     def le(self, other: Any) -> Tensor:
-        return pair(ops.le, self, other)
+        return binary(ops.le, self, other)
 
     def gt(self, other: Any) -> Tensor:
-        return pair(ops.gt, self, other)
+        return binary(ops.gt, self, other)
 
     def ge(self, other: Any) -> Tensor:
-        return pair(ops.ge, self, other)
+        return binary(ops.ge, self, other)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return meet(ops.eq, self, other)
+        return binary_operator(ops.eq, self, other)
 
     __hash__ = object.__hash__  # by identity; a class that defines __eq__ loses it otherwise
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return meet(ops.ne, self, other)
+        return binary_operator(ops.ne, self, other)
 
     def __lt__(self, other: Any) -> Tensor:
-        return meet(ops.lt, self, other)
+        return binary_operator(ops.lt, self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return meet(ops.le, self, other)
+        return binary_operator(ops.le, self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return meet(ops.gt, self, other)
+        return binary_operator(ops.gt, self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return meet(ops.ge, self, other)
+        return binary_operator(ops.ge, self, other)
 
     def logical_and(self, other: Any) -> Tensor:
-        return pair(ops.logical_and, self, other)
+        return binary(ops.logical_and, self, other)
 
     def logical_or(self, other: Any) -> Tensor:
-        return pair(ops.logical_or, self, other)
+        return binary(ops.logical_or, self, other)
 
     def logical_xor(self, other: Any) -> Tensor:
-        return pair(ops.logical_xor, self, other)
+        return binary(ops.logical_xor, self, other)
 
     def logical_not(self) -> Tensor:
         return apply(ops.logical_not, self)
 
     def __and__(self, other: Any) -> Tensor:
-        must_whole("&", self, other)
-        return meet(ops.bitwise_and, self, other)
+        must_integer("&", self, other)
+        return binary_operator(ops.bitwise_and, self, other)
 
     def __or__(self, other: Any) -> Tensor:
-        must_whole("|", self, other)
-        return meet(ops.bitwise_or, self, other)
+        must_integer("|", self, other)
+        return binary_operator(ops.bitwise_or, self, other)
 
     def __xor__(self, other: Any) -> Tensor:
-        must_whole("^", self, other)
-        return meet(ops.bitwise_xor, self, other)
+        must_integer("^", self, other)
+        return binary_operator(ops.bitwise_xor, self, other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __invert__(self) -> Tensor:
-        must_whole("~", self)
+        must_integer("~", self)
         return apply(ops.logical_not, self) if self.dtype == dtypes.bool_ else -self - 1
 
     # One operand
@@ -205,7 +205,7 @@ class Arithmetic(Convert):
         return apply(ops.reciprocal, as_float(self))
 
     def square(self) -> Tensor:
-        return apply(ops.square, within(self, dtypes.result_type(self, 2)))
+        return apply(ops.square, cast_to(self, dtypes.result_type(self, 2)))
 
     def sin(self) -> Tensor:
         return apply(ops.sin, as_float(self))
@@ -255,13 +255,19 @@ class Arithmetic(Convert):
         """min(max(x, min), max); either bound may be a number, a Tensor, or missing."""
         if min is None and max is None:
             raise RuntimeError("clamp: at least one of min and max must be given")
-        if isinstance(min, Core) or isinstance(max, Core):
+        low, high = (None if v is None else operand(v, self) for v in (min, max))
+        for given, v in ((min, low), (max, high)):
+            if given is not None and v is None:
+                raise TypeError(f"clamp: bounds are numbers or Tensors; got {type(given).__name__}")
+        if isinstance(low, Core) or isinstance(high, Core):
             x: Any = self  # `where` and not `maximum`: on a bound all of the gradient goes to self
-            if min is not None:
-                x = choose("clamp", x < min, min, x, dtypes.result_type(x, min))
-            return x if max is None else choose("clamp", x > max, max, x, dtypes.result_type(x, max))
-        numbers = [v for v in (min, max) if v is not None]
-        return apply(ops.clip, within(self, dtypes.result_type(self, *numbers)), low=min, high=max)
+            if low is not None:
+                x = choose("clamp", x < low, low, x, dtypes.result_type(x, low))
+            return x if high is None else choose("clamp", x > high, high, x, dtypes.result_type(x, high))
+        numbers = [v for v in (low, high) if v is not None]
+        dtype = dtypes.result_type(self, *numbers)
+        must_fit("clamp", dtype, *numbers)
+        return apply(ops.clip, cast_to(self, dtype), low=low, high=high)
 
     clip = clamp
 
@@ -284,4 +290,5 @@ def choose(name: str, condition: Any, a: Any, b: Any, dtype: Any) -> Tensor:
         got = getattr(condition, "dtype", type(condition).__name__)
         raise RuntimeError(f"{name}: the mask must be a bool tensor; got {got}. Write mask.bool(), or a comparison")
     shapes.broadcast(name, condition.shape, shapes.of(a), shapes.of(b))
-    return apply(ops.where, condition, within(a, dtype), within(b, dtype))
+    must_fit(name, dtype, a, b)
+    return apply(ops.where, condition, cast_to(a, dtype), cast_to(b, dtype))

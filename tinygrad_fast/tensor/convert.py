@@ -9,7 +9,7 @@ from ..backend.transfer import carried
 from ..tape import Node, mode
 from .core import Core, wrap
 from .gradients import Gradients
-from .promote import within
+from .promote import cast_to
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -35,31 +35,31 @@ class Convert(Gradients):
                 device = a
             else:
                 dtype = a
-        t: Any = self if dtype is None else within(self, dtypes.dtype_of(dtype))
+        t: Any = self if dtype is None else cast_to(self, dtypes.dtype_of(dtype))
         xp = t.xp if device is None else backend.get(device)
         t = t if xp is t.xp else moved(t, xp)
         return t.clone() if copy and t is self else t
 
     def float(self) -> Tensor:
-        return within(self, dtypes.float32)
+        return cast_to(self, dtypes.float32)
 
     def double(self) -> Tensor:
-        return within(self, dtypes.float64)
+        return cast_to(self, dtypes.float64)
 
     def half(self) -> Tensor:
-        return within(self, dtypes.float16)
+        return cast_to(self, dtypes.float16)
 
     def bfloat16(self) -> Tensor:
-        return within(self, dtypes.bfloat16())
+        return cast_to(self, dtypes.bfloat16())
 
     def int(self) -> Tensor:
-        return within(self, dtypes.int32)
+        return cast_to(self, dtypes.int32)
 
     def long(self) -> Tensor:
-        return within(self, dtypes.int64)
+        return cast_to(self, dtypes.int64)
 
     def bool(self) -> Tensor:
-        return within(self, dtypes.bool_)
+        return cast_to(self, dtypes.bool_)
 
     def type_as(self, other: Tensor) -> Tensor:
         return self.to(other)

@@ -1,8 +1,9 @@
 """The door between arrays and the tape: `apply` runs an op and records it, `Core` is what a tensor is made of.
 
 A tensor is an array (`data`), the machine it lies on (`xp`), its place in the tape (`node`: a Leaf, a Node, or None),
-and a count of the writes to its memory (`version`). The class is built in floors, one family of methods a file, each
-using those below it: core, interop, gradients, convert, arithmetic, movement, indexing, reduction, products, inplace.
+and a count of the writes to its memory (`version`). The class is a chain of base classes, one family of methods a file,
+each using those before it: core, interop, gradients, convert, arithmetic, movement, indexing, reduction, products,
+inplace.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
     """
     if mode.autocast is not None:
         inputs = mode.autocast(op.__name__, inputs)
-    xp, arrays, nodes, cells = None, [], [], []
+    xp, arrays, nodes, versions = None, [], [], []
     for t in inputs:
         if isinstance(t, Core):
             if t.xp is not xp:
@@ -43,7 +44,7 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
                 xp = t.xp
             arrays.append(t.data)
             nodes.append(t.node)
-            cells.append(t.version)
+            versions.append(t.version)
         else:
             arrays.append(t)
             nodes.append(None)
@@ -55,22 +56,22 @@ def apply(op: Callable, *inputs: Any, **static: Any) -> Any:
         raise TypeError(f"{op.__name__}: an op must return (value, pullbacks); got {type(made).__name__}")
     y, pulls, *aux = made
     if type(y) is tuple:
-        outs: Any = tuple(wrap(v, xp, cells[0] if xp.is_view(v, arrays[0]) else [0]) for v in y)
+        outs: Any = tuple(wrap(v, xp, versions[0] if xp.is_view(v, arrays[0]) else [0]) for v in y)
     else:
-        outs = wrap(y, xp, cells[0] if xp.is_view(y, arrays[0]) else [0])
+        outs = wrap(y, xp, versions[0] if xp.is_view(y, arrays[0]) else [0])
     if mode.record and any(nodes):
         if type(pulls) is not tuple or len(pulls) != len(nodes):
             _must_match(op, pulls, len(nodes))
         edges = [(n, p) for n, p in zip(nodes, pulls) if n is not None and p is not None]
         if edges:
-            redo = _redo(op, xp, inputs, static, nodes) if mode.keep else None
+            redo = _redo(op, xp, inputs, static, nodes) if mode.higher else None
             if type(y) is tuple:
-                whole = Node(op.__name__, xp, edges, cells + [t.version for t in outs], None, None, redo)
+                whole = Node(op.__name__, xp, edges, versions + [t.version for t in outs], None, None, redo)
                 for i, t in enumerate(outs):
                     t.node = tape.part(whole, i, len(outs), t.data.shape, t.data.dtype)
             else:
-                cells.append(outs.version)
-                outs.node = Node(op.__name__, xp, edges, cells, outs.data.shape, outs.data.dtype, redo)
+                versions.append(outs.version)
+                outs.node = Node(op.__name__, xp, edges, versions, outs.data.shape, outs.data.dtype, redo)
     return (outs, *(wrap(a, xp, [0]) for a in aux[0])) if aux else outs
 
 
@@ -121,7 +122,7 @@ new = object.__new__
 
 def wrap(data: Any, xp: Any, version: list[int]) -> Tensor:
     """A Tensor around an array of `xp`, without a copy."""
-    t: Any = new(Core.top)
+    t: Any = new(Core.tensor_class)
     t.data = data if type(data) is xp.array else xp.asarray(data)  # NumPy gives scalars for 0-d results
     t.xp, t.node, t.version = xp, None, version
     return t
@@ -132,7 +133,7 @@ class Core:
 
     __slots__ = ("data", "xp", "node", "version", "__weakref__")
     __array_ufunc__ = None  # ndarray * Tensor asks Tensor.__rmul__
-    top: ClassVar[type[Tensor]]  # the finished class, set where it is defined: what `wrap` makes
+    tensor_class: ClassVar[type[Tensor]]  # the finished class, set where it is defined: what `wrap` makes
     data: Any
     xp: Any
     node: Node | Leaf | None
@@ -155,7 +156,12 @@ class Core:
         return backend.Device(self.xp.name)
 
     def size(self, dim: int | None = None) -> Any:
-        return self.data.shape if dim is None else self.data.shape[shapes.axis(dim, self.ndim)]
+        if dim is None:
+            return self.data.shape
+        i = shapes.axis(dim, self.ndim)
+        if not self.data.shape:
+            raise IndexError(f"dim: a 0-d tensor has no axes; got {dim}. Write x.reshape(1)")
+        return self.data.shape[i]
 
     def dim(self) -> int:
         return self.data.ndim

@@ -84,6 +84,8 @@ class Gradients(Interop):
         """
         if self.node is None:
             raise RuntimeError("register_hook: this tensor does not require grad, so no gradient ever arrives")
+        if not callable(hook):
+            raise TypeError(f"register_hook: the hook must be a function of the gradient; got {type(hook).__name__}")
         xp = self.xp
 
         def on_array(g: Any) -> Any:

@@ -51,7 +51,7 @@ class Indexing(Movement):
         axis = shapes.axis(dim, self.ndim)
         if index.ndim > 1:
             raise IndexError(f"index_select: the index has one axis; got {index.shape}")
-        checked = checked_index("index_select", index.reshape(-1), self.shape[axis])
+        checked = checked_index("index_select", index.reshape(-1), self.size(dim))
         return apply(ops.getitem, self, checked, key=(slice(None),) * axis + (Slot(0),))
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:
@@ -87,7 +87,7 @@ def checked_index(name: str, index: Core, n: int) -> Any:
 
 
 def static_index(x: Core, key: Any) -> tuple[tuple, list[Tensor]]:
-    """A person's index as a static key with slots, and the integer tensors that fill them."""
+    """What stands in x[...], as a static key with slots, and the integer tensors that fill the slots."""
     parts = key if isinstance(key, tuple) else (key,)
     if sum(k is Ellipsis for k in parts) > 1:
         raise IndexError("index: only one ... stands for all axes not named; got several")
@@ -178,12 +178,12 @@ def _advanced(x: Core, k: Any, axis: int) -> list[Tensor]:
 
 
 def _placed(x: Core, index: Any, n: int) -> Tensor:
-    """An index for an axis of x: checked where it lies, which for numbers of the host is at once, and brought to x."""
+    """An index for an axis of x, checked on its own device (on the CPU that is done at once) and moved to x's."""
     given = index if isinstance(index, Core) else wrap(index, backend.get("cpu"), [0])
     if given.xp is not x.xp and given.device.type != "cpu":
         raise RuntimeError(
             f"index: an index lies on the CPU, or with the tensor that it is for; got one on {given.xp.name} for a "
             f"tensor on {x.xp.name}. Move it with .to(device)"
         )
-    near = checked_index("index", given, n)
-    return near if near.xp is x.xp else wrap(x.xp.asarray(near.data), x.xp, [0])
+    t = checked_index("index", given, n)
+    return t if t.xp is x.xp else wrap(x.xp.asarray(t.data), x.xp, [0])

@@ -11,6 +11,7 @@ from .convert import moved
 from .core import Core
 from .indexing import ints_first, static_index
 from .products import Products
+from .promote import fresh_array, must_fit
 
 
 class InPlace(Products):
@@ -37,10 +38,15 @@ class InPlace(Products):
             if dtypes.rank(value.dtype) > dtypes.rank(self.dtype):
                 raise RuntimeError(f"{name}: a {value.dtype} result does not fit into a {self.dtype} tensor in place")
             value = value.data
+        elif not isinstance(value, (int, float)) and not hasattr(value, "dtype"):
+            value = fresh_array(value, None)  # a list; what holds no numbers is refused
         written(self.version)
         data = self.data if view is None else view
         try:
             self.xp.write_(data, value, key)
+        except OverflowError:
+            must_fit(name, self.dtype, value)
+            raise
         except ValueError:
             place = data.shape if key is ... else data[key].shape
             raise shapes.ShapeError(

@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes, ops, shapes
 from .arithmetic import Arithmetic
 from .core import apply, wrap
-from .promote import must_tensors, sizes_of, within
+from .promote import cast_to, must_tensors, sizes_of
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -94,7 +94,9 @@ class Movement(Arithmetic):
 
     def repeat(self, *sizes: Any) -> Tensor:
         """Tiled: sizes[i] copies along axis i."""
-        sizes = sizes_of(sizes)
+        sizes = shapes.must_ints("repeat", sizes_of(sizes))
+        if min(sizes, default=0) < 0:
+            raise RuntimeError(f"repeat: counts are at least 0; got {sizes}")
         if len(sizes) < self.ndim:
             raise RuntimeError(f"repeat: needs a count for each of the {self.ndim} axes; got {sizes}")
         shape = (1,) * (len(sizes) - self.ndim) + self.shape
@@ -111,16 +113,18 @@ class Movement(Arithmetic):
         if dims is None:
             return self.reshape(-1).roll(shifts, 0).reshape(self.shape)
         x: Any = self
-        for shift, dim in zip(*((v,) if isinstance(v, int) else v for v in (shifts, dims)), strict=True):
+        many = (shapes.must_ints("roll", v if isinstance(v, (tuple, list)) else (v,)) for v in (shifts, dims))
+        for shift, dim in zip(*many, strict=True):
             n = x.size(dim)
             k = shift % n if n else 0
             x = cat([x.narrow(dim, n - k, k), x.narrow(dim, 0, n - k)], dim)
         return x
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
-        i = shapes.axis(dim, self.ndim)
-        if min(start, length) < 0 or start + length > self.shape[i]:
-            raise RuntimeError(f"narrow: start + length must lie within {self.shape[i]}; got {start} + {length}")
+        i, n = shapes.axis(dim, self.ndim), self.size(dim)
+        start, length = shapes.must_ints("narrow", (start, length))
+        if min(start, length) < 0 or start + length > n:
+            raise RuntimeError(f"narrow: start + length must lie within {n}; got {start} + {length}")
         return apply(ops.getitem, self, key=(slice(None),) * i + (slice(start, start + length),))
 
     def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
@@ -131,13 +135,14 @@ class Movement(Arithmetic):
                 raise RuntimeError(f"split: the size must be at least 1; got {split_size}")
             sizes = tuple(min(split_size, n - s) for s in range(0, n, split_size)) or (0,)
         else:
-            sizes = tuple(split_size)
-            if sum(sizes) != n:
-                raise RuntimeError(f"split: sizes must sum to {n}, the size of dim {dim}; got {sizes}")
+            sizes = shapes.must_ints("split", split_size)
+            if min(sizes, default=0) < 0 or sum(sizes) != n:
+                raise RuntimeError(f"split: sizes must be >= 0 and sum to {n}, the size of dim {dim}; got {sizes}")
         return apply(ops.split, self, sizes=sizes, axis=i)
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` parts of equal size (the last may be smaller)."""
+        (chunks,) = shapes.must_ints("chunk", (chunks,))
         if chunks < 1:
             raise RuntimeError(f"chunk: needs at least 1 chunk; got {chunks}")
         return self.split(max(-(-self.size(dim) // chunks), 1), dim)
@@ -145,21 +150,23 @@ class Movement(Arithmetic):
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The slices along an axis, which goes away."""
         i = shapes.axis(dim, self.ndim)
-        return tuple(p.squeeze(i) for p in self.split(1, i)) if self.shape[i] else ()
+        return tuple(p.squeeze(i) for p in self.split(1, i)) if self.size(dim) else ()
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """Zeros above the diagonal."""
-        return self._triangle(lambda i, j: j - i <= diagonal)
+        (k,) = shapes.must_ints("tril", (diagonal,))
+        return self._triangle(lambda i, j: j - i <= k)
 
     def triu(self, diagonal: int = 0) -> Tensor:
         """Zeros below the diagonal."""
-        return self._triangle(lambda i, j: j - i >= diagonal)
+        (k,) = shapes.must_ints("triu", (diagonal,))
+        return self._triangle(lambda i, j: j - i >= k)
 
     def _triangle(self, keep: Callable) -> Tensor:
         if self.ndim < 2:
             raise RuntimeError(f"tril, triu: need at least 2 axes; got {self.shape}")
         mask = keep(*np.ogrid[: self.shape[-2], : self.shape[-1]])
-        return apply(ops.where, wrap(self.xp.asarray(mask), self.xp, [0]), self, within(0, self.dtype))
+        return apply(ops.where, wrap(self.xp.asarray(mask), self.xp, [0]), self, cast_to(0, self.dtype))
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.data.shape:
@@ -178,4 +185,4 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     axis = shapes.axis(dim, tensors[0].ndim)
     shapes.same_but("cat", [t.shape for t in tensors], axis)
     dtype = dtypes.result_type(*tensors)
-    return apply(ops.cat, *(within(t, dtype) for t in tensors), axis=axis)
+    return apply(ops.cat, *(cast_to(t, dtype) for t in tensors), axis=axis)

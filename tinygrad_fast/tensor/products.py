@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from .core import Core, apply
-from .promote import must_tensors, operand, together
+from .promote import must_tensors, operand, promote
 from .reduction import Reduction
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Products(Reduction):
             raise TypeError(f"matmul: needs a Tensor; got {type(other).__name__}")
         if not a.ndim or not b.ndim:
             raise RuntimeError(f"matmul: both need at least 1 axis; got {a.shape} and {b.shape}. Use * for numbers")
-        a, b = together("matmul", a, b)
+        a, b = promote("matmul", a, b)
         row, column = a.ndim == 1, b.ndim == 1
         y = apply(ops.matmul, a.unsqueeze(0) if row else a, b.unsqueeze(1) if column else b)
         if column:

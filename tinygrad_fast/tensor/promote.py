@@ -1,4 +1,4 @@
-"""Promotion: what a person writes on the other side of an operator, and the type in which both sides meet."""
+"""Promotion: what may stand on the other side of an operator, and the dtype in which both sides meet."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def fresh_array(value: Any, dtype: Any) -> np.ndarray:
         first = first[0]
     try:
         a = np.array(value, None if dtype is None else dtypes.dtype_of(dtype))
+    except OverflowError as e:
+        raise RuntimeError(f"tensor: each number must fit into the dtype; {e}. Choose another dtype") from None
     except ValueError as e:
         rule = "rectangular lists, all of one length at each level" if "inhomogeneous" in str(e) else "numbers"
         raise ValueError(f"tensor: needs {rule}; {e}") from None
@@ -42,17 +44,17 @@ def operand(value: Any, like: Core) -> Any:
     return float(value) if isinstance(value, float) else int(value) if isinstance(value, int) else None
 
 
-def pair(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
-    """A two-operand op in the type where both meet (`floating`: at least float32)."""
-    y = meet(op, a, b, floating)
+def binary(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
+    """A two-operand op in the dtype that `result_type` finds for both (`floating`: at least float32)."""
+    y = binary_operator(op, a, b, floating)
     if y is NotImplemented:
         kinds = f"{type(a).__name__} and {type(b).__name__}"
         raise TypeError(f"{op.__name__}: needs a Tensor and a Tensor or number; got {kinds}")
     return y
 
 
-def meet(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
-    """`pair` for operators: NotImplemented where one side is neither Tensor nor number, so that Python asks it."""
+def binary_operator(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
+    """`binary` for operators: NotImplemented where one side is neither Tensor nor number, so that Python asks it."""
     if isinstance(a, Core) and (a.data.dtype.kind == "f" or not floating):  # most calls have nothing to promote
         if type(b) is float and a.data.dtype.kind == "f":
             return apply(op, a, b)
@@ -69,33 +71,41 @@ def meet(op: Callable, a: Any, b: Any, floating: bool = False) -> Any:
         dtype = dtypes.float32
     if isinstance(a, Core) and isinstance(b, Core) and a.data.shape != b.data.shape:
         shapes.broadcast(op.__name__, a.data.shape, b.data.shape)
-    return apply(op, within(a, dtype), within(b, dtype))
+    try:
+        return apply(op, cast_to(a, dtype), cast_to(b, dtype))
+    except OverflowError:
+        must_fit(op.__name__, dtype, a, b)
+        raise
 
 
-def within(a: Any, dtype: np.dtype) -> Any:
-    """A Tensor cast to `dtype` if it must be; a number as the kind of number that `dtype` holds."""
+def cast_to(a: Any, dtype: np.dtype) -> Any:
+    """A Tensor cast to `dtype` if it has another; a number as a float if `dtype` is floating."""
     if isinstance(a, Core):
         return a if a.data.dtype == dtype else apply(ops.cast, a, dtype=dtype)
     return float(a) if dtypes.is_float(dtype) else a
 
 
-def recast(name: str, *inputs: Any) -> tuple:
-    """The inputs as autocast wants them for `name`. For functions that look at dtypes before `apply` asks."""
+def autocast_inputs(name: str, *inputs: Any) -> tuple:
+    """The inputs of `name`, cast as autocast says. For functions that look at dtypes before `apply` does."""
     return inputs if mode.autocast is None else mode.autocast(name, inputs)
 
 
-def together(name: str, *tensors: Any) -> tuple:
-    """The tensors in the type where all of them meet; None stays None. The first is not None."""
+def promote(name: str, *tensors: Any) -> tuple:
+    """The tensors, cast to the `result_type` of all of them. None stays None; the first is not None."""
     if mode.autocast is not None:
         tensors = mode.autocast(name, tensors)
-    dtype = tensors[0].data.dtype
-    for t in tensors:
-        if t is not None and t.data.dtype != dtype:
-            break
-    else:
-        return tensors
+    try:
+        dtype = tensors[0].data.dtype
+        for t in tensors:
+            if t is not None and t.data.dtype != dtype:
+                break
+        else:
+            return tensors
+    except AttributeError:  # an array has `data` too, without a dtype
+        must_tensors(name, (tensors[0], *(t for t in tensors if t is not None)))
+        raise
     dtype = dtypes.result_type(*(t for t in tensors if t is not None))
-    return tuple(None if t is None else within(t, dtype) for t in tensors)
+    return tuple(None if t is None else cast_to(t, dtype) for t in tensors)
 
 
 def as_float(x: Any) -> Any:
@@ -103,13 +113,21 @@ def as_float(x: Any) -> Any:
     return x if dtypes.is_float(x.data.dtype) else apply(ops.cast, x, dtype=dtypes.float32)
 
 
-def must_tensors(name: str, given: Iterable[Any]) -> None:
+def must_tensor(name: str, x: Any) -> None:
+    if not isinstance(x, Core):
+        must_tensors(name, (x,))
+
+
+def must_tensors(name: str, given: Any) -> None:
+    """Of several; what is no several is refused as well."""
+    if not isinstance(given, (tuple, list)) and not isinstance(given, Iterable):
+        given = (given,)
     for t in given:
         if not isinstance(t, Core):
             raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
 
 
-def must_whole(name: str, *operands: Any) -> None:
+def must_integer(name: str, *operands: Any) -> None:
     if any(dtypes.is_float(t.data.dtype) if isinstance(t, Core) else isinstance(t, float) for t in operands):
         raise TypeError(f"{name}: needs integers or bools; got floats. Compare first, as in (x > 0) & (x < 1)")
 
@@ -121,6 +139,17 @@ def must_float(name: str, x: Core) -> Any:
         how = f"x.float().{name}(...)" if hasattr(x, name) else f"F.{name}(x.float(), ...)"
         raise RuntimeError(f"{name}: must be of a floating dtype; got {x.data.dtype}. Write {how}")
     return x
+
+
+def must_fit(name: str, dtype: np.dtype, *values: Any) -> None:
+    """Whole numbers are what an integer dtype holds; NumPy refuses others in some places, and cuts them in the rest."""
+    if dtype.kind in "iu":
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        for v in values:
+            if isinstance(v, (int, np.integer)) and not low <= v <= high:
+                raise RuntimeError(
+                    f"{name}: {v} does not fit into {dtype}, {low}..{high}. Take a wider one, as x.long() or x.float()"
+                )
 
 
 def sizes_of(sizes: tuple) -> tuple:

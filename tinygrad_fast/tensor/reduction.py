@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import dtypes, ops, shapes
 from .core import Core, apply, wrap
 from .indexing import Indexing
-from .promote import as_float, must_float, must_tensors, pair, recast
+from .promote import as_float, autocast_inputs, binary, must_float, must_tensors
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -56,13 +56,13 @@ class Reduction(Indexing):
         return apply(ops.std, must_float("std", self), axis=axis, correction=correction, keepdims=keepdim)
 
     def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply(ops.amax, self, axis=self._some(dim, "amax"), keepdims=keepdim)
+        return apply(ops.amax, self, axis=self._nonempty(dim, "amax"), keepdims=keepdim)
 
     def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply(ops.amin, self, axis=self._some(dim, "amin"), keepdims=keepdim)
+        return apply(ops.amin, self, axis=self._nonempty(dim, "amin"), keepdims=keepdim)
 
-    def _some(self, dim: Any, name: str) -> shapes.Shape:
-        """The axes of a reduction that has no value for no elements."""
+    def _nonempty(self, dim: Any, name: str) -> shapes.Shape:
+        """The axes of a reduction that has no value over no elements (a maximum)."""
         axis = shapes.axes(dim, self.ndim)
         if any(self.shape[i] == 0 for i in axis):
             raise IndexError(f"{name}: has no value over no elements; got shape {self.shape} and dim {dim}")
@@ -78,8 +78,8 @@ class Reduction(Indexing):
 
     def _extreme(self, over_all: Callable, along: Callable, of_two: Callable, dim: Any, keepdim: bool) -> Any:
         if isinstance(dim, Core):
-            return pair(of_two, self, dim)
-        axis = self._some(dim, along.__name__)
+            return binary(of_two, self, dim)
+        axis = self._nonempty(dim, along.__name__)
         if dim is None:
             return apply(over_all, self, axis=axis)
         if not self.ndim:
@@ -93,7 +93,7 @@ class Reduction(Indexing):
         return self._arg(ops.argmin, dim, keepdim)
 
     def _arg(self, op: Callable, dim: int | None, keepdim: bool) -> Tensor:
-        self._some(dim, op.__name__)
+        self._nonempty(dim, op.__name__)
         if dim is None or not self.ndim:
             index = apply(op, self.reshape(-1), axis=0)
             return index.reshape((1,) * self.ndim) if keepdim else index
@@ -156,7 +156,7 @@ class Reduction(Indexing):
 
     def norm(self, p: float | str = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
         """(sum |x|^p)^(1/p); the largest |x| for p = inf, the count of x != 0 for p = 0. The gradient at x = 0 is 0."""
-        (x,) = recast("norm", must_float("norm", self))
+        (x,) = autocast_inputs("norm", must_float("norm", self))
         if p == float("inf"):
             return x.abs().amax(dim, keepdim)
         if p == 1:
@@ -181,11 +181,12 @@ class Reduction(Indexing):
         return Extreme(self.gather(dim, indices), indices)
 
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extreme:
-        """The k largest (or smallest) along an axis, always in order."""
+        """The k largest (or smallest) along an axis, always in order, equal elements as they stood."""
         n = self.size(dim) if self.ndim else 1
+        (k,) = shapes.must_ints("topk", (k,))
         if not 0 <= k <= n:
             raise RuntimeError(f"topk: k must be in 0..{n}, the size of dim {dim}; got {k}")
         if not self.ndim:
             return self.sort(dim)
-        indices = self.argsort(dim, descending=largest).narrow(dim, 0, k)
+        indices = apply(ops.topk, self, k=k, axis=shapes.axis(dim, self.ndim), descending=largest)
         return Extreme(self.gather(dim, indices), indices)

@@ -52,7 +52,15 @@ class Run:
         given = case.arrays if arrays is None else arrays
         self.device = device or case.device
         self.inputs = [tensor(a, self.device, dtype, i in case.wanted) for i, a in enumerate(given)]
-        self.result = case.row.call(*self.inputs, **case.static)
+        try:
+            self.result = case.row.call(*self.inputs, **case.static)
+        except RuntimeError as e:
+            if "on one device" not in str(e):
+                raise
+            raise LawError(
+                f"{case!r}: a law runs the function on several machines, so all its tensors must be arguments, a "
+                f"layer's parameters too. Write prove(F.linear, x, weight, bias), not prove(layer, x). {e}"
+            ) from None
         self.outs = outputs(self.result)
         if not self.outs:
             raise LawError(f"{case!r}: no output carries a gradient, so there is nothing to check")

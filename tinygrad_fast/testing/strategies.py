@@ -11,11 +11,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
+from ..shapes import Shape
 from .memory import ORDERS, lay
 from .row import Case, Row
 from .values import Fill
 
-Shape = tuple[int, ...]
 # So that a file of rows imports one name
 integers, booleans, sampled_from, permutations = st.integers, st.booleans, st.sampled_from, st.permutations
 

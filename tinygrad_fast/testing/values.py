@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-Shape = tuple[int, ...]
+from ..shapes import Shape
 
 
 class Fill:

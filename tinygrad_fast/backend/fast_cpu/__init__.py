@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from .base import Sizes as Sizes
 from .conv import Convolutions
 from .elementwise import Elementwise
 from .images import Images
 from .linear import Linears
 from .loss import Losses
-from .machine import Sizes as Sizes
 from .norm import Norms
 from .pool import Pools
 from .updates import Updates

@@ -22,20 +22,19 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair, Shape
 from .. import windows
 from ..wide import wide
 from . import direct, winograd, winograd_lines
+from .base import FastBase
 from .layout import empty, kkco, nchw, nhwc
 from .linear import product
-from .machine import Machine
 from .threads import parallel, summed
 
-Pair = tuple[int, int]
-Shape = tuple[int, ...]
 SCHEMES = {"winograd": winograd, "lines": winograd_lines}
 
 
-class Convolutions(Machine):
+class Convolutions(FastBase):
     """conv2d and its two adjoints."""
 
     def way(self, c: int, out: Shape, k: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:

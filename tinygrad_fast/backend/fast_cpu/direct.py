@@ -37,10 +37,9 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair
 from .layout import empty
 from .threads import parallel, summed
-
-Pair = tuple[int, int]
 
 
 def conv(
@@ -52,14 +51,14 @@ def conv(
     Then finish(lo, hi), for rows lo..hi of y, counted through all images.
     """
     oh, ow = (len(range(i, n, step)) for i, n in zip(first, y.shape[1:3]))
-    room = Room(xp, len(y), (oh, ow), x.shape[3], w.shape[:2], stride)
+    blocks = Blocks(xp, len(y), (oh, ow), x.shape[3], w.shape[:2], stride)
 
     def some(lo: int, hi: int, buffer: np.ndarray) -> None:
         _loops(xp, w).conv(x, w, y, buffer, lo, hi, oh, ow, *stride, *padding, *first, step)
         if finish:
             finish(lo, hi)
 
-    parallel(some, room.rows, room.block, lambda: (empty((room.numbers,), y.dtype),))
+    parallel(some, blocks.rows, blocks.block, lambda: (empty((blocks.numbers,), y.dtype),))
 
 
 def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, s: int, padding: Pair) -> None:
@@ -84,23 +83,23 @@ def filter_gradient(
 ) -> np.ndarray:
     """dw of this shape for g (N, OH, OW, O), summed by each thread over its share of the rows"""
     n, oh, ow, _ = g.shape
-    room = Room(xp, n, (oh, ow), x.shape[3], shape[:2], stride)
+    blocks = Blocks(xp, n, (oh, ow), x.shape[3], shape[:2], stride)
 
     def share(_: int, start: int, stop: int) -> np.ndarray:
-        dw, buffer = empty(shape, x.dtype), empty((room.numbers,), x.dtype)
+        dw, buffer = empty(shape, x.dtype), empty((blocks.numbers,), x.dtype)
         dw[...] = 0
-        for lo in range(start, stop, room.block):
-            _loops(xp, dw).filter_gradient(g, x, dw, buffer, lo, min(lo + room.block, stop), *stride, *padding)
+        for lo in range(start, stop, blocks.block):
+            _loops(xp, dw).filter_gradient(g, x, dw, buffer, lo, min(lo + blocks.block, stop), *stride, *padding)
         return dw
 
-    return summed(share, room.rows)
+    return summed(share, blocks.rows)
 
 
 def _loops(xp: Any, w: np.ndarray) -> Any:
     return xp.loops.direct if w.ndim == 4 else xp.loops.depthwise
 
 
-class Room:
+class Blocks:
     """How an output (N, OH, OW) is cut into `rows`, `block` at a time, and the `numbers` of a piece of x with border.
 
     A block is some rows of one image, or whole images one after the other.

@@ -6,14 +6,14 @@ import numpy as np
 
 from ...dtypes import is_float
 from .. import windows
+from .base import FastBase
 from .layout import empty, nchw, nhwc
-from .machine import Machine
 from .threads import parallel
 
 CROSSED = np.array([[0, 1, 0], [1, 0, 0], [1, 1, 0]], bool)  # 0 in a matrix that leaves rows rows
 
 
-class Images(Machine):
+class Images(FastBase):
     """augment, a few images at a time."""
 
     def augment(self, x, place, light, erased, mean, std, size, mode, padding_mode, dtype, rows=None, averaged=None):

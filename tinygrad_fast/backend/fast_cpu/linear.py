@@ -14,8 +14,8 @@ from math import prod
 import numpy as np
 
 from ..cpu import quiet
+from .base import FastBase
 from .layout import empty
-from .machine import Machine
 from .threads import alone, get_num_threads, parallel
 
 SMALL, LARGE = 1 << 18, 1 << 23  # multiplications: with fewer BLAS divides nothing; of 70 us, worth waking a thread for
@@ -62,7 +62,7 @@ def batched(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return y
 
 
-class Linears(Machine):
+class Linears(FastBase):
     """Matrices of 4 or 8 bytes a number; those of 16 bits take the definition."""
 
     @quiet

@@ -1,4 +1,4 @@
-"""Cross-entropy of class indices, rows divided among the threads."""
+"""Cross-entropy of class indices, rows divided among the threads; of two classes by their logit, block by block."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 
 from ...dtypes import bool_, float32
 from ..cpu import quiet
+from .base import FastBase
+from .elementwise import by_blocks
 from .layout import empty
-from .machine import Machine
 from .threads import parallel
 
 
-class Losses(Machine):
+class Losses(FastBase):
     """Logits (N, C) in float32, without weights or smoothing; anything else is the definition's.
 
     A position then weighs 1 or 0, and `weight` holds bools: which is how the way back knows what it deals with.
@@ -38,6 +39,21 @@ class Losses(Machine):
         d = empty(logp.shape, logp.dtype)
         self._over_rows(self.loops.cross_entropy_back, (a, logp, t), ignore_index, (d,))
         return d
+
+    def binary_cross_entropy_with_logits(self, x, t, w, pos_weight, reduction):
+        whole = super().binary_cross_entropy_with_logits
+        if x.dtype != float32 or w is not None or pos_weight is not None:
+            return whole(x, t, w, pos_weight, reduction)
+        return self._gathered(by_blocks(self, lambda x, t: whole(x, t, None, None, "none"), x, t), reduction)
+
+    def binary_cross_entropy_with_logits_back(self, g, x, t, w, pos_weight, reduction):
+        whole = super().binary_cross_entropy_with_logits_back
+        if x.dtype != float32 or w is not None or pos_weight is not None:
+            return whole(g, x, t, w, pos_weight, reduction)
+        if reduction == "none":
+            return by_blocks(self, lambda g, x, t: whole(g, x, t, None, None, "none"), g, x, t)
+        part = self._own(g, x, None, reduction)
+        return by_blocks(self, lambda x, t: whole(part, x, t, None, None, "sum"), x, t)
 
     def _over_rows(self, loop, ins, ignore_index, outs):
         n, size = len(ins[0]), outs[0].size

@@ -16,50 +16,52 @@ from typing import Any
 
 import numpy as np
 
+from .base import FastBase
 from .layout import empty_like, rows
-from .machine import Machine
 from .threads import parallel
 
 LONG = 512  # numbers that a line has at least, if it can
 
 
-class Lines:
-    """Arrays of one shape as lines of `repeat` pixels, and the blocks they are cut into."""
+class PixelLines:
+    """Arrays of one shape, channels-last, as lines of `repeat` pixels, and the blocks they are cut into."""
 
-    def __init__(self, xp: Machine, *arrays: Any):
-        pixels = [None if a is None else rows(a) for a in arrays]
-        self.fit = all(p is not None or a is None for p, a in zip(pixels, arrays))
-        if not self.fit:
-            return
-        first: Any = pixels[0]
-        self.n, self.c = first.shape
+    def __init__(self, xp: FastBase, *arrays: Any):
+        pixels: Any = rows(arrays[0])
+        self.n, self.c = pixels.shape
         self.repeat = 1
         while self.repeat * self.c < LONG and self.n % (2 * self.repeat) == 0:
             self.repeat *= 2
-        self.arrays = [None if p is None else p.reshape(-1, self.repeat * self.c) for p in pixels]
+        self.arrays = [self.lines(a) for a in arrays]
         self.count = self.n // self.repeat
         self.step = max(1, xp.sizes.sums // (4 * self.repeat * self.c))
         self.blocks = -(-self.count // self.step)
 
+    def lines(self, a: Any) -> Any:
+        """An array of that shape and order as lines, a view; None as None."""
+        pixels: Any = None if a is None else rows(a)
+        return None if a is None else pixels.reshape(-1, self.repeat * self.c)
+
     def tiled(self, v: np.ndarray, dtype: Any) -> np.ndarray:
         """A number a channel -> one for each number of a line."""
-        lines = np.empty((self.repeat, self.c), dtype)
-        lines[...] = v
-        return lines.reshape(-1)
+        line = np.empty((self.repeat, self.c), dtype)
+        line[...] = v
+        return line.reshape(-1)
 
-    def each(self, f: Callable[..., None]) -> None:
-        """f(i, *arrays) for block i of every array."""
+    def each(self, f: Callable[..., None], *more: Any) -> None:
+        """f(i, *blocks): block i of every array, and of `more` of them."""
+        arrays = [*self.arrays, *map(self.lines, more)]
 
         def one(i: int, _: int) -> None:
             at = slice(i * self.step, min((i + 1) * self.step, self.count))
-            f(i, *(None if a is None else a[at] for a in self.arrays))
+            f(i, *(None if a is None else a[at] for a in arrays))
 
         parallel(one, self.blocks)
 
-    def sums(self, f: Callable[..., None]) -> tuple[np.ndarray, np.ndarray]:
+    def sums(self, f: Callable[..., None], *more: Any) -> tuple[np.ndarray, np.ndarray]:
         """Two numbers a block and channel, written by f(first, second, *blocks): each (parts, C) in float64."""
         first, second = np.empty((2, self.blocks, self.repeat * self.c), np.float32)
-        self.each(lambda i, *blocks: f(first[i], second[i], *blocks))
+        self.each(lambda i, *blocks: f(first[i], second[i], *blocks), *more)
         a, b = (v.reshape(-1, self.c).astype(np.float64) for v in (first, second))
         return a, b
 
@@ -70,15 +72,14 @@ class Lines:
         return np.repeat(sizes, self.repeat)[:, None]
 
 
-class Norms(Machine):
+class Norms(FastBase):
     """batch_norm and batch_norm_eval on pixels that lie channels-last; in any other order the definition."""
 
-    def _lines(self, *arrays: Any) -> Lines | None:
+    def _lines(self, *arrays: Any) -> PixelLines | None:
         x = arrays[0]
-        if not self.large(x) or any(a is not None and a.dtype != x.dtype for a in arrays):
+        if not self.large(x) or any(a is not None and (a.dtype != x.dtype or rows(a) is None) for a in arrays):
             return None
-        lines = Lines(self, *arrays)
-        return lines if lines.fit else None
+        return PixelLines(self, *arrays)
 
     def batch_norm(self, x, w, b, res, mean, var, eps, relu):
         if (lines := self._lines(x, res)) is None:
@@ -103,14 +104,13 @@ class Norms(Machine):
         scale = rstd if w is None else rstd * w
         shift = -mean * scale if b is None else b - mean * scale
         scale, shift, y = lines.tiled(scale, x.dtype), lines.tiled(shift, x.dtype), empty_like(x)
-        lines.arrays.append(rows(y).reshape(lines.arrays[0].shape))
-        lines.each(lambda _, block, res, out: self.loops.normalise(block, out, scale, shift, res, relu))
+        lines.each(lambda _, block, res, out: self.loops.normalise(block, out, scale, shift, res, relu), y)
         return y
 
     def batch_norm_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         if (lines := self._lines(x, g, kept)) is None:
             return super().batch_norm_back(g, x, w, b, mean, rstd, kept, relu, residual)
-        h, total, dot = self._tilts(g, x, lines, mean, relu)
+        h, total, dot = self._grad_sums(g, x, lines, mean, relu)
         n, wide = lines.n, rstd.astype(np.float64)
         scale = wide if w is None else wide * w
         slope = -scale * wide**2 * dot / n
@@ -121,23 +121,21 @@ class Norms(Machine):
     def batch_norm_eval_back(self, g, x, w, b, mean, rstd, kept, relu, residual):
         if mean.dtype != x.dtype or (lines := self._lines(x, g, kept)) is None:
             return super().batch_norm_eval_back(g, x, w, b, mean, rstd, kept, relu, residual)
-        h, total, dot = self._tilts(g, x, lines, mean, relu)
+        h, total, dot = self._grad_sums(g, x, lines, mean, relu)
         scale = rstd if w is None else rstd * w
         none = np.zeros_like(scale)
         dx = self._standard_dx(h, x, lines, scale, none, none, relu and not residual)
         return dx, (dot * rstd).astype(x.dtype), total.astype(x.dtype), h if residual else None
 
-    def _tilts(self, g, x, lines, mean, relu):
+    def _grad_sums(self, g, x, lines, mean, relu):
         """h = g where y > 0;  sum h and sum h (x - mean) of each channel"""
-        means, tilts, h = lines.tiled(mean, mean.dtype), self.loops.tilts, empty_like(x) if relu else g
-        lines.arrays.append(rows(h).reshape(lines.arrays[0].shape) if relu else None)
-        totals, dots = lines.sums(lambda total, dot, x, g, y, h: tilts(g, x, y, means, h, total, dot))
-        return h, totals.sum(0), dots.sum(0)
+        means, grad_sums, h = lines.tiled(mean, mean.dtype), self.loops.grad_sums, empty_like(x) if relu else None
+        totals, dots = lines.sums(lambda total, dot, x, g, y, h: grad_sums(g, x, y, means, h, total, dot), h)
+        return h if relu else g, totals.sum(0), dots.sum(0)
 
     def _standard_dx(self, h, x, lines, scale, slope, level, reuse):
         """dx = scale h + slope x + level, written over h if nobody else wants that"""
         a, b, c = (lines.tiled(v, x.dtype) for v in (scale, slope, level))
         dx = h if reuse else empty_like(x)
-        lines.arrays = [rows(v).reshape(lines.arrays[0].shape) for v in (x, h, dx)]
-        lines.each(lambda _, x, h, dx: self.loops.standard_back(h, x, a, b, c, None if reuse else dx))
+        lines.each(lambda _, x, g, y, h, dx: self.loops.standard_back(h, x, a, b, c, dx), h, None if reuse else dx)
         return dx

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ...tables import spans
+from .base import FastBase
 from .layout import empty, nchw, nhwc
-from .machine import Machine
 from .threads import parallel
 
 
-class Pools(Machine):
+class Pools(FastBase):
     """max_pool2d and its adjoint, where windows have at most 256 places; resample2d."""
 
     def max_pool2d(self, x, kernel, stride, padding, dilation, out):

@@ -66,17 +66,17 @@ def set_num_threads(n: int) -> None:
                 put(n)
 
 
-def parallel(f: Any, n: int, block: int = 1, room: Callable[[], tuple] = tuple) -> None:
-    """f(lo, hi, *room()) for each block of range(n), [0, block), [block, 2 block), ..., the last one shorter; in any
+def parallel(f: Any, n: int, block: int = 1, scratch: Callable[[], tuple] = tuple) -> None:
+    """f(lo, hi, *scratch()) for each block of range(n), [0, block), [block, 2 block), ..., the last one shorter; in any
     order.
 
-    room(), once in each thread: memory that its blocks use one after the other.
+    scratch(), once in each thread: memory that its blocks use one after the other.
     An exception of f is raised here, after the blocks that had begun have ended; the others are not begun.
     """
     blocks = iter(range(0, n, block))  # `next` on it is one step for Python: no two threads get the same
 
     def work() -> None:
-        mine = room()
+        mine = scratch()
         for lo in blocks:
             f(lo, min(lo + block, n), *mine)
 

@@ -8,14 +8,14 @@ import numpy as np
 
 from ...dtypes import float32
 from ..cpu import quiet
+from .base import FastBase
 from .layout import empty_like, flat
-from .machine import Machine
 from .threads import parallel
 
 NOTHING = np.empty(0, np.float32)  # in the place of momentum
 
 
-class Updates(Machine):
+class Updates(FastBase):
     """sgd_ and adam_ on float32 parameters; others take the definition."""
 
     def sgd_(self, ws, gs, vs, hyper, nesterov, skip=None, clip=None):

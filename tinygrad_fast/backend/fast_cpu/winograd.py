@@ -64,6 +64,7 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair
 from .layout import empty
 from .threads import parallel, summed
 
@@ -101,7 +102,6 @@ AT = np.array(
 GG = np.kron(G, G)  # (36, 9): both axes at once
 GG_TURNED = np.ascontiguousarray(GG[:, ::-1])  # for filters whose taps come in reverse
 GGT = np.ascontiguousarray(GG.T)
-Pair = tuple[int, int]
 COLUMNS = 8192  # of a filter's numbers that a thread transforms at a time
 PLACES = 9  # of the 36 products that a thread makes at a time: one by one, they would wait for Python's lock
 
@@ -133,7 +133,7 @@ def matrices(v: np.ndarray, t: int, c: int) -> np.ndarray:
     return v[:, : t * c].reshape(36, t, c)
 
 
-class Plan:
+class WinogradPlan:
     """How a product of C by O channels over an output (N, OH, OW) is done: the schedule, and who takes which tiles."""
 
     def __init__(self, xp: Any, n: int, hw: tuple[int, ...], c: int, o: int):
@@ -161,7 +161,7 @@ class Plan:
 
 def conv(xp: Any, x: np.ndarray, w: np.ndarray, y: np.ndarray, padding: Pair, b: Any, res: Any, relu: bool) -> None:
     """y (N, OH, OW, O) <- relu?(x * w + b + res) for x (N, H, W, C) and w (3, 3, C, O)"""
-    plan = Plan(xp, len(y), y.shape[1:3], *w.shape[2:])
+    plan = WinogradPlan(xp, len(y), y.shape[1:3], *w.shape[2:])
     if plan.columns:
         _by_columns(plan, x, w, False, y, padding, b, res, relu)
     else:
@@ -170,7 +170,7 @@ def conv(xp: Any, x: np.ndarray, w: np.ndarray, y: np.ndarray, padding: Pair, b:
 
 def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, padding: Pair) -> None:
     """d (N, H, W, C) <- g (N, OH, OW, O) * w (3, 3, C, O) turned by half a turn, C and O exchanged"""
-    plan = Plan(xp, len(d), d.shape[1:3], g.shape[3], d.shape[3])
+    plan = WinogradPlan(xp, len(d), d.shape[1:3], g.shape[3], d.shape[3])
     if plan.columns:
         _by_columns(plan, g, w, True, d, padding)
     elif plan.shallow:
@@ -183,7 +183,7 @@ def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, padding
 
 def filter_gradient(xp: Any, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
     """dw (3, 3, C, O) for g (N, OH, OW, O) and x (N, H, W, C)"""
-    plan = Plan(xp, len(g), g.shape[1:3], x.shape[3], g.shape[3])
+    plan = WinogradPlan(xp, len(g), g.shape[1:3], x.shape[3], g.shape[3])
     c, o = plan.c, plan.o
     if plan.columns:
         return _dw_by_columns(plan, g, x, padding)
@@ -198,22 +198,22 @@ def filter_gradient(xp: Any, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.
 
 
 def _shallow(
-    plan: Plan, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair,
+    plan: WinogradPlan, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair,
     b: Any = None, res: Any = None, relu: bool = False,
 ) -> None:  # fmt: skip
     loops, th, tw = plan.loops, plan.th, plan.tw
     tiles, channels = loops.at_once(plan.block * tw, plan.c, plan.o)
 
-    def room() -> tuple[np.ndarray, np.ndarray]:
+    def scratch() -> tuple[np.ndarray, np.ndarray]:
         return planes(tiles, plan.c, x.dtype), planes(tiles, channels, x.dtype)
 
     def some(lo: int, hi: int, v: np.ndarray, m: np.ndarray) -> None:
         loops.winograd(x, u, y, v, m, tiles, channels, lo, hi, th, tw, *padding, b, res, relu)
 
-    parallel(some, plan.rows, plan.block, room)
+    parallel(some, plan.rows, plan.block, scratch)
 
 
-def _dw_shallow(plan: Plan, g: np.ndarray, x: np.ndarray, start: int, stop: int, padding: Pair) -> np.ndarray:
+def _dw_shallow(plan: WinogradPlan, g: np.ndarray, x: np.ndarray, start: int, stop: int, padding: Pair) -> np.ndarray:
     """The sum of V^T (A g A^T) over the tile rows start..stop, a block after the other: the work of one thread."""
     loops, du = plan.loops, empty((36, plan.c, plan.o), x.dtype)
     tiles, _ = loops.at_once(plan.block * plan.tw, plan.c, plan.o)
@@ -229,7 +229,7 @@ def _dw_shallow(plan: Plan, g: np.ndarray, x: np.ndarray, start: int, stop: int,
 
 
 def _by_places(
-    plan: Plan, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair,
+    plan: WinogradPlan, x: np.ndarray, u: np.ndarray, y: np.ndarray, padding: Pair,
     b: Any = None, res: Any = None, relu: bool = False,
 ) -> None:  # fmt: skip
     for first, last in plan.chunks:
@@ -237,7 +237,7 @@ def _by_places(
         plan.each(lambda m, y, *place: plan.loops.tiles_out(m, y, *place, b, res, relu), m, y, first, last)
 
 
-def _products(plan: Plan, x: np.ndarray, u: np.ndarray, first: int, last: int, padding: Pair) -> np.ndarray:
+def _products(plan: WinogradPlan, x: np.ndarray, u: np.ndarray, first: int, last: int, padding: Pair) -> np.ndarray:
     """M = V U of the tile rows first..last, the 36 products divided among the threads. V ends with this function."""
     tiles, (_, c, o) = (last - first) * plan.tw, u.shape
     v, m = planes(tiles, c, x.dtype), planes(tiles, o, x.dtype)
@@ -247,7 +247,7 @@ def _products(plan: Plan, x: np.ndarray, u: np.ndarray, first: int, last: int, p
     return m
 
 
-def _dw_by_places(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
+def _dw_by_places(plan: WinogradPlan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
     du = empty((36, plan.c, plan.o), x.dtype)
     for first, last in plan.chunks:
         _add_products(plan, g, x, du, first, last, padding)
@@ -255,7 +255,7 @@ def _dw_by_places(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np
 
 
 def _transformed(
-    plan: Plan, g: np.ndarray, x: np.ndarray, first: int, last: int, padding: Pair
+    plan: WinogradPlan, g: np.ndarray, x: np.ndarray, first: int, last: int, padding: Pair
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """B^T x B and A g A^T of the tile rows first..last, and how many tiles these are."""
     tiles = (last - first) * plan.tw
@@ -266,7 +266,7 @@ def _transformed(
 
 
 def _add_products(
-    plan: Plan, g: np.ndarray, x: np.ndarray, du: np.ndarray, first: int, last: int, padding: Pair
+    plan: WinogradPlan, g: np.ndarray, x: np.ndarray, du: np.ndarray, first: int, last: int, padding: Pair
 ) -> None:
     """du <- V^T (A g A^T) of the tile rows first..last, added to what is there unless they are the first."""
     v, m, tiles = _transformed(plan, g, x, first, last, padding)
@@ -286,7 +286,7 @@ def _add_products(
 
 
 def _by_columns(
-    plan: Plan, x: np.ndarray, w: np.ndarray, turned: bool, y: np.ndarray, padding: Pair,
+    plan: WinogradPlan, x: np.ndarray, w: np.ndarray, turned: bool, y: np.ndarray, padding: Pair,
     b: Any = None, res: Any = None, relu: bool = False,
 ) -> None:  # fmt: skip
     for chunk in plan.chunks:
@@ -294,7 +294,7 @@ def _by_columns(
 
 
 def _chunk_by_columns(
-    plan: Plan, x: np.ndarray, w: np.ndarray, turned: bool, y: np.ndarray, first: int, last: int, padding: Pair,
+    plan: WinogradPlan, x: np.ndarray, w: np.ndarray, turned: bool, y: np.ndarray, first: int, last: int, padding: Pair,
     b: Any, res: Any, relu: bool,
 ) -> None:  # fmt: skip
     loops, tw, c = plan.loops, plan.tw, plan.c
@@ -302,17 +302,17 @@ def _chunk_by_columns(
     v = planes((last - first) * tw, c, x.dtype)
     plan.each(loops.tiles_in, x, v, first, last, *padding)
 
-    def room() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         taps = empty((9 * c * some if turned else 0,), x.dtype)
         return planes(c, some, x.dtype), planes(tiles, some, x.dtype), taps
 
     def columns(lo: int, hi: int, u: np.ndarray, m: np.ndarray, taps: np.ndarray) -> None:
         loops.columns.conv(v, w, y, u, m, taps, tiles, some, first, last - first, tw, lo, hi, b, res, relu, turned)
 
-    parallel(columns, plan.o, some, room)
+    parallel(columns, plan.o, some, scratch)
 
 
-def _dw_by_columns(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
+def _dw_by_columns(plan: WinogradPlan, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
     dw = empty((3, 3, plan.c, plan.o), x.dtype)
     for first, last in plan.chunks:
         _add_columns(plan, g, x, dw, first, last, padding)
@@ -320,7 +320,7 @@ def _dw_by_columns(plan: Plan, g: np.ndarray, x: np.ndarray, padding: Pair) -> n
 
 
 def _add_columns(
-    plan: Plan, g: np.ndarray, x: np.ndarray, dw: np.ndarray, first: int, last: int, padding: Pair
+    plan: WinogradPlan, g: np.ndarray, x: np.ndarray, dw: np.ndarray, first: int, last: int, padding: Pair
 ) -> None:
     """dw <- G^T (V^T (A g A^T)) G of the tile rows first..last, added to what is there unless they are the first."""
     some, (v, m, tiles) = plan.loops.columns.COLUMNS, _transformed(plan, g, x, first, last, padding)

@@ -35,10 +35,11 @@ from typing import Any
 
 import numpy as np
 
+from ...shapes import Pair
 from .layout import empty
 from .loops.plain import finish, pieces
 from .threads import parallel, summed
-from .winograd import AT, BT, G, Pair
+from .winograd import AT, BT, G
 
 A = np.ascontiguousarray(AT.T)
 
@@ -64,7 +65,7 @@ class Band:
         return np.tensordot(G, sum(band[:, i : i + 3, :, i] for i in range(self.outputs)), (0, 0))
 
 
-class Lines:
+class LinePlan:
     """The work of one convolution, cut into blocks of tile rows (four lines of y each), counted through all images."""
 
     def __init__(self, xp: Any, x: np.ndarray, y: np.ndarray, padding: Pair):
@@ -75,40 +76,40 @@ class Lines:
         want = min(max(1, xp.sizes.lines // (6 * self.wide * (c + o))), -(-self.count // 2))
         self.block = want - want % self.th if want >= self.th else want
 
-    def usual(self) -> tuple[Room | None]:
-        """Room for a block of whole images, used again by the next, so that edges stay 0; else None."""
-        return (None if self.block % self.th else Room(self, self.block // self.th, 0, self.th),)
+    def usual(self) -> tuple[Buffers | None]:
+        """Those of a block of whole images, used again by the next, so that edges stay 0; else None."""
+        return (None if self.block % self.th else Buffers(self, self.block // self.th, 0, self.th),)
 
-    def each(self, lo: int, hi: int, usual: Room | None) -> Iterator[tuple[Room, slice, int, int]]:
-        """(room, images, a, z): tile rows a..z of some images, for the rows lo..hi"""
+    def each(self, lo: int, hi: int, usual: Buffers | None) -> Iterator[tuple[Buffers, slice, int, int]]:
+        """(buffers, images, a, z): tile rows a..z of some images, for the rows lo..hi"""
         for images, a, z in pieces(lo, hi, self.th):
             n = images.stop - images.start
-            yield usual if usual and usual.place == (n, a, z) else Room(self, n, a, z), images, a, z
+            yield usual if usual and usual.place == (n, a, z) else Buffers(self, n, a, z), images, a, z
 
 
-class Room:
+class Buffers:
     """Memory for some tile rows, and all views of it: Python's lock is held for a moment only between two products."""
 
-    def __init__(self, lines: Lines, n: int, a: int, z: int):
+    def __init__(self, plan: LinePlan, n: int, a: int, z: int):
         self.place = n, a, z
-        band, wide, (p, q) = lines.band, lines.wide, lines.padding
+        band, wide, (p, q) = plan.band, plan.wide, plan.padding
         pixels = n * (z - a) * wide
-        v, m = (self._long(pixels + 2 * band.step, c, lines.dtype) for c in (band.c, band.o))
+        v, m = (self._long(pixels + 2 * band.step, c, plan.dtype) for c in (band.c, band.o))
         self.v, self.m = self._by_line(v, n, z - a, wide, band.c), self._by_line(m, n, z - a, wide, band.o)
-        self.read = self.m[..., : lines.ow * band.o]  # without the patches that run over the end of a line
+        self.read = self.m[..., : plan.ow * band.o]  # without the patches that run over the end of a line
         shape = -(-pixels // band.step), band.step
         self.products = [
             (self._rows(v, *shape, first, band.c, band.taps), self._rows(m, *shape, first, band.o, band.outputs))
             for first in range(0, band.step, band.outputs)
         ]
-        x = empty((n, 4 * (z - a) + 2, wide, band.c), lines.dtype)
+        x = empty((n, 4 * (z - a) + 2, wide, band.c), plan.dtype)
         x[...] = 0
-        top, bottom = max(0, 4 * a - p), min(lines.h, 4 * z - p + 2)
-        across = min(lines.w, wide - q)
+        top, bottom = max(0, 4 * a - p), min(plan.h, 4 * z - p + 2)
+        across = min(plan.w, wide - q)
         self.source = slice(top, bottom), slice(0, across)
         self.inside = x[:, top + p - 4 * a : bottom + p - 4 * a, q : q + across]
         self.tiles = _every_fourth(x, 6)
-        self.y = None if 4 * z <= lines.oh else empty((n, 4 * (z - a), lines.ow, band.o), lines.dtype)
+        self.y = None if 4 * z <= plan.oh else empty((n, 4 * (z - a), plan.ow, band.o), plan.dtype)
 
     @staticmethod
     def _long(pixels: int, channels: int, dtype: Any) -> np.ndarray:
@@ -144,22 +145,22 @@ def _every_fourth(x: np.ndarray, lines: int) -> np.ndarray:
 
 def conv(xp: Any, x: np.ndarray, w: np.ndarray, y: np.ndarray, padding: Pair, b: Any, res: Any, relu: bool) -> None:
     """y (N, OH, OW, O) <- relu?(x * w + b + res) for x (N, H, W, C) and w (3, 3, C, O)"""
-    lines = Lines(xp, x, y, padding)
-    u = lines.band.matrix(w)
+    plan = LinePlan(xp, x, y, padding)
+    u = plan.band.matrix(w)
 
-    def some(lo: int, hi: int, usual: Room | None) -> None:
-        for room, images, a, z in lines.each(lo, hi, usual):
-            room.transform(x, images)
-            for rows, out in room.products:
+    def some(lo: int, hi: int, usual: Buffers | None) -> None:
+        for buffers, images, a, z in plan.each(lo, hi, usual):
+            buffers.transform(x, images)
+            for rows, out in buffers.products:
                 np.matmul(rows, u, out=out)
             place = y[images, 4 * a : 4 * z]
-            whole = place if room.y is None else room.y
-            np.matmul(AT, room.read, out=_every_fourth(whole, 4))
+            whole = place if buffers.y is None else buffers.y
+            np.matmul(AT, buffers.read, out=_every_fourth(whole, 4))
             if whole is not place:
                 np.copyto(place, whole[:, : place.shape[1]])
             finish(place, b, None if res is None else res[images, 4 * a : 4 * z], relu)
 
-    parallel(some, lines.count, lines.block, lines.usual)
+    parallel(some, plan.count, plan.block, plan.usual)
 
 
 def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, padding: Pair) -> None:
@@ -169,23 +170,23 @@ def input_gradient(xp: Any, g: np.ndarray, w: np.ndarray, d: np.ndarray, padding
 
 def filter_gradient(xp: Any, g: np.ndarray, x: np.ndarray, padding: Pair) -> np.ndarray:
     """dw (3, 3, C, O) for g (N, OH, OW, O) and x (N, H, W, C)"""
-    lines = Lines(xp, x, g, padding)
-    band = lines.band
+    plan = LinePlan(xp, x, g, padding)
+    band = plan.band
 
     def share(_: int, start: int, stop: int) -> np.ndarray:
         du = np.zeros((6, band.taps * band.c, band.outputs * band.o), x.dtype)
-        part, (usual,) = empty(du.shape, x.dtype), lines.usual()
-        for lo in range(start, stop, lines.block):
-            for room, images, a, z in lines.each(lo, min(lo + lines.block, stop), usual):
-                room.transform(x, images)
+        part, (usual,) = empty(du.shape, x.dtype), plan.usual()
+        for lo in range(start, stop, plan.block):
+            for buffers, images, a, z in plan.each(lo, min(lo + plan.block, stop), usual):
+                buffers.transform(x, images)
                 whole = g[images, 4 * a : 4 * z]
-                if room.y is not None:
-                    np.copyto(room.y[:, : whole.shape[1]], whole)
-                    room.y[:, whole.shape[1] :] = 0
-                    whole = room.y
-                np.matmul(A, _every_fourth(whole, 4), out=room.read)
-                for rows, out in room.products:
+                if buffers.y is not None:
+                    np.copyto(buffers.y[:, : whole.shape[1]], whole)
+                    buffers.y[:, whole.shape[1] :] = 0
+                    whole = buffers.y
+                np.matmul(A, _every_fourth(whole, 4), out=buffers.read)
+                for rows, out in buffers.products:
                     np.add(du, np.matmul(rows.transpose(0, 2, 1), out, out=part), out=du)
         return du
 
-    return band.filters(summed(share, lines.count))
+    return band.filters(summed(share, plan.count))

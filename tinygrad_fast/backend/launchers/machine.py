@@ -62,7 +62,7 @@ class Machine(CPU):
     launch: Launcher
     hardware: Hardware
 
-    near = False
+    on_host = False
     poisoned = False  # results start as NaN, so that an element that no kernel writes shows
 
     def empty(self, shape, dtype):

@@ -8,12 +8,12 @@ from math import inf, prod
 from typing import Any
 
 from ...dtypes import int64, is_float
+from ...shapes import Shape
 from .. import windows
 from ..launch import Strided
 from ..wide import wide_type
 from .machine import Machine, merged, power
 
-Ints = tuple[int, ...]
 AXES = 4  # of `struct Axes`
 BLOCKS = 1024  # fill a large GPU: where there are fewer, long rows are cut. A constant, so that sums are alike on all
 PIECE = 16  # numbers of a lane in a piece, at least
@@ -150,18 +150,18 @@ class Tiling:
 class Plan:
     """How an array of some shape and strides is reduced."""
 
-    axes: dict[str, dict[str, Ints]]  # kept and reduced, as `struct Axes`
-    shape: Ints  # of the result, its axes in the order in which they lie in memory
-    order: Ints | None  # back to the order in which they are named; None: it is the same
+    axes: dict[str, dict[str, Shape]]  # kept and reduced, as `struct Axes`
+    shape: Shape  # of the result, its axes in the order in which they lie in memory
+    order: Shape | None  # back to the order in which they are named; None: it is the same
     tiling: Tiling
 
-    def seen(self, y: Any, shape: Ints | None) -> Any:
+    def seen(self, y: Any, shape: Shape | None) -> Any:
         y = y if self.order is None else y.transpose(self.order)
         return y if shape is None else y.reshape(shape)
 
 
 @lru_cache(maxsize=1024)
-def _plan(shape: Ints, strides: Ints, axis: Ints, cut: bool) -> Plan | None:
+def _plan(shape: Shape, strides: Shape, axis: Shape, cut: bool) -> Plan | None:
     """None where more axes remain than a kernel can be told. The result lies in memory as the kept axes do."""
     slow = sorted(range(len(shape)), key=lambda i: -abs(strides[i]) if shape[i] > 1 and strides[i] else -inf)
     order = [i for i in slow if i not in axis]
@@ -178,15 +178,15 @@ def _plan(shape: Ints, strides: Ints, axis: Ints, cut: bool) -> Plan | None:
     return Plan(axes, tuple(shape[i] for i in order), back, tiling)
 
 
-def _filled(axes: list[Ints]) -> dict[str, Ints]:
+def _filled(axes: list[Shape]) -> dict[str, Shape]:
     n, s = zip(*[(1, 0)] * (AXES - len(axes)), *axes) if axes else ((1,) * AXES, (0,) * AXES)
     return {"n": n, "s": s}
 
 
-def _some(x: Any, axis: Ints) -> bool:
+def _some(x: Any, axis: Shape) -> bool:
     """Are there floats to choose from? The library does the others, and says what is wrong with none."""
     return is_float(x.dtype) and all(x.shape[i] for i in axis)
 
 
-def _ones(shape: Ints, axis: Ints) -> Ints:
+def _ones(shape: Shape, axis: Shape) -> Shape:
     return tuple(1 if i in axis else n for i, n in enumerate(shape))

@@ -1,16 +1,12 @@
 """Layers as functions, `F`: PyTorch's names, arguments and defaults. Weights arrive as arguments."""
 
 from .activation import (
-    dropout as dropout,
     elu as elu,
-    embedding as embedding,
     gelu as gelu,
     hardtanh as hardtanh,
     leaky_relu as leaky_relu,
-    linear as linear,
     log_softmax as log_softmax,
     logsigmoid as logsigmoid,
-    one_hot as one_hot,
     relu as relu,
     relu6 as relu6,
     sigmoid as sigmoid,
@@ -25,6 +21,16 @@ from .conv import (
     conv_transpose2d as conv_transpose2d,
     fold as fold,
     unfold as unfold,
+)
+from .dropout import (
+    dropout as dropout,
+)
+from .embedding import (
+    embedding as embedding,
+    one_hot as one_hot,
+)
+from .linear import (
+    linear as linear,
 )
 from .loss import (
     binary_cross_entropy as binary_cross_entropy,

@@ -5,15 +5,12 @@ One axis is two with a height of 1; a transposed convolution is the input gradie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ... import geometry, ops
-from ...shapes import pair
+from ...shapes import Ints, ints
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float, recast
-
-Ints = int | Sequence[int]
+from ...tensor.promote import autocast_inputs, must_float, must_tensors
 
 
 def conv2d(
@@ -35,9 +32,9 @@ def conv2d(
     residual, of the result's shape, and relu, max(., 0), are part of the same pass. Cross-correlation: the kernel is
     not flipped. Raises ValueError for shapes that do not fit, TypeError for different dtypes.
     """
-    x, weight, bias, residual = recast("conv2d", input, weight, bias, residual)
-    check("conv2d", x, weight, bias, 2, groups)
-    x, options = placed(x, weight, stride, padding, dilation, groups)
+    x, weight, bias, residual = autocast_inputs("conv2d", input, weight, bias, residual)
+    check_conv("conv2d", x, weight, bias, 2, groups)
+    x, options = padded(x, weight, stride, padding, dilation, groups)
     if residual is not None:
         geometry.one_type("conv2d", input=x, residual=residual)
         residual = residual.unsqueeze(0) if x.ndim == 3 else residual
@@ -46,11 +43,11 @@ def conv2d(
     return apply(ops.conv2d, x, weight, bias, residual, relu=relu, **options)
 
 
-def placed(
+def padded(
     x: Tensor, weight: Tensor, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
 ) -> tuple[Tensor, dict[str, Any]]:
-    """x, padded where both sides differ, and the window as ops.conv2d wants it."""
-    stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
+    """x, padded here if the sides of an axis want different padding, and the arguments of ops.conv2d for the rest."""
+    stride, dilation = ints("conv2d: stride", stride, 2), ints("conv2d: dilation", dilation, 2)
     pads = geometry.axis_pads("conv2d", padding, weight.shape[2:], stride, dilation)
     if any(a != b for a, b in pads):  # "same" with an even kernel: one more zero at the end
         x = apply(ops.pad, x, widths=((0, 0),) * (x.ndim - 2) + tuple((0, b - a) for a, b in pads), value=0.0)
@@ -67,11 +64,11 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """conv2d on images of height 1: input (N, C, L) or (C, L), weight (O, C/groups, K), bias (O,)."""
-    x, weight, bias = recast("conv1d", input, weight, bias)
-    check("conv1d", x, weight, bias, 1, groups)
-    (s,), (d,) = geometry.numbers(stride, 1, "conv1d: stride"), geometry.numbers(dilation, 1, "conv1d: dilation")
+    x, weight, bias = autocast_inputs("conv1d", input, weight, bias)
+    check_conv("conv1d", x, weight, bias, 1, groups)
+    (s,), (d,) = ints("conv1d: stride", stride, 1), ints("conv1d: dilation", dilation, 1)
     if not isinstance(padding, str):
-        padding = (0, *geometry.numbers(padding, 1, "conv1d: padding"))
+        padding = (0, *ints("conv1d: padding", padding, 1))
     return conv2d(x.unsqueeze(-2), weight.unsqueeze(-2), bias, (1, s), padding, (1, d), groups).squeeze(-2)
 
 
@@ -90,14 +87,14 @@ def conv_transpose2d(
     input (N, C, H, W) or (C, H, W); weight (C, O/groups, KH, KW); bias (O,).
     Result (N, O, OH, OW), OH = (H - 1) s - 2 pad + d (KH - 1) + output_padding + 1.
     """
-    x, weight, bias = recast("conv_transpose2d", input, weight, bias)
-    check("conv_transpose2d", x, weight, bias, 2, groups)
+    x, weight, bias = autocast_inputs("conv_transpose2d", input, weight, bias)
+    check_conv("conv_transpose2d", x, weight, bias, 2, groups)
     if x.ndim == 3:
         return conv_transpose2d(
             x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation
         ).squeeze(0)
-    s, p = pair(stride, "conv_transpose2d: stride"), pair(padding, "conv_transpose2d: padding")
-    e, d = pair(output_padding, "conv_transpose2d: output_padding"), pair(dilation, "conv_transpose2d: dilation")
+    s, p = ints("conv_transpose2d: stride", stride, 2), ints("conv_transpose2d: padding", padding, 2)
+    e, d = ints("conv_transpose2d: output_padding", output_padding, 2), ints("conv_transpose2d: dilation", dilation, 2)
     hw = geometry.conv_transpose2d(x.shape, weight.shape, s, p, e, groups, d)
     if any(a >= b for a, b in zip(e, s, strict=True)):  # as much as another input row of zeros would give
         widths = ((0, 0), (0, 0), (0, e[0] // s[0]), (0, e[1] // s[1]))
@@ -108,6 +105,7 @@ def conv_transpose2d(
 
 def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
     """Every patch a column: (N, C, H, W) -> (N, C KH KW, L), L = OH OW patches; without N, without N."""
+    must_tensors("unfold", (input,))
     geometry.images("unfold", input.shape)
     if input.ndim == 3:
         return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
@@ -120,7 +118,8 @@ def fold(
     input: Tensor, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1
 ) -> Tensor:
     """Columns (N, C KH KW, L) added up where their patches lie in (N, C, H, W): the adjoint of unfold."""
-    hw, windows = pair(output_size, "fold: output_size"), _windows("fold", kernel_size, dilation, padding, stride)
+    must_tensors("fold", (input,))
+    hw, windows = ints("fold: output_size", output_size, 2), _windows("fold", kernel_size, dilation, padding, stride)
     geometry.fold(input.shape, windows["kernel"], hw, geometry.columns("fold", hw=hw, **windows))
     if input.ndim == 2:
         return fold(input.unsqueeze(0), output_size, kernel_size, dilation, padding, stride).squeeze(0)
@@ -129,11 +128,12 @@ def fold(
 
 def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Ints) -> dict[str, tuple[int, int]]:
     given = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    return {key: pair(value, f"{name}: {key}") for key, value in given.items()}
+    return {key: ints(f"{name}: {key}", value, 2) for key, value in given.items()}
 
 
-def check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
-    """What all convolutions ask of their tensors."""
+def check_conv(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
+    """The shapes and dtypes that all convolutions ask for."""
+    must_tensors(name, (x, weight) if bias is None else (x, weight, bias))
     geometry.conv(name, x.shape, weight.shape, axes, groups)
     geometry.one_type(name, input=x, weight=weight, bias=bias)
     o = weight.shape[1] * groups if name.startswith("conv_transpose") else weight.shape[0]

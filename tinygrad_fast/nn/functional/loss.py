@@ -11,8 +11,8 @@ from typing import Any
 
 from ... import dtypes, ops, shapes
 from ...tensor import Tensor, apply
-from ...tensor.promote import must_float, recast, within
-from .activation import whole
+from ...tensor.promote import autocast_inputs, cast_to, must_float, must_tensors
+from .embedding import index_below
 
 
 def cross_entropy(
@@ -35,8 +35,7 @@ def cross_entropy(
     _check("cross_entropy", reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1]; got {label_smoothing}")
-    x = _logits("cross_entropy", input, weight)
-    w = weight if weight is None or x.dtype.itemsize == 2 else within(weight, x.dtype)
+    x, w = _logits("cross_entropy", input, target, weight)
     if dtypes.is_float(target.dtype):
         if target.shape == (*x.shape[:1], *x.shape[2:]) != x.shape:
             raise TypeError(
@@ -60,17 +59,19 @@ def nll_loss(
 ) -> Tensor:
     """-weight[target] input[target] for log-probabilities (N, C, ...) or (C,); otherwise as `cross_entropy`."""
     _check("nll_loss", reduction, size_average, reduce)
-    x = _logits("nll_loss", input, weight)
-    w = weight if weight is None or x.dtype.itemsize == 2 else within(weight, x.dtype)
+    x, w = _logits("nll_loss", input, target, weight)
     return _classes("nll_loss", x, target, w, ignore_index, reduction, op=ops.nll_loss)
 
 
-def _logits(name: str, x: Tensor, weight: Tensor | None) -> Tensor:
+def _logits(name: str, x: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Input and weight, checked. The weight in the dtype of x, unless that is a 16-bit float: then as it is."""
+    must_tensors(name, (x, target) if weight is None else (x, target, weight))
     if not x.ndim:
         raise ValueError(f"{name}: input must be (N, C, ...), or (C,); got a tensor without axes")
     if weight is not None and weight.requires_grad:
         raise RuntimeError(f"{name}: weight gets no gradient; pass weight.detach()")
-    return must_float(name, x)
+    must_float(name, x)
+    return x, weight if weight is None or dtypes.is_half(x.dtype) else cast_to(weight, x.dtype)
 
 
 def _classes(
@@ -80,7 +81,7 @@ def _classes(
     if single:
         x, target = x.unsqueeze(0), target.unsqueeze(0)
     shapes.classes(name, x.shape, target.shape, shapes.of(w))
-    t = whole(name, "target", target, x.shape[1], "classes", ignore_index)
+    t = index_below(name, "target", target, x.shape[1], "classes", ignore_index)
     y = apply(op, x, t, w, ignore_index=ignore_index, reduction=reduction, **static)
     return y.squeeze(0) if single and reduction == "none" else y
 
@@ -113,8 +114,8 @@ def binary_cross_entropy(
     Raises RuntimeError for an input outside [0, 1] (read on the CPU only); for logits there is the next function.
     """
     _check("binary_cross_entropy", reduction, size_average, reduce)
-    x, t, narrow = _both("binary_cross_entropy", input, target)
-    if x.xp.near and not ((x >= 0) & (x <= 1)).all():
+    x, t, narrow = _widened("binary_cross_entropy", input, target)
+    if x.xp.on_host and not ((x >= 0) & (x <= 1)).all():
         raise RuntimeError(
             f"binary_cross_entropy: input must be in [0, 1]; got {x.min().item():.6g} to {x.max().item():.6g}. "
             "For logits write binary_cross_entropy_with_logits"
@@ -137,8 +138,8 @@ def binary_cross_entropy_with_logits(
     """
     name, given = "binary_cross_entropy_with_logits", {"weight": weight, "pos_weight": pos_weight}
     _check(name, reduction, size_average, reduce)
-    x, t = _met(name, input, target)
-    ws = (None if w is None else within(_fits(what, w, x), x.dtype) for what, w in given.items())
+    x, t = _promoted(name, input, target)
+    ws = (None if w is None else cast_to(_fits(what, w, x), x.dtype) for what, w in given.items())
     return apply(ops.binary_cross_entropy_with_logits, x, t, *ws, reduction=reduction)
 
 
@@ -152,7 +153,7 @@ def mse_loss(
 ) -> Tensor:
     """weight (input - target)^2; with a weight, "mean" divides by the sum of the weights."""
     _check("mse_loss", reduction, size_average, reduce)
-    x, t, narrow = _both("mse_loss", input, target)
+    x, t, narrow = _widened("mse_loss", input, target)
     d = x - t
     return _mean_by_weight(d * d, weight, reduction, narrow)
 
@@ -167,7 +168,7 @@ def l1_loss(
 ) -> Tensor:
     """weight |input - target|; with a weight, "mean" divides by the sum of the weights."""
     _check("l1_loss", reduction, size_average, reduce)
-    x, t, narrow = _both("l1_loss", input, target)
+    x, t, narrow = _widened("l1_loss", input, target)
     return _mean_by_weight((x - t).abs(), weight, reduction, narrow)
 
 
@@ -183,7 +184,7 @@ def smooth_l1_loss(
     _check("smooth_l1_loss", reduction, size_average, reduce)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must be at least 0; got {beta}")
-    x, t, narrow = _both("smooth_l1_loss", input, target)
+    x, t, narrow = _widened("smooth_l1_loss", input, target)
     return _reduced(_huber(x - t, beta) / beta if beta else (x - t).abs(), reduction, narrow)
 
 
@@ -197,9 +198,10 @@ def huber_loss(
     _check("huber_loss", reduction, None, None)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be above 0; got {delta}")
-    x, t, narrow = _both("huber_loss", input, target)
+    x, t, narrow = _widened("huber_loss", input, target)
     loss = _huber(x - t, delta)
     if weight is not None:
+        must_tensors("weight of a loss", (weight,))
         shapes.equal("weight of a loss", loss.shape, weight.shape)
     return _reduced(_weighted(loss, weight), reduction, narrow)
 
@@ -216,47 +218,54 @@ def _huber(d: Tensor, delta: float) -> Tensor:
 def _check(name: str, reduction: str, size_average: Any, reduce: Any) -> None:
     if size_average is not None or reduce is not None:
         raise ValueError(f"{name}: size_average and reduce are not offered; write reduction='mean', 'sum' or 'none'")
+    check_reduction(name, reduction)
+
+
+def check_reduction(name: str, reduction: str) -> None:
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum'; got {reduction!r}")
 
 
 def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype.itemsize == 2 or not dtypes.is_float(x.dtype) else x
+    return x.float() if dtypes.is_half(x.dtype) or not dtypes.is_float(x.dtype) else x
 
 
-def _met(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Input and target in the type where they meet."""
+def _promoted(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Input and target in their `result_type`."""
+    must_tensors(name, (x, t))
     shapes.equal(name, x.shape, t.shape)
-    x, t = recast(name, x, t)
+    x, t = autocast_inputs(name, x, t)
     dtype = dtypes.result_type(x, t)
     if not dtypes.is_float(dtype):
         raise RuntimeError(f"{name}: input must be of a floating dtype; got {x.dtype}. Write input.float()")
-    return within(x, dtype), within(t, dtype)
+    return cast_to(x, dtype), cast_to(t, dtype)
 
 
-def _both(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """The same, wide, and the type in which they met."""
-    x, t = _met(name, x, t)
+def _widened(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
+    """The same, 16-bit floats as float32; and the dtype that the result shall have."""
+    x, t = _promoted(name, x, t)
     return _wide(x), _wide(t), x.dtype
 
 
 def _fits(what: str, w: Tensor, x: Tensor) -> Tensor:
+    must_tensors(f"{what} of a loss", (w,))
     if shapes.broadcast(what, w.shape, x.shape) != x.shape:
         raise ValueError(f"{what}: must broadcast to the input's shape {x.shape}; got {w.shape}")
     return w
 
 
 def _weighted(loss: Tensor, weight: Tensor | None) -> Tensor:
-    return loss if weight is None else loss * within(_fits("weight", weight, loss), loss.dtype)
+    return loss if weight is None else loss * cast_to(_fits("weight", weight, loss), loss.dtype)
 
 
 def _mean_by_weight(loss: Tensor, weight: Tensor | None, reduction: str, dtype: Any) -> Tensor:
     if weight is None:
         return _reduced(loss, reduction, dtype)
+    must_tensors("weight of a loss", (weight,))
     shapes.equal("weight of a loss", loss.shape, weight.shape)
     weighted = _weighted(loss, weight)
     if reduction == "mean":
-        return (weighted.sum() / within(weight, loss.dtype).sum()).to(dtype=dtype)
+        return (weighted.sum() / cast_to(weight, loss.dtype).sum()).to(dtype=dtype)
     return _reduced(weighted, reduction, dtype)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ... import dtypes, ops
+from ... import dtypes, ops, shapes
 from ...creation import ones
+from ...shapes import Ints
 from ...tape import written
 from ...tensor import Tensor, apply
-from ...tensor.promote import as_float, must_float, recast
-from .conv import Ints, check, placed
+from ...tensor.promote import as_float, autocast_inputs, must_float, must_tensors
+from .conv import check_conv, padded
 
 
 def batch_norm(
@@ -65,9 +66,9 @@ def conv2d_batch_norm(
     input (N, C, H, W); gamma, beta and the running statistics (O,). Arguments and errors are those of both.
     A GPU finds mean and variance while it writes the convolution's result, which is then read once, not twice.
     """
-    x, w = recast("conv2d", input, weight)
-    check("conv2d", x, w, None, 2, groups)
-    x, window = placed(x, w, stride, padding, dilation, groups)
+    x, w = autocast_inputs("conv2d", input, weight)
+    check_conv("conv2d", x, w, None, 2, groups)
+    x, window = padded(x, w, stride, padding, dilation, groups)
     h, *moments = apply(ops.conv2d_moments, x, w, **window)
     return _by_batch(h, moments, running_mean, running_var, gamma, beta, momentum, eps, residual, relu)
 
@@ -84,7 +85,7 @@ def _by_batch(
     residual: Tensor | None,
     relu: bool,
 ) -> Tensor:
-    """Batch norm in training; moments: mean and biased variance of x, or nothing."""
+    """Batch norm in training. moments: mean and biased variance of x where they are known already, else empty."""
     x, residual = _alike(x, residual, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     n = x.numel() // max(x.shape[1], 1) if x.ndim > 1 else 0
     if n == 1:
@@ -107,9 +108,15 @@ def _by_batch(
 
 
 def _alike(x: Tensor, residual: Tensor | None, **of_channels: Tensor | None) -> tuple:
-    """x and the residual of one type, which what belongs to the channels goes with."""
-    x, residual = recast("batch_norm_residual", x, residual)
+    """x and the residual, cast as autocast says; raises TypeError where dtypes differ (see `_types`)."""
+    x, residual = autocast_inputs("batch_norm_residual", x, residual)
     _types("batch_norm", x, **of_channels)
+    channels = x.shape[1:2]
+    for what, t in of_channels.items():
+        if t is not None and t.shape != channels and channels:
+            raise ValueError(
+                f"batch_norm: {what} must be (C,) = {channels}, one for each channel of {x.shape}; got {t.shape}"
+            )
     if residual is not None and residual.dtype != x.dtype:
         raise TypeError(f"batch_norm: residual must have the input's dtype {x.dtype}; got {residual.dtype}")
     return x, residual
@@ -127,7 +134,8 @@ def layer_norm(
     weight, bias: of shape `normalized_shape`. Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
     x = must_float("layer_norm", input)
-    tail = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    several = isinstance(normalized_shape, (tuple, list))
+    tail = shapes.must_ints("layer_norm: normalized_shape", normalized_shape if several else (normalized_shape,))
     if not tail or x.shape[-len(tail) :] != tail:
         raise ValueError(f"layer_norm: the input's last axes must be normalized_shape {tail}; got input {x.shape}")
     _types("layer_norm", x, weight=weight, bias=bias)
@@ -147,9 +155,10 @@ def group_norm(
 
 
 def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
-    """What belongs to the channels has x's type, or is float32 beside a 16-bit x."""
+    """Weight, bias and statistics must have x's dtype, or float32 beside a 16-bit x."""
+    must_tensors(name, [t for t in given.values() if t is not None])
     for what, t in given.items():
-        if t is not None and t.dtype != x.dtype and not (x.dtype.itemsize == 2 and t.dtype == dtypes.float32):
+        if t is not None and t.dtype != x.dtype and not (dtypes.is_half(x.dtype) and t.dtype == dtypes.float32):
             raise TypeError(
                 f"{name}: {what} must have the input's dtype {x.dtype} (float32 beside 16-bit inputs); got {t.dtype}. "
                 "Convert one of them with .to(dtype)"
@@ -158,10 +167,11 @@ def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps) along `dim`, |x|_p = (sum |x|^p)^(1/p), or the largest |x| for p = inf."""
+    must_tensors("normalize", (input,))
     if not p > 0:
         raise ValueError(f"normalize: p must be above 0; got {p}")
-    (narrow,) = recast("normalize", as_float(input))
-    x = narrow.float() if narrow.dtype.itemsize == 2 else narrow
+    (narrow,) = autocast_inputs("normalize", as_float(input))
+    x = narrow.float() if dtypes.is_half(narrow.dtype) else narrow
     if p == float("inf"):
         size = x.abs().amax(dim, keepdim=True)
     else:

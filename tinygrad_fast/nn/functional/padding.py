@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ... import ops
+from ... import ops, shapes
 from ...tensor import Tensor, apply, cat
-from ...tensor.promote import within
+from ...tensor.promote import cast_to, must_tensors
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -17,6 +17,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     is not repeated (at most size - 1); "replicate" repeats it; "circular" goes on at the other end (at most size).
     Raises ValueError where there are more pairs than axes, or not enough elements to mirror.
     """
+    must_tensors("pad", (input,))
+    pad = shapes.must_ints("pad", pad)
     pairs = list(zip(pad[::2], pad[1::2]))
     if len(pad) % 2 or len(pairs) > input.ndim:
         raise ValueError(
@@ -50,7 +52,7 @@ def _constant(x: Tensor, pairs: list[tuple[int, int]], value: float) -> Tensor:
         window[axis] = slice(max(-before, 0), n + min(after, 0))  # what is left of x
     if any(w != slice(0, n) for w, n in zip(window, x.shape)):
         x = x[tuple(window)]
-    return apply(ops.pad, x, widths=tuple(widths), value=within(value, x.dtype))
+    return apply(ops.pad, x, widths=tuple(widths), value=cast_to(value, x.dtype))
 
 
 def _joined(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:

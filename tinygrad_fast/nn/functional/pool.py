@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import geometry, ops, tables
-from ...shapes import pair
+from ...shapes import Ints, ints
 from ...tensor import Tensor, apply
 from ...tensor.promote import must_float
 
-Ints = int | Sequence[int]
 Size = int | Sequence[int | None] | None
 
 
@@ -82,9 +81,9 @@ def adaptive_max_pool2d(input: Tensor, output_size: Size, return_indices: bool =
 
 def _windows(name: str, x: Tensor, kernel: Ints, stride: Any, padding: Ints, dilation: Ints, ceil: bool) -> Any:
     """The geometry as pairs, checked, and how many windows there are down and across."""
-    k = pair(kernel, f"{name}: kernel_size")
-    s = k if stride is None or stride == [] else pair(stride, f"{name}: stride")
-    p, d = pair(padding, f"{name}: padding"), pair(dilation, f"{name}: dilation")
+    k = ints(f"{name}: kernel_size", kernel, 2)
+    s = k if stride is None or stride == [] else ints(f"{name}: stride", stride, 2)
+    p, d = ints(f"{name}: padding", padding, 2), ints(f"{name}: dilation", dilation, 2)
     out = geometry.pool(name, x.shape, k, s, p, d, ceil)
     return {"kernel": k, "stride": s, "padding": p, "dilation": d}, out
 

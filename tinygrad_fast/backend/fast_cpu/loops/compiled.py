@@ -134,7 +134,7 @@ def normalise(x, y, scale, shift, res, relu):
 
 
 @loop(f"{LINES} {LINES} {LINES}? {LINE} {LINES}? {LINE} {LINE}")
-def tilts(g, x, y, mean, h, total, dot):
+def grad_sums(g, x, y, mean, h, total, dot):
     """h <- g where y > 0;  total <- sum h, dot <- sum h (x - mean) of each column; y and h may be None: h is g"""
     n, c = x.shape
     s, q = filled(c, ZERO), filled(c, ZERO)

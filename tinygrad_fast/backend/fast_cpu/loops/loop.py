@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, fused multiply-add; NaN and infinity stay
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, fused multiply-add; NaN and infinity stay
 TYPES = {"f4": "float32", "f8": "float64", "i8": "int64", "u1": "uint8", "u4": "uint32", "b1": "boolean"}
 ZERO = np.float32(0)
 IMAGES, LINES, LINE = "f4[:,:,:,::1]", "f4[:,::1]", "f4[::1]"
 _compiling = threading.Lock()
 
 
-class Loop:
+class CompiledLoop:
     """A function that is compiled at its first call.
 
     `spelled`: the types of its arguments, as in "f4[:,::1] i8": float32 lines in order C, an integer.
@@ -32,7 +32,7 @@ class Loop:
         arguments = self.spelled.replace("?", "").replace(" ", ", ")
         for short, name in TYPES.items():
             arguments = arguments.replace(short, name)
-        return njit(f"void({arguments})", nogil=True, cache=True, fastmath=FAST)(self.f)
+        return njit(f"void({arguments})", nogil=True, cache=True, fastmath=FASTMATH)(self.f)
 
     def __call__(self, *args: Any) -> None:
         if self.run is None:
@@ -52,12 +52,12 @@ class Loop:
             self.run(*(a.copy() if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in args))
 
 
-def loop(spelled: str) -> Callable[[Callable], Loop]:
-    return lambda f: Loop(f, spelled)
+def loop(spelled: str) -> Callable[[Callable], CompiledLoop]:
+    return lambda f: CompiledLoop(f, spelled)
 
 
-inner = njit(nogil=True, fastmath=FAST, cache=True, inline="always")
-part = njit(nogil=True, fastmath=FAST, cache=True)  # compiled once, and called
+inner = njit(nogil=True, fastmath=FASTMATH, cache=True, inline="always")
+part = njit(nogil=True, fastmath=FASTMATH, cache=True)  # compiled once, and called
 
 
 @inner

@@ -202,7 +202,7 @@ def normalise(x, y, scale, shift, res, relu):
     finish(y, shift, res, relu)
 
 
-def tilts(g, x, y, mean, h, total, dot):
+def grad_sums(g, x, y, mean, h, total, dot):
     """h <- g where y > 0;  total <- sum h, dot <- sum h (x - mean) of each column; y and h may be None: h is g"""
     if y is None:
         h = g

@@ -18,7 +18,7 @@ WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 LANES = 16 if WIDE else 8  # numbers in a vector
 
 VECTOR, NUMBER, INTEGER = ir.VectorType(ir.FloatType(), LANES), ir.FloatType(), ir.IntType(64)
-FAST = ("reassoc", "contract", "nsz")  # a product and a sum may become one instruction; NaN and infinity stay
+FLAGS = ("reassoc", "contract", "nsz")  # a product and a sum may become one instruction; NaN and infinity stay
 
 
 class Vector:
@@ -30,7 +30,7 @@ class Vector:
     def _with(self, write: Any, other: Any) -> Vector:
         if not isinstance(other, Vector):
             other = constant(self.builder, other)
-        return Vector(self.builder, write(self.value, other.value, flags=FAST))
+        return Vector(self.builder, write(self.value, other.value, flags=FLAGS))
 
     def __add__(self, other: Any) -> Vector:
         return self._with(self.builder.fadd, other)

@@ -33,7 +33,7 @@ class Sizes:
     shared: int = 1 << 17  # and by columns this over C + O: both matrices stay in a cache of 32 MiB
 
 
-class Machine(CPU):
+class FastBase(CPU):
     """`loops`: "plain" or "compiled"; by default compiled where Numba is installed."""
 
     def __init__(self, loops: str | None = None, sizes: Sizes = Sizes()):
