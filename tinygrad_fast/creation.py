@@ -24,7 +24,7 @@ def _made(array: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Te
 
 def _shape(size: tuple) -> tuple:
     size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
-    size = shapes.must_ints("size", size)
+    size = shapes.ints("size", size)
     if any(n < 0 for n in size):
         raise RuntimeError(f"size: no axis can be negative; got {size}")
     return size
@@ -117,7 +117,7 @@ def linspace(
 ) -> Tensor:
     """`steps` numbers at equal distances, both ends included."""
     _finite("linspace: start and end", start, end)
-    (steps,) = shapes.must_ints("linspace: steps", (steps,))
+    (steps,) = shapes.ints("linspace: steps", (steps,))
     if steps < 0:
         raise ValueError(f"linspace: steps must be at least 0; got {steps}")
     return _made(np.linspace(start, end, steps), dtype or dtypes.float32, device, requires_grad)
@@ -154,7 +154,7 @@ def randint(
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
-    low, high = shapes.must_ints("randint", (low, high))
+    low, high = shapes.ints("randint", (low, high))
     if size is None or not 0 < high - low < 2**63:
         raise RuntimeError(f"randint: needs low < high and a size; got low {low}, high {high}, size {size}")
     size, n = _shape((size,)), high - low
@@ -169,7 +169,7 @@ def randint(
 
 def randperm(n: int, *, generator: Any = None, device: Any = None) -> Tensor:
     """0..n-1 in random order."""
-    words = _drawn(rng.bits, shapes.must_ints("randperm", (n,)), generator)
+    words = _drawn(rng.bits, shapes.ints("randperm", (n,)), generator)
     return _made(np.argsort(words, kind="stable"), None, device, False)
 
 

@@ -49,12 +49,19 @@ class Slot:
         self.i = i
 
 
-def must_ints(name: str, given: Any) -> Shape:
-    """A tuple of ints from several."""
+def ints(name: str, value: Any, n: int | None = None) -> tuple[Any, ...]:
+    """n ints, from one for all (3 or [3]) or n of them; without n, as many as are given."""
+    error: type[Exception] = ShapeError
     try:
-        return tuple(map(index, given))
+        many = tuple(map(index, (value,) if hasattr(value, "__index__") else value))
+        if n is None or len(many) == n:
+            return many
+        if len(many) == 1:
+            return many * n
     except TypeError:
-        raise TypeError(f"{name}: needs ints; got {given!r}") from None
+        error = TypeError
+    rule = "needs ints" if n is None else f"must be an int, or {n} of them"
+    raise error(f"{name}: {rule}; got {value!r}")
 
 
 def of(a: Any) -> Shape:
@@ -85,7 +92,7 @@ def unexpand(shape: Shape, target: Shape) -> Shape:
 
 def expand(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `expand`, with -1 for "as it is"."""
-    sizes = must_ints("expand", sizes)
+    sizes = ints("expand", sizes)
     lead = len(sizes) - len(shape)
     if lead < 0:
         raise ShapeError(f"expand: needs at least the input's {len(shape)} axes {shape}; got {tuple(sizes)}")
@@ -129,7 +136,7 @@ def reduced(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
 
 def reshape(shape: Shape, sizes: Sequence[int]) -> Shape:
     """The target of `reshape`, its one -1 replaced by what is left."""
-    sizes, total = must_ints("reshape", sizes), prod(shape)
+    sizes, total = ints("reshape", sizes), prod(shape)
     if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
         raise ShapeError(f"reshape: sizes are >= 0, at most one of them -1; got {sizes}")
     if -1 in sizes:
@@ -182,15 +189,6 @@ def linear(x: Shape, w: Shape, b: Shape | None) -> None:
         )
     if b is not None and b != w[:1]:
         raise ShapeError(f"linear: bias must be (O,) = {w[:1]}; got {b}")
-
-
-def ints(name: str, value: Any, n: int) -> tuple[Any, ...]:
-    """One int for each of n axes, from one for all (3 or [3]) or n of them."""
-    many: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
-    many = many * n if len(many) == 1 else many
-    if len(many) != n or not all(hasattr(v, "__index__") for v in many):
-        raise ShapeError(f"{name}: must be an int, or {n} of them; got {value!r}")
-    return tuple(int(v) for v in many)
 
 
 def window(n: int, k: int, stride: int, padding: int, dilation: int = 1, ceil: bool = False) -> int:

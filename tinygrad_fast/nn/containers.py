@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..tensor import Tensor
-from ..tensor.promote import must_tensors
+from ..tensor.promote import must_tensor
 from .module import Module
 
 
@@ -170,7 +170,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        must_tensors("Flatten", (x,))
+        must_tensor("Flatten", x)
         return x.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:

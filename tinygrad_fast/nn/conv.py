@@ -42,16 +42,16 @@ class _Conv(Module):
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = self._ints("kernel_size", kernel_size, 1), self._ints("stride", stride, 1)
-        named = isinstance(padding, str) and not self.transposed  # "same", "valid"
-        self.padding: Any = padding if named else self._ints("padding", padding, 0)
         self.dilation = self._ints("dilation", dilation, 1)
+        numeric = self.transposed or not isinstance(padding, str)  # else "same" or "valid"
+        self.padding: Any = self._ints("padding", padding, 0) if numeric else padding
         axis_pads(name, self.padding, self.kernel_size, self.stride, self.dilation)
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = _kernel((first, second // groups, *self.kernel_size), groups, device, dtype)
         self.bias = Parameter.zeros(out_channels, device=device, dtype=dtype) if bias else None
         self.reset_parameters()
 
-    def _ints(self, what: str, value: Ints | str, least: int) -> tuple[int, ...]:
+    def _ints(self, what: str, value: Any, least: int) -> tuple[int, ...]:
         """One for each axis of the window: 3 -> (3, 3)."""
         given = ints(f"{type(self).__name__}: {what}", value, self.ndim)
         if min(given) < least:

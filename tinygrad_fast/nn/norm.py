@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import creation
-from ..shapes import must_ints
+from ..shapes import ints
 from ..tensor import Tensor
-from ..tensor.promote import must_tensors
+from ..tensor.promote import must_tensor
 from . import functional as F, init
 from .module import Module
 from .parameter import Parameter
@@ -55,7 +55,7 @@ class _BatchNorm(Module):
             self.num_batches_tracked.zero_()
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
-        must_tensors(type(self).__name__, (x,))
+        must_tensor(type(self).__name__, x)
         if x.ndim not in self.ranks:
             raise RuntimeError(f"{type(self).__name__}: x must be {self.shape}; got shape {x.shape}")
         given = self.running_mean, self.running_var, self.weight, self.bias, self.by_batch, self.count_batch(), self.eps
@@ -117,8 +117,7 @@ class LayerNorm(Module):
         device: Any = None,
         dtype: Any = None,
     ):
-        several = isinstance(normalized_shape, (tuple, list))
-        self.normalized_shape = must_ints("LayerNorm", normalized_shape if several else (normalized_shape,))
+        self.normalized_shape = ints("LayerNorm: normalized_shape", normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         shape = self.normalized_shape
         self.weight = Parameter.zeros(*shape, device=device, dtype=dtype) if elementwise_affine else None

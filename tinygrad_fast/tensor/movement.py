@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes, ops, shapes
 from .arithmetic import Arithmetic
 from .core import apply, wrap
-from .promote import cast_to, must_tensors, sizes_of
+from .promote import cast_to, must_tensor, must_tensors, sizes_of
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -30,7 +30,7 @@ class Movement(Arithmetic):
         return self.reshape(sizes_of(shape))
 
     def view_as(self, other: Tensor) -> Tensor:
-        must_tensors("view_as", (other,))
+        must_tensor("view_as", other)
         return self.reshape(other.shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -86,7 +86,7 @@ class Movement(Arithmetic):
         return apply(ops.expand, self, shape=shapes.expand(self.shape, sizes_of(sizes)))
 
     def expand_as(self, other: Tensor) -> Tensor:
-        must_tensors("expand_as", (other,))
+        must_tensor("expand_as", other)
         return self.expand(other.shape)
 
     def broadcast_to(self, size: Any, *more: int) -> Tensor:
@@ -94,7 +94,7 @@ class Movement(Arithmetic):
 
     def repeat(self, *sizes: Any) -> Tensor:
         """Tiled: sizes[i] copies along axis i."""
-        sizes = shapes.must_ints("repeat", sizes_of(sizes))
+        sizes = shapes.ints("repeat", sizes_of(sizes))
         if min(sizes, default=0) < 0:
             raise RuntimeError(f"repeat: counts are at least 0; got {sizes}")
         if len(sizes) < self.ndim:
@@ -113,7 +113,7 @@ class Movement(Arithmetic):
         if dims is None:
             return self.reshape(-1).roll(shifts, 0).reshape(self.shape)
         x: Any = self
-        many = (shapes.must_ints("roll", v if isinstance(v, (tuple, list)) else (v,)) for v in (shifts, dims))
+        many = (shapes.ints("roll", v) for v in (shifts, dims))
         for shift, dim in zip(*many, strict=True):
             n = x.size(dim)
             k = shift % n if n else 0
@@ -122,7 +122,7 @@ class Movement(Arithmetic):
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
         i, n = shapes.axis(dim, self.ndim), self.size(dim)
-        start, length = shapes.must_ints("narrow", (start, length))
+        start, length = shapes.ints("narrow", (start, length))
         if min(start, length) < 0 or start + length > n:
             raise RuntimeError(f"narrow: start + length must lie within {n}; got {start} + {length}")
         return apply(ops.getitem, self, key=(slice(None),) * i + (slice(start, start + length),))
@@ -130,19 +130,19 @@ class Movement(Arithmetic):
     def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Consecutive parts: of one size (the last may be smaller), or of each of the sizes given."""
         i, n = shapes.axis(dim, self.ndim), self.size(dim)
-        if isinstance(split_size, int):
+        if isinstance(split_size, (int, np.integer)):
             if split_size < 1:
                 raise RuntimeError(f"split: the size must be at least 1; got {split_size}")
             sizes = tuple(min(split_size, n - s) for s in range(0, n, split_size)) or (0,)
         else:
-            sizes = shapes.must_ints("split", split_size)
+            sizes = shapes.ints("split", split_size)
             if min(sizes, default=0) < 0 or sum(sizes) != n:
                 raise RuntimeError(f"split: sizes must be >= 0 and sum to {n}, the size of dim {dim}; got {sizes}")
         return apply(ops.split, self, sizes=sizes, axis=i)
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` parts of equal size (the last may be smaller)."""
-        (chunks,) = shapes.must_ints("chunk", (chunks,))
+        (chunks,) = shapes.ints("chunk", (chunks,))
         if chunks < 1:
             raise RuntimeError(f"chunk: needs at least 1 chunk; got {chunks}")
         return self.split(max(-(-self.size(dim) // chunks), 1), dim)
@@ -154,12 +154,12 @@ class Movement(Arithmetic):
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """Zeros above the diagonal."""
-        (k,) = shapes.must_ints("tril", (diagonal,))
+        (k,) = shapes.ints("tril", (diagonal,))
         return self._triangle(lambda i, j: j - i <= k)
 
     def triu(self, diagonal: int = 0) -> Tensor:
         """Zeros below the diagonal."""
-        (k,) = shapes.must_ints("triu", (diagonal,))
+        (k,) = shapes.ints("triu", (diagonal,))
         return self._triangle(lambda i, j: j - i >= k)
 
     def _triangle(self, keep: Callable) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from .core import Core, apply
-from .promote import must_tensors, operand, promote
+from .promote import must_tensor, operand, promote
 from .reduction import Reduction
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class Products(Reduction):
         return self._ranked("dot", other, 1, 1)
 
     def _ranked(self, name: str, other: Tensor, m: int, n: int) -> Tensor:
-        must_tensors(name, (other,))
+        must_tensor(name, other)
         if self.ndim != m or other.ndim != n or (m == 3 and self.shape[0] != other.shape[0]):
             batch = " and equal batch" if m == 3 else ""
             raise RuntimeError(f"{name}: needs tensors of {m} and {n} axes{batch}; got {self.shape} and {other.shape}")
         return self.matmul(other)
 
     def outer(self, vec2: Tensor) -> Tensor:
-        must_tensors("outer", (vec2,))
+        must_tensor("outer", vec2)
         if self.ndim != 1 or vec2.ndim != 1:
             raise RuntimeError(f"outer: needs two vectors; got {self.shape} and {vec2.shape}")
         return self.unsqueeze(1) * vec2.unsqueeze(0)

@@ -120,9 +120,7 @@ def must_tensor(name: str, x: Any) -> None:
 
 def must_tensors(name: str, given: Any) -> None:
     """Of several; what is no several is refused as well."""
-    if not isinstance(given, (tuple, list)) and not isinstance(given, Iterable):
-        given = (given,)
-    for t in given:
+    for t in given if isinstance(given, (tuple, list, Iterable)) else (given,):
         if not isinstance(t, Core):
             raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
 

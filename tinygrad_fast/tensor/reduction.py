@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import dtypes, ops, shapes
 from .core import Core, apply, wrap
 from .indexing import Indexing
-from .promote import as_float, autocast_inputs, binary, must_float, must_tensors
+from .promote import as_float, autocast_inputs, binary, must_float, must_tensor
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -138,12 +138,12 @@ class Reduction(Indexing):
 
     def equal(self, other: Tensor) -> bool:
         """True if shapes and all elements are equal."""
-        must_tensors("equal", (other,))
+        must_tensor("equal", other)
         return self.shape == other.shape and bool(self.eq(other).all())
 
     def isclose(self, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
         """|self - other| <= atol + rtol |other|, for each element; infinities are close to themselves."""
-        must_tensors("isclose", (other,))
+        must_tensor("isclose", other)
         a, b = self.detach(), other.detach()
         finite = a.isfinite() & b.isfinite()
         near = (a.where(finite, 0) - b.where(finite, 0)).abs() <= b.abs() * rtol + atol
@@ -183,7 +183,7 @@ class Reduction(Indexing):
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extreme:
         """The k largest (or smallest) along an axis, always in order, equal elements as they stood."""
         n = self.size(dim) if self.ndim else 1
-        (k,) = shapes.must_ints("topk", (k,))
+        (k,) = shapes.ints("topk", (k,))
         if not 0 <= k <= n:
             raise RuntimeError(f"topk: k must be in 0..{n}, the size of dim {dim}; got {k}")
         if not self.ndim:

@@ -10,7 +10,7 @@ from typing import Any
 from ... import geometry, ops
 from ...shapes import Ints, ints
 from ...tensor import Tensor, apply
-from ...tensor.promote import autocast_inputs, must_float, must_tensors
+from ...tensor.promote import autocast_inputs, must_float, must_tensor, must_tensors
 
 
 def conv2d(
@@ -105,7 +105,7 @@ def conv_transpose2d(
 
 def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
     """Every patch a column: (N, C, H, W) -> (N, C KH KW, L), L = OH OW patches; without N, without N."""
-    must_tensors("unfold", (input,))
+    must_tensor("unfold", input)
     geometry.images("unfold", input.shape)
     if input.ndim == 3:
         return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
@@ -118,7 +118,7 @@ def fold(
     input: Tensor, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1
 ) -> Tensor:
     """Columns (N, C KH KW, L) added up where their patches lie in (N, C, H, W): the adjoint of unfold."""
-    must_tensors("fold", (input,))
+    must_tensor("fold", input)
     hw, windows = ints("fold: output_size", output_size, 2), _windows("fold", kernel_size, dilation, padding, stride)
     geometry.fold(input.shape, windows["kernel"], hw, geometry.columns("fold", hw=hw, **windows))
     if input.ndim == 2:
@@ -132,7 +132,7 @@ def _windows(name: str, kernel: Ints, dilation: Ints, padding: Ints, stride: Int
 
 
 def check_conv(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int) -> None:
-    """The shapes and dtypes that all convolutions ask for."""
+    """What all convolutions ask of their tensors: that they are some, their shapes and dtypes."""
     must_tensors(name, (x, weight) if bias is None else (x, weight, bias))
     geometry.conv(name, x.shape, weight.shape, axes, groups)
     geometry.one_type(name, input=x, weight=weight, bias=bias)

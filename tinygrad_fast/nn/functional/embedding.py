@@ -6,10 +6,10 @@ PyTorch's names, arguments and defaults.
 from __future__ import annotations
 
 from ... import dtypes, ops
-from ...shapes import Places, must_ints
+from ...shapes import Places, ints
 from ...tensor import Tensor, apply
 from ...tensor.indexing import checked
-from ...tensor.promote import must_tensors
+from ...tensor.promote import must_tensor, must_tensors
 
 
 def embedding(
@@ -40,8 +40,8 @@ def embedding(
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes): 1 at the class, else 0. -1: as many classes as the largest index asks for."""
-    must_tensors("one_hot", (tensor,))
-    (num_classes,) = must_ints("one_hot: num_classes", (num_classes,))
+    must_tensor("one_hot", tensor)
+    (num_classes,) = ints("one_hot: num_classes", (num_classes,))
     if num_classes == -1:
         if not tensor.numel():
             raise ValueError("one_hot: with no element, num_classes cannot be found; pass it")

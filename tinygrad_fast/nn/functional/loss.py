@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import dtypes, ops, shapes
 from ...tensor import Tensor, apply
-from ...tensor.promote import autocast_inputs, cast_to, must_float, must_tensors
+from ...tensor.promote import autocast_inputs, cast_to, must_float, must_tensor, must_tensors
 from .embedding import index_below
 
 
@@ -64,7 +64,7 @@ def nll_loss(
 
 
 def _logits(name: str, x: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Input and weight, checked. The weight in the dtype of x, unless that is a 16-bit float: then as it is."""
+    """x and weight, checked. The weight in the dtype of x, unless that is a 16-bit float: then it stays as it is."""
     must_tensors(name, (x, target) if weight is None else (x, target, weight))
     if not x.ndim:
         raise ValueError(f"{name}: input must be (N, C, ...), or (C,); got a tensor without axes")
@@ -201,7 +201,7 @@ def huber_loss(
     x, t, narrow = _widened("huber_loss", input, target)
     loss = _huber(x - t, delta)
     if weight is not None:
-        must_tensors("weight of a loss", (weight,))
+        must_tensor("weight of a loss", weight)
         shapes.equal("weight of a loss", loss.shape, weight.shape)
     return _reduced(_weighted(loss, weight), reduction, narrow)
 
@@ -248,7 +248,7 @@ def _widened(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Any]:
 
 
 def _fits(what: str, w: Tensor, x: Tensor) -> Tensor:
-    must_tensors(f"{what} of a loss", (w,))
+    must_tensor(f"{what} of a loss", w)
     if shapes.broadcast(what, w.shape, x.shape) != x.shape:
         raise ValueError(f"{what}: must broadcast to the input's shape {x.shape}; got {w.shape}")
     return w
@@ -261,7 +261,7 @@ def _weighted(loss: Tensor, weight: Tensor | None) -> Tensor:
 def _mean_by_weight(loss: Tensor, weight: Tensor | None, reduction: str, dtype: Any) -> Tensor:
     if weight is None:
         return _reduced(loss, reduction, dtype)
-    must_tensors("weight of a loss", (weight,))
+    must_tensor("weight of a loss", weight)
     shapes.equal("weight of a loss", loss.shape, weight.shape)
     weighted = _weighted(loss, weight)
     if reduction == "mean":

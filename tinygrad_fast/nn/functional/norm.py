@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ... import dtypes, ops, shapes
+from ... import dtypes, ops
 from ...creation import ones
-from ...shapes import Ints
+from ...shapes import Ints, ints
 from ...tape import written
 from ...tensor import Tensor, apply
-from ...tensor.promote import as_float, autocast_inputs, must_float, must_tensors
+from ...tensor.promote import as_float, autocast_inputs, must_float, must_tensor, must_tensors
 from .conv import check_conv, padded
 
 
@@ -134,8 +134,7 @@ def layer_norm(
     weight, bias: of shape `normalized_shape`. Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
     x = must_float("layer_norm", input)
-    several = isinstance(normalized_shape, (tuple, list))
-    tail = shapes.must_ints("layer_norm: normalized_shape", normalized_shape if several else (normalized_shape,))
+    tail = ints("layer_norm: normalized_shape", normalized_shape)
     if not tail or x.shape[-len(tail) :] != tail:
         raise ValueError(f"layer_norm: the input's last axes must be normalized_shape {tail}; got input {x.shape}")
     _types("layer_norm", x, weight=weight, bias=bias)
@@ -167,7 +166,7 @@ def _types(name: str, x: Tensor, **given: Tensor | None) -> None:
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps) along `dim`, |x|_p = (sum |x|^p)^(1/p), or the largest |x| for p = inf."""
-    must_tensors("normalize", (input,))
+    must_tensor("normalize", input)
     if not p > 0:
         raise ValueError(f"normalize: p must be above 0; got {p}")
     (narrow,) = autocast_inputs("normalize", as_float(input))

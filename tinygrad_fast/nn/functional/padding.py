@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ... import ops, shapes
 from ...tensor import Tensor, apply, cat
-from ...tensor.promote import cast_to, must_tensors
+from ...tensor.promote import cast_to, must_tensor
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -17,8 +17,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     is not repeated (at most size - 1); "replicate" repeats it; "circular" goes on at the other end (at most size).
     Raises ValueError where there are more pairs than axes, or not enough elements to mirror.
     """
-    must_tensors("pad", (input,))
-    pad = shapes.must_ints("pad", pad)
+    must_tensor("pad", input)
+    pad = shapes.ints("pad", pad)
     pairs = list(zip(pad[::2], pad[1::2]))
     if len(pad) % 2 or len(pairs) > input.ndim:
         raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ... import creation, geometry, ops, shapes, tables
 from ...functions import stack
 from ...tensor import Tensor, apply
-from ...tensor.promote import autocast_inputs, must_float, must_tensors
+from ...tensor.promote import autocast_inputs, must_float, must_tensor, must_tensors
 
 
 def interpolate(
@@ -28,7 +28,7 @@ def interpolate(
         raise ValueError(f'interpolate: mode must be "nearest" or "bilinear"; got {mode!r}')
     if mode == "nearest" and align_corners is not None:
         raise ValueError('interpolate: align_corners is an option of mode "bilinear"; got mode "nearest". Leave it out')
-    must_tensors("interpolate", (input,))
+    must_tensor("interpolate", input)
     size, scales = geometry.resized(input.shape, size, scale_factor)
     if recompute_scale_factor:
         if scale_factor is None:
@@ -76,8 +76,8 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
 
     theta (N, 2, 3); size (N, C, H, W) of the images wanted. Result (N, H, W, 2).
     """
-    must_tensors("affine_grid", (theta,))
-    size = shapes.must_ints("affine_grid: size", size)
+    must_tensor("affine_grid", theta)
+    size = shapes.ints("affine_grid: size", size)
     geometry.theta(theta.shape, size)
     n, _, h, w = size
     ys, xs = (_places(must_float("affine_grid", theta), k, bool(align_corners)) for k in (h, w))
@@ -94,7 +94,7 @@ def _places(like: Tensor, n: int, align_corners: bool) -> Tensor:
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C r^2, H, W) -> (..., C, H r, W r): r^2 channels become an r x r square of pixels. Shi et al. 2016."""
-    must_tensors("pixel_shuffle", (input,))
+    must_tensor("pixel_shuffle", input)
     geometry.shuffle("pixel_shuffle", input.shape, upscale_factor)
     r, (n, c, h, w) = upscale_factor, _batched(input)
     x = input.reshape(n, c, h, w).permute(0, 2, 3, 1).reshape(n, h, w, c // r**2, r, r)  # pixels first: C stays last
@@ -104,7 +104,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H r, W r) -> (..., C r^2, H, W): pixel_shuffle in reverse."""
-    must_tensors("pixel_unshuffle", (input,))
+    must_tensor("pixel_unshuffle", input)
     geometry.shuffle("pixel_unshuffle", input.shape, downscale_factor, back=True)
     r, (n, c, h, w) = downscale_factor, _batched(input)
     x = input.reshape(n, c, h, w).permute(0, 2, 3, 1).reshape(n, h // r, r, w // r, r, c)
