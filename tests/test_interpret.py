@@ -1,5 +1,7 @@
 """What a classifier gets wrong, on predictions made by hand."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -12,9 +14,10 @@ from tinygrad_fast.data import (
     DataLoaders,
     ImageBlock,
     IndexSplitter,
+    RegressionBlock,
     TensorDataset,
 )
-from tinygrad_fast.learner import ClassificationInterpretation, CrossEntropyLossFlat, Learner
+from tinygrad_fast.learner import ClassificationInterpretation, CrossEntropyLossFlat, Learner, inference
 
 
 class Same(nn.Module):
@@ -71,21 +74,57 @@ def test_one_class_index_for_each_item():
         ClassificationInterpretation(None, tf.zeros(2, 3), tf.zeros(2, 3), tf.zeros(2), tf.zeros(2))
 
 
+class Mean(nn.Module):
+    """Bright images are of class 0."""
+
+    def __init__(self):
+        self.w = nn.Parameter(tf.ones(1))
+
+    def forward(self, x):
+        bright = x.mean((1, 2, 3)).unsqueeze(1) * self.w
+        return tf.cat([bright, 1 - bright], dim=1)
+
+
+def of_images(items, block=CategoryBlock, model=Mean):
+    get = dict(get_x=lambda o: o[0], get_y=lambda o: o[1], splitter=IndexSplitter([4, 5, 6, 7]))
+    return Learner(DataBlock((ImageBlock, block), **get).dataloaders(items, bs=4), model())
+
+
+class Shown:
+    """In the place of contact_sheet: what it was given."""
+
+    def __call__(self, pictures, titles, inks, **options):
+        self.pictures, self.titles, self.inks, self.options = pictures, titles, inks, options
+        return self
+
+
+def test_show_results(monkeypatch):
+    """Of four white images and four black: classes a, b, a, b, where white means a."""
+    monkeypatch.setattr(inference, "contact_sheet", Shown())
+    grey = [255, 255, 0, 0] * 2
+    items = [(np.full((8, 8, 3), g, np.uint8), "ab"[i % 2]) for i, g in enumerate(grey)]
+    learn = of_images(items)
+    shown = learn.show_results(shuffle=False, ncols=2)
+    assert shown.titles == ["a\na", "b\na", "a\nb", "b\nb"] and shown.inks == ["green", "red", "red", "green"]
+    assert [float(np.asarray(p).mean()) for p in shown.pictures] == [255, 255, 0, 0] and shown.options == {"ncols": 2}
+    assert learn.show_results(ds_idx=0, shuffle=False, max_n=2).titles == ["a\na", "b\na"]
+    assert sorted(learn.show_results().titles) == ["a\na", "a\nb", "b\na", "b\nb"]
+    assert learn.show_results(dl=learn.dls.test_dl(items[:3], with_labels=True)).titles == ["a\na", "b\na", "a\nb"]
+    number = of_images([(x, 0.5) for x, _ in items], RegressionBlock(1), lambda: nn.Sequential(Mean(), nn.Linear(2, 1)))
+    shown = number.show_results(shuffle=False)
+    assert shown.inks == ["black"] * 4 and all(re.fullmatch(r"0.5\n-?\d.*", text) for text in shown.titles)
+
+
+def test_show_results_is_a_picture():
+    items = [(np.full((8, 8, 3), 99, np.uint8), "ab"[i % 2]) for i in range(8)]
+    sheet = of_images(items).show_results(nrows=2)
+    assert sheet.size[0] > 100 and {(0, 128, 0), (255, 0, 0)} < set(map(tuple, np.asarray(sheet).reshape(-1, 3)))
+
+
 def test_plot_top_losses():
-    class Mean(nn.Module):
-        def __init__(self):
-            self.w = nn.Parameter(tf.ones(1))
-
-        def forward(self, x):
-            bright = x.mean((1, 2, 3)).unsqueeze(1) * self.w
-            return tf.cat([bright, 1 - bright], dim=1)
-
     rng = np.random.default_rng(0)
     items = [(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8), "ab"[i % 2]) for i in range(8)]
-    block = DataBlock(
-        (ImageBlock, CategoryBlock), get_x=lambda o: o[0], get_y=lambda o: o[1], splitter=IndexSplitter([4, 5, 6, 7])
-    )
-    learn = Learner(block.dataloaders(items, bs=4), Mean())
+    learn = of_images(items)
     interp = ClassificationInterpretation.from_learner(learn)
     assert interp.vocab == ["a", "b"]
     sheet = interp.plot_top_losses(4, nrows=2)

@@ -19,28 +19,32 @@ def contact_sheet(
     nrows: int | None = None,
     ncols: int | None = None,
     backend: str = "pillow",
+    inks: Sequence[str] = (),
 ) -> Any:
     """`pictures` (PIL images, or arrays (C, H, W) or (H, W)) in a grid, as square as it comes unless given.
 
-    Returns a PIL image, which a notebook displays and `.save(path)` writes; with backend="matplotlib" a figure.
+    titles: of one line or several; inks: their colours, black unless given. Returns a PIL image, which a notebook
+    displays and `.save(path)` writes; with backend="matplotlib" a figure.
     """
     if not pictures:
         raise ValueError("contact_sheet: needs at least one picture")
     ncols = ncols or (ceil(len(pictures) / nrows) if nrows else ceil(sqrt(len(pictures))))
     nrows = nrows or ceil(len(pictures) / ncols)
-    cells = list(zip(pictures, titles))[: nrows * ncols]
+    cells = list(zip(pictures, titles, inks or [INK] * len(titles)))[: nrows * ncols]
     if backend == "matplotlib":
         return _figure(cells, nrows, ncols)
     if backend != "pillow":
         raise ValueError(f'contact_sheet: backend is "pillow" or "matplotlib"; got {backend!r}')
-    width, height = CELL + GAP, CELL + TEXT + 2 * GAP
+    head = TEXT * max(text.count("\n") + 1 for text in titles)
+    width, height = CELL + GAP, CELL + head + 2 * GAP
     sheet = Image.new("RGB", (ncols * width + GAP, nrows * height + GAP), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
-    for i, (picture, text) in enumerate(cells):
+    for i, (picture, text, ink) in enumerate(cells):
         left, top = GAP + i % ncols * width, GAP + i // ncols * height
-        draw.text((left + CELL / 2, top), _shortened(text, draw, font), fill=INK, font=font, anchor="ma")
+        for n, line in enumerate(text.split("\n")):
+            draw.text((left + CELL / 2, top + n * TEXT), _shortened(line, draw, font), fill=ink, font=font, anchor="ma")
         image = _fitted(to_image(picture))
-        sheet.paste(image, (left + (CELL - image.width) // 2, top + TEXT + GAP + (CELL - image.height) // 2))
+        sheet.paste(image, (left + (CELL - image.width) // 2, top + head + GAP + (CELL - image.height) // 2))
     return sheet
 
 
@@ -88,9 +92,9 @@ def _figure(cells: Sequence[tuple], nrows: int, ncols: int) -> Any:
     except ImportError:
         raise ImportError('backend="matplotlib" needs matplotlib: pip install matplotlib') from None
     figure = Figure(figsize=(2 * ncols, 2.2 * nrows), layout="tight")
-    for i, (picture, text) in enumerate(cells):
+    for i, (picture, text, ink) in enumerate(cells):
         axes = figure.add_subplot(nrows, ncols, i + 1)
         axes.imshow(to_image(picture))
-        axes.set_title(text)
+        axes.set_title(text, color=ink)
         axes.axis("off")
     return figure

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import functions
 from ..autograd import no_grad
+from ..data.show import contact_sheet, title
 from ..tensor import Tensor
 from .events import Callback
 from .loop import TrainingLoop
@@ -98,6 +99,27 @@ class Inference(TrainingLoop):
         inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
         answer = (self._answer(decoded[0]), decoded[0], preds[0])
         return (dl.decode_batch((inputs,))[0][0], *answer) if with_input else answer
+
+    def show_results(
+        self, ds_idx: int = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **options: Any
+    ) -> Any:
+        """A contact sheet of up to `max_n` items of a split, or of `dl`, each under its target and what is predicted.
+
+        Where both are classes, the title is green if they agree and red if not. `options` are those of `show_batch`.
+        """
+        if dl is None:
+            dl = self.loader(ds_idx)
+            dl = dl.new(dl.dataset, shuffle=True) if shuffle else dl
+        batch = dl.one_batch()
+        decoded = self.get_preds(dl=[batch], with_decoded=True)[2]
+        pictures, titles, inks = [], [], []
+        for sample, answer in zip(dl.decode_batch(batch, max_n), decoded):
+            target, prediction = ", ".join(map(title, sample[dl.n_inp :])), title(self._answer(answer))
+            pictures.append(sample[0])
+            titles.append(f"{target}\n{prediction}")
+            agree = "green" if target == prediction else "red"
+            inks.append(agree if target_kind(self.dls) in ("category", "multicategory", "integer") else "black")
+        return contact_sheet(pictures, titles, inks=inks, **options)
 
     def _answer(self, decoded: Tensor) -> Any:
         """What a person would say: the label, the labels, the numbers."""
