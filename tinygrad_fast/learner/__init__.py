@@ -23,7 +23,7 @@ from .events import (
 from .graph_step import GraphStep
 from .groups import even_mults, trainable_params
 from .interpret import ClassificationInterpretation
-from .learner import Adam, Learner
+from .learner import Adam, Learner, load_learner
 from .losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, L1LossFlat, MSELossFlat
 from .lr_find import minimum, slide, steep, valley
 from .metrics import (
@@ -78,6 +78,7 @@ __all__ = [
     "accuracy_multi",
     "error_rate",
     "even_mults",
+    "load_learner",
     "mae",
     "minimum",
     "mse",

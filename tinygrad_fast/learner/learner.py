@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import checkpoint, nn, optim, rng, schedule
+from .. import backend, checkpoint, nn, optim, rng, schedule
 from ..tensor import Tensor
 from . import groups
 from .callbacks import CSVLogger, ParamScheduler, TrackerCallback, TrainEvalCallback
 from .events import Callback, CancelFitException
+from .export import exported, restored
 from .graph_step import GraphStep
 from .inference import Inference
 from .loop import length
@@ -329,8 +330,7 @@ class Learner(Inference):
     # ------------------------------------------------------------------------------------------------------ save, load
 
     def _file(self, file: str | os.PathLike) -> Path:
-        path = self.path / self.model_dir / file
-        return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+        return _named(self.path / self.model_dir / file)
 
     def save(self, file: str | os.PathLike, with_opt: bool = True) -> Path:
         """Write the model, and what the optimiser remembers, to path/model_dir/file.safetensors; returns that path."""
@@ -354,6 +354,37 @@ class Learner(Inference):
             except (ValueError, KeyError) as e:
                 warnings.warn(f"load: the model is loaded, the state of the optimiser is not: {e}", stacklevel=2)
         return self
+
+    def export(self, fname: str | os.PathLike = "export") -> Path:
+        """Write what predicting takes to path/fname.safetensors, for `load_learner`; returns that path.
+
+        That is the model, the loss, the vocabulary and the transforms of validation: no items, no optimiser, none of
+        the functions that found inputs and labels. Raises TypeError, and writes nothing, for what cannot be written.
+        """
+        path = _named(self.path / fname)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(exported(self), path)
+        return path
+
+
+def load_learner(fname: str | os.PathLike, cpu: bool = True) -> Learner:
+    """What `Learner.export` wrote, to predict with: on the CPU, or where tensors are made (`tf.set_default_device`).
+
+    Items are inputs themselves, a file, bytes, an image or an array: `get_x` is not in the file. Nothing in the file is
+    run. Classes of one's own, a model or a transform, must have been imported. Raises ValueError for a file that is
+    damaged, of another kind, of a later version, or names what is not there.
+    """
+    path = _named(Path(fname))
+    dls, model, loss_func = restored(checkpoint.load(path), str(path))
+    if not cpu:
+        device = backend.get_default_device()
+        model.to(device)
+        dls.to(device)
+    return Learner(dls, model, loss_func, path=path.parent)
+
+
+def _named(path: Path) -> Path:
+    return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
 
 
 def _what(x: Any) -> str:
