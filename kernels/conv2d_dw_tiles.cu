@@ -5,8 +5,8 @@
 // BACKWARD  conv2d_tiles (of g) and conv2d_dx_tiles (of x), with dw's gradient in the place of w.
 // TILING    The product is small and the sum is long: there are few tiles, and 100,000 pixels to each. So the pixels
 //           are divided among several blocks, blockIdx.z = (part, group), which sum their own; conv2d_dw_sum adds the
-//           parts up in their order. How many parts, the sizes say (launchers/convolutions.py), and not the GPU: the
-//           same sums are rounded the same everywhere.
+//           parts up in their order. How many parts, the sizes say (launchers/convolutions.py), and not how many
+//           processors there are: GPUs with the same engine round the same sums the same.
 //
 //                         k: pixels                                      o
 //                     +--------+--------+--------+            +------------------+

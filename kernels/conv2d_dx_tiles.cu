@@ -75,7 +75,10 @@ struct Pixels {  // of a residue, in dx
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) conv2d_dx_tiles(
+// Of Warpgroups 128 x 128 two blocks share a processor: 128 registers are what each thread may have, NVRTC 12 took 130.
+const int BLOCKS = ENGINE::LAG && THREADS == 256 ? 2 : 1;
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv2d_dx_tiles(
     const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ dx, int M, int N, int H, int W, int OH, int OW,
     int KH, int KW, int groups, Window win, Division by_image, Division by_row, Division by_channels,
     Division by_taps, Division by_taps_less, int whole) {

@@ -21,8 +21,8 @@
 //           var otherwise.
 // MEASURED  not yet on a GPU. Expected, H100, float16, 512 images of 32 x 32 and 64 channels: 67 MB are not read
 //           again, and a launch is saved: 22 us of some 190 for convolution and batch norm. The additional
-//           instructions take 10 us where nothing hides them; two blocks on a processor hide each other's. So 0.28 to
-//           0.3 of the peak of 989 Tflop/s (136 to 126 us for 39 Gflop), where conv2d_tiles has 0.3; in float32 they
+//           instructions take 10 us where nothing hides them, as here: a block of 256 x 64 has a processor for itself.
+//           So 0.28 of the peak of 989 Tflop/s (136 us for 39 Gflop), where conv2d_tiles has 0.3; in float32 they
 //           are a 100th of the multiply-adds of a 3 x 3 layer of 64 channels: 0.6 of 67 Tflop/s.
 // SOURCE    T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", 1983; NVIDIA/cudnn-frontend,
 //           "ConvGenStats" (sums and sums of squares, which lose digits where the mean is large: not so here).

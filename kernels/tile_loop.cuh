@@ -10,7 +10,7 @@
 // COST      a k-tile brings (BM + BN) BK elements for 2 BM BN BK flop; a warp reads (WM + WN) BK of them again from
 //           shared memory, for 2 WM WN BK. A scheduler issues one instruction a clock, whatever it is for, so what
 //           finds addresses competes with what multiplies: kernels/README.md counts both. A warp begins to multiply
-//           as soon as a tile is there, and finds the addresses of the tile STAGES - 1 further on in between.
+//           as soon as a tile is there, and finds the addresses of the next one to come in between.
 // EDGES     the loader says what is outside: zeros are copied. `out` guards m and n.
 // SOURCE    NVIDIA/cutlass, "Efficient GEMM"; ldmatrix, mma, cp.async: PTX ISA 8.5, sections 9.7.9 and 9.7.14.
 //

@@ -35,8 +35,9 @@ struct Warpgroups {
     u64 a, b;
     float sums[BN / 2] = {};
 
+    // By a shuffle the compiler knows that `wm` is one for all lanes, and keeps both numbers where products want them.
     __device__ __forceinline__ Engine(T* a, T* b, int wm, int)
-        : a(described(moved(a, wm / 64 * BOX))), b(described(b)) {}
+        : a(described(moved(a, __shfl_sync(~0u, wm, 0) / 64 * BOX))), b(described(b)) {}
 
     __device__ __forceinline__ void arrived() const { proxy_fence(); }
 

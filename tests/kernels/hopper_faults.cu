@@ -335,6 +335,40 @@ extern "C" __global__ void product_of_what_was_shown_too_late(float* y) {
   y[threadIdx.x] = sums[0];
 }
 
+extern "C" __global__ void product_of_what_was_shown_to_nobody(float* y) {
+  DYNAMIC_SHARED(u16, held);
+  for (int i = threadIdx.x; i < BOX / 2; i += 128) held[i] = 0;
+  __syncthreads();
+  for (int i = 0; i < 9; i++) proxy_fence();  // of none of which others know
+  float sums[64] = {};
+  wgmma_fence();
+  wgmma_f16<true, true>(sums, described(held), described(held), 1);  // FAULT
+  wgmma_commit();
+  wgmma_wait<0>();
+  y[threadIdx.x] = sums[0];
+}
+
+extern "C" __global__ void copied_under_a_product(const __grid_constant__ TensorMap x, const float* z, float* y) {
+  DYNAMIC_SHARED(unsigned char, held);
+  u64* barrier = (u64*)(held + BOX);
+  make(barrier, 1);
+  if (threadIdx.x == 0) {
+    barrier_expect(barrier, BOX);
+    copy_box(held, &x, barrier, 0, 0, 0);
+  }
+  barrier_wait(barrier, 0);
+  float sums[32] = {};
+  wgmma_fence();
+  wgmma_f16<true, true>(sums, described(held), described(held), 1);
+  wgmma_commit();
+  wgmma_wait<0>();
+  if (threadIdx.x / 32 == 3) copy_async<16>(shared_address(held), z, true);  // FAULT
+  copy_commit();
+  __syncthreads();
+  copy_wait<0>();
+  y[threadIdx.x] = sums[0];
+}
+
 extern "C" __global__ void product_asked_for_too_soon(float* y) {
   DYNAMIC_SHARED(u16, held);
   for (int i = threadIdx.x; i < BOX / 2; i += 128) held[i] = 0;

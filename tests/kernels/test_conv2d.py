@@ -129,7 +129,7 @@ def test_sums_in_parts(machine, monkeypatch, dtype):
 def large_tiles(machine, dtype, smallest=False):
     """The shapes that only large images are given, on this GPU."""
     dtype = np.dtype(dtype)
-    shapes = tiles.best_engine("", dtype.name, 1, 1, 1, machine.hardware).tiles[dtype.itemsize]
+    shapes = tiles.best_engine("", dtype.name, 1, 1, 1, 16, machine.hardware).tiles[dtype.itemsize]
     return [machine.hardware.suited(tile) for tile in (shapes if smallest else shapes[:-1])]
 
 
@@ -285,6 +285,9 @@ def test_parts_are_told_by_sizes():
     assert parts(tile["large"], 256, 512 * 8 * 8) == 7
     assert parts(tile["large"], 512, 512 * 4 * 4) == 3
     assert parts(tile["small"], 64, 512) == 1
+    large, _, tall, _ = tiles.WARPGROUPS.tiles[2]  # a block each for 132 processors
+    assert parts(tall, 64, 512 * 32 * 32) * tall.blocks(576, 64) == 132
+    assert parts(large, 128, 512 * 16 * 16) * large.blocks(1152, 128) == 130
 
 
 @pytest.mark.parametrize("capability", [80, 90])
@@ -319,8 +322,11 @@ def test_hoppers_engine_is_taken_where_it_is_understood(monkeypatch):
         assert [given["defines"]["ENGINE"] for given in asked] == [engine] * 3
     measured = {"a GPU": {"conv2d_tiles": {"Warpgroups, 2 bytes, 64 x 64": []}}}
     monkeypatch.setattr(tuned, "table", lambda: measured)
-    best = lambda m: tiles.best_engine("conv2d_tiles", "float16", m, 64, 1, tiles.Hardware(90, 132, "a GPU")).name  # noqa: E731
-    assert (best(64), best(65)) == ("TensorCores", "Warpgroups")
+
+    def best(m, piece):
+        return tiles.best_engine("conv2d_tiles", "float16", m, 64, 1, piece, tiles.Hardware(90, 132, "a GPU")).name
+
+    assert (best(64, 16), best(65, 16), best(64, 8)) == ("TensorCores", "Warpgroups", "Warpgroups")
 
 
 def test_it_is_compiled_for_hopper_alone():
@@ -410,7 +416,7 @@ HOPPER_FAULTS = [
     ("finish() const { wgmma_wait<0>(); }", "finish() const {}", "another multiplies|what another|unequal"),
     ("c / 8 * ROWS * PITCH + ", "", "copies at the same time|unequal"),
     ("(c % 8 ^ turn(r)) * 16", "c % 8 * 16", "unequal"),
-    ("wm / 64 * BOX", "0", "unequal"),
+    ("__shfl_sync(~0u, wm, 0) / 64 * BOX", "0", "unequal"),
     ("(TileA::K_MAJOR ? 32 : 16 * 128)", "(32)", "unequal"),
     ("8 * (i / 2 % 2)", "8 * (i % 2)", "unequal"),
 ]

@@ -210,6 +210,8 @@ SAYS = {
     "product_of_what_nobody_wrote": "multiplies what nobody has written: 16 bytes at byte 0 of shared memory",
     "product_of_what_was_not_shown": "multiplies what its writer has not shown to products: 16 bytes at byte",
     "product_of_what_was_shown_too_late": "multiplies what its writer has not shown to products: 16 bytes at byte",
+    "product_of_what_was_shown_to_nobody": "multiplies what its writer has not shown to products: 16 bytes at byte",
+    "copied_under_a_product": "copies to what another multiplies at the same time (thread",
     "product_asked_for_too_soon": "multiplies what another writes at the same time (thread (0, 0, 0)): 16 bytes at",
     "product_of_what_did_not_land": "multiplies what a copy on its way will write",
     "box_under_a_product": "(0, 0, 0) of block (0, 0, 0) copies to what another multiplies at the same time (thread",
@@ -219,7 +221,8 @@ SAYS = {
 
 def planted(kernel, check):
     """Run a kernel of hopper_faults.cu: 128 threads, or the half of them; two boxes of shared memory and a bit."""
-    arrays = {"x": boxed(np.zeros((64, 64), np.float16)), "y": np.zeros(128, np.float32)}
+    zeros = np.zeros(128, np.float32)
+    arrays = {"x": boxed(np.zeros((64, 64), np.float16)), "y": zeros, "z": zeros.copy()}
     given = {p.name: arrays[p.name] for p in FAULTS.kernels[kernel]}
     block = 64 if kernel == "half_a_warpgroup" else 128
     given |= dict(grid=(FAULTS.clusters.get(kernel, 1),), block=(block,), shared=2 * BOX + 16)

@@ -331,6 +331,8 @@ void emulator::check_departure(const Copy& copy) {
             flying ? c.copier : c.write.who);
     if (u32 other = reading(c))
       fault("copies to what another reads at the same time", *space, at, copy.size, copy.code, other);
+    if (u32 other = multiplying(space, offset))
+      fault("copies to what another multiplies at the same time", *space, at, copy.size, copy.code, other);
     c.copier = me;
     c.copied = interval;
   }
@@ -408,8 +410,7 @@ void emulator::check_shown() {
 // Whether what a thread wrote to this byte was shown afterwards, before this product.
 static bool was_shown(const Cell& c) {
   const auto& by = shows_of(c.write.who);
-  if (by.count > c.shown + SHOWS) return true;  // long ago
-  for (u32 n = c.shown; n < by.count; n++)
+  for (u32 n = by.count > c.shown + SHOWS ? by.count - SHOWS : c.shown; n < by.count; n++)
     if (in_order(by.last[n % SHOWS])) return true;
   return false;
 }

@@ -206,9 +206,9 @@ class Convolutions(Machine):
         widths = {flag: tiles.width(size, c, self.address(a) // size) for flag, (a, c) in operands.items()}
         piece = min(widths.values()) * size
         hardware = self.hardware
-        if batches is None:  # never too few blocks; and on every GPU the same tiles
+        if batches is None:  # never too few blocks; and on every GPU with this engine the same tiles
             hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
-        engine = tiles.best_engine(kernel, dtype.name, m, n, batches, hardware)
+        engine = tiles.best_engine(kernel, dtype.name, m, n, batches, piece, hardware)
         return Loop(engine, engine.choose(size, m, n, batches, piece, hardware, kernel), dtype, widths)
 
     def _whole_chunks(self, n, *results):

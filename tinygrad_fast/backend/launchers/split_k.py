@@ -6,7 +6,7 @@ from functools import cache
 
 from . import tiles
 
-# Of an H100, and not of the GPU that is found, so that the same sums are rounded the same everywhere
+# Of an H100, and not of the GPU that is found, so that all GPUs with the same engine round the same sums the same
 PROCESSORS = 132
 RATES = {  # flop a second that the engines are expected to reach, by bytes of an element
     "Warpgroups": {2: 700e12},
@@ -21,7 +21,7 @@ def split(tile: tiles.Tile, rate: float, m: int, n: int, depth: int, groups: int
 
     waves of blocks, each summing its part, and 4 steps to begin; and for several parts, writing and reading them.
     """
-    blocks, steps, slots = tile.blocks(m, n) * groups, -(-depth // tile.BK), PROCESSORS * 256 // tile.threads
+    blocks, steps, slots = tile.blocks(m, n) * groups, -(-depth // tile.BK), PROCESSORS * max(256 // tile.threads, 1)
     step = 2 * tile.BM * tile.BN * tile.BK * slots / rate  # seconds
 
     def seconds(parts):
