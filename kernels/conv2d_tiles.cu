@@ -22,12 +22,12 @@
 //           so many elements a copy as channels and addresses allow (-DXV=8 -DWV=8). A group has N outputs, in w beside
 //           zeros up to `columns`. Images below 2^31 elements, and fewer than 2^31 pixels.
 // MEASURED  not yet on a GPU. Expected, H100, float16, a 3 x 3 layer of 64 channels on 512 images of 32 x 32: 39
-//           Gflop, 755 MB from L2 in 126 us at 6 TB/s, 0.3 of the peak of 989 Tflop/s; of 128 channels on 16 x 16, by
-//           tiles of 256 x 128, 453 MB and 0.5. Warpgroups alone could do more: it has 24 instructions for the 64 clocks
-//           of an HGMMA of 128 columns, 22.5 for the 32 of 64 columns, and shared memory brings their operands and takes
-//           what comes for 0.9 and 0.6 of the peak. So what L2 brings is the next thing to lessen: a pixel comes KH KW
-//           times. Not tried, for only a GPU can tell: copies through L1 (cp.async.ca), where the taps of a row would
-//           find it again; and what the fence costs that shows copies to products (warpgroups.cuh).
+//           Gflop, 755 MB from L2 in 126 us at 6 TB/s, 0.3 of the peak of 989 Tflop/s; of 128 channels on 16 x 16,
+//           by tiles of 256 x 128, 453 MB and 0.5. Warpgroups alone could do more: it has 24 instructions for the 64
+//           clocks of an HGMMA of 128 columns, 22.5 for the 32 of 64 columns, and shared memory brings their operands
+//           and takes what comes for 0.9 and 0.6 of the peak. So what L2 brings is the next thing to lessen: a pixel
+//           comes KH KW times. Not tried, for only a GPU can tell: copies through L1 (cp.async.ca), where the taps of
+//           a row would find it again; and what the fence costs that shows copies to products (warpgroups.cuh).
 //           float32: bound by issue, 1.14 instructions for each multiply-add of 128 x 128, 1.25 of 64 x 64
 //           (kernels/README.md): 0.7 and 0.6 of 67 Tflop/s. As TF32, 32 and 16 flop a byte from L2: at most 0.39 and
 //           0.19 of 494 Tflop/s. float64: 0.7 of 34.
