@@ -16,8 +16,10 @@ from tinygrad_fast.vision.all import (
     DataBlock,
     DataLoader,
     DataLoaders,
+    F,
     ImageBlock,
     Learner,
+    MSELossFlat,
     MultiCategoryBlock,
     Normalize,
     RegressionBlock,
@@ -178,12 +180,27 @@ def with_a_function(folder):
     return Learner(loaders(folder, item_tfms=[abs]), resnet8(num_classes=3))
 
 
+def with_collate_fn(_):
+    dl = DataLoader(
+        TensorDataset(np.zeros((4, 4), np.float32), np.zeros((4, 4), np.float32)), 2, collate_fn=lambda s: s
+    )
+    return Learner(DataLoaders(dl, dl), nn.Linear(4, 4), MSELossFlat())
+
+
+def test_a_method_that_was_replaced_is_not_exported(tmp_path):
+    learn = arrays(nn.Linear(4, 4))
+    learn.model.forward = F.relu
+    with pytest.raises(TypeError, match=r"export: learner\['model'\].forward hides a method of its class"):
+        learn.export(tmp_path / "model")
+
+
 @pytest.mark.parametrize(
     "make, says",
     [
         (lambda _: arrays(nn.Linear(4, 4), lambda pred, targ: pred.sum()), r"learner\['loss_func'\] is <lambda>"),
         (lambda _: hooked(), r"learner\['model'\]\S+\._hooks\[\d+\] is hooked.<locals>.<lambda>"),
         (lambda _: local(), r"learner\['model'\] is a local.<locals>.Local"),
+        (with_collate_fn, r"learner\['collate_fn'\] is with_collate_fn.<locals>.<lambda>"),
         (with_a_function, r"learner\['items'\]\[\d\].func is abs"),
     ],
 )
@@ -204,6 +221,12 @@ def of_model(saved, name):
     dict(saved["learner"]["of"])["model"]["of"] = name
 
 
+def with_a_function_for(saved, name, place):
+    """A file that would have `place` call a function of its choice."""
+    chosen = {"is": "function", "of": "tinygrad_fast.data.files:read_csv"}
+    dict(saved["learner"]["of"])[name]["with"][place] = chosen
+
+
 @pytest.mark.parametrize(
     "change, says",
     [
@@ -213,6 +236,14 @@ def of_model(saved, name):
         (lambda saved: dict(saved["learner"]["of"])["model"].pop("is"), "is not as learn.export writes it: KeyError"),
         (lambda saved: of_model(saved, "os:system"), "names os:system, which is no class that it may hold"),
         (lambda saved: of_model(saved, "tinygrad_fast.checkpoint:save"), "names .*:save, which is no class"),
+        (
+            lambda saved: with_a_function_for(saved, "loss_func", "decodes"),
+            "puts something in the place of .*decodes, a m",
+        ),
+        (
+            lambda saved: with_a_function_for(saved, "loss_func", "own"),
+            "names .*read_csv, which is no function of .*nn.f",
+        ),
         (lambda saved: of_model(saved, "my.net:Net"), "needs Net of my.net, which is not there. Import it first"),
         (lambda saved: of_model(saved, "tinygrad_fast.nn:Linaer"), "needs Linaer of tinygrad_fast.nn"),
         (lambda saved: of_model(saved, "tinygrad_fast.no:Linear"), "needs Linear of tinygrad_fast.no"),

@@ -6,12 +6,14 @@ attributes, and no class has to say how it is saved. Tensors, numbers and texts 
 optimiser, callbacks and functions such as get_y stay behind.
 
 Reading runs nothing that stands in the file: a class is found by its name among those that the program knows, must be a
-Module, a Transform, a Loss or a Vocab, and is not called; its attributes are put in their places.
+Module, a Transform, a Loss or a Vocab, and is not called; its attributes are put in their places, never in that of a
+method. A function is one of nn.functional.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from types import FunctionType
 from typing import Any
@@ -30,6 +32,7 @@ from .losses import Loss
 FORMAT = 1  # of the file; a later one is refused
 KNOWN = (nn.Module, Transform, Loss, Vocab)
 OURS = __name__.partition(".")[0]
+LOSSES = f"{OURS}.nn.functional"  # whose functions a file may name: they compute, and touch nothing else
 
 
 def exported(learn: Any) -> dict[str, Any]:
@@ -47,6 +50,7 @@ def exported(learn: Any) -> dict[str, Any]:
             f"{type(data).__name__}. Write learn.save, and make the Learner anew where it is loaded"
         )
     found |= {"kinds": valid.kinds, "n_inp": valid.n_inp, "bs": valid.bs, "before_batch": as_list(valid.before_batch)}
+    found["collate_fn"] = valid.collate_fn
     found |= {"items": valid.after_item.tfms, "batches": valid.after_batch.tfms}
     return {"export": FORMAT, "learner": Packer()(found, "learner")}
 
@@ -63,7 +67,7 @@ def restored(saved: Any, path: str) -> tuple[DataLoaders, nn.Module, Any]:
     try:
         found = Unpacker(path)(saved["learner"])
         types, stages = found.get("types"), dict(after_item=found["items"], after_batch=found["batches"])
-        stages |= {name: found[name] for name in ("bs", "kinds", "before_batch")}
+        stages |= {name: found[name] for name in ("bs", "kinds", "before_batch", "collate_fn")}
         kinds, n_inp, model, loss_func = (found[name] for name in ("kinds", "n_inp", "model", "loss_func"))
         arrays = found["arrays"] if types is None else []
     except (KeyError, TypeError, IndexError, AttributeError) as e:
@@ -73,6 +77,11 @@ def restored(saved: Any, path: str) -> tuple[DataLoaders, nn.Module, Any]:
     data: Any = TensorDataset(*arrays) if types is None else Datasets([], types, kinds=kinds, n_inp=n_inp)
     loader = DataLoader(data, **stages)
     return DataLoaders(loader, loader), model, loss_func
+
+
+def hides(cls: type, attributes: Iterable[str]) -> str | None:
+    """The first attribute in the place of a method: it would be called."""
+    return next((name for name in attributes if callable(getattr(cls, name, None))), None)
 
 
 class Packer:
@@ -106,9 +115,11 @@ class Packer:
             return {"is": "array", "of": from_numpy(np.ascontiguousarray(x))}
         if isinstance(x, np.dtype):
             return {"is": "dtype", "of": x.name}
-        if isinstance(x, FunctionType) and x.__module__.partition(".")[0] == OURS and "<" not in x.__qualname__:
+        if isinstance(x, FunctionType) and x.__module__.startswith(LOSSES) and "<" not in x.__qualname__:
             return {"is": "function", "of": f"{x.__module__}:{x.__qualname__}"}
         if isinstance(x, KNOWN) and "<" not in type(x).__qualname__:
+            if hidden := hides(type(x), vars(x)):
+                raise TypeError(f"export: {place}.{hidden} hides a method of its class; write a class that has another")
             inside = {name: self(v, f"{place}.{name}") for name, v in vars(x).items()}
             items = {"items": self(list(x), place)} if isinstance(x, list) else {}
             return {"is": "object", "of": f"{type(x).__module__}:{type(x).__qualname__}", "with": inside} | items
@@ -144,6 +155,8 @@ class Unpacker:
             cls = self.named(of)
             if not (isinstance(cls, type) and issubclass(cls, KNOWN)):
                 raise ValueError(f"load_learner: {self.path} names {of}, which is no class that it may hold")
+            if hidden := hides(cls, x["with"]):
+                raise ValueError(f"load_learner: {self.path} puts something in the place of {of}.{hidden}, a method")
             found: Any = cls.__new__(cls)
             self.met[number] = found
             if "items" in x:
@@ -152,8 +165,8 @@ class Unpacker:
             return found
         if kind == "function":
             found = self.named(of)
-            if not (isinstance(found, FunctionType) and of.partition(".")[0] == OURS):
-                raise ValueError(f"load_learner: {self.path} names {of}, which is no function of {OURS}")
+            if not (isinstance(found, FunctionType) and found.__module__.startswith(LOSSES)):
+                raise ValueError(f"load_learner: {self.path} names {of}, which is no function of {LOSSES}")
         elif kind == "dtype":
             found = dtypes.dtype_of(of)
         elif kind == "array":
