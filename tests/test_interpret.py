@@ -115,6 +115,20 @@ def test_show_results(monkeypatch):
     assert shown.inks == ["black"] * 4 and all(re.fullmatch(r"0.5\n-?\d.*", text) for text in shown.titles)
 
 
+def test_results_of_one_input_and_two_targets(monkeypatch):
+    monkeypatch.setattr(inference, "contact_sheet", Shown())
+    items = [(np.full((8, 8, 3), grey, np.uint8), i, "ab"[i % 2]) for i, grey in enumerate([255, 255, 0, 0] * 2)]
+
+    class OfTheLabel(CrossEntropyLossFlat):
+        def __call__(self, pred, number, label):
+            return super().__call__(pred, label)
+
+    getters = [lambda o: o[0], lambda o: o[1], lambda o: o[2]]
+    plan = DataBlock((ImageBlock, RegressionBlock, CategoryBlock), n_inp=1, getters=getters)
+    shown = Learner(plan.dataloaders(items, bs=2, num_workers=0), Mean(), OfTheLabel()).show_results(ds_idx=0, max_n=1)
+    assert re.fullmatch(r"\d, (a|b)\n(a|b)", shown.titles[0])
+
+
 def test_show_results_is_a_picture():
     items = [(np.full((8, 8, 3), 99, np.uint8), "ab"[i % 2]) for i in range(8)]
     sheet = of_images(items).show_results(nrows=2)

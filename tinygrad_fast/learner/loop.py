@@ -135,7 +135,8 @@ class TrainingLoop:
         """A batch -> inputs and targets. Data say by `n_inp` how many inputs they have; else all but the last are."""
         if isinstance(batch, Tensor):
             batch = (batch,)
-        n = getattr(getattr(self.dl, "dataset", self.dl), "n_inp", None) or max(1, len(batch) - 1)
+        n = getattr(getattr(self.dl, "dataset", self.dl), "n_inp", None)  # a list of batches does not say it
+        n = n or getattr(getattr(self.dls.train, "dataset", None), "n_inp", None) or max(1, len(batch) - 1)
         self.xb, self.yb = tuple(batch[:n]), tuple(batch[n:])
 
     @property
