@@ -32,7 +32,7 @@ from .losses import Loss
 FORMAT = 1  # of the file; a later one is refused
 KNOWN = (nn.Module, Transform, Loss, Vocab)
 OURS = __name__.partition(".")[0]
-LOSSES = f"{OURS}.nn.functional"  # whose functions a file may name: they compute, and touch nothing else
+FUNCTIONS = f"{OURS}.nn.functional"  # whose functions a file may name: they compute, and touch nothing else
 
 
 def exported(learn: Any) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Packer:
             return {"is": "array", "of": from_numpy(np.ascontiguousarray(x))}
         if isinstance(x, np.dtype):
             return {"is": "dtype", "of": x.name}
-        if isinstance(x, FunctionType) and x.__module__.startswith(LOSSES) and "<" not in x.__qualname__:
+        if isinstance(x, FunctionType) and x.__module__.startswith(FUNCTIONS) and "<" not in x.__qualname__:
             return {"is": "function", "of": f"{x.__module__}:{x.__qualname__}"}
         if isinstance(x, KNOWN) and "<" not in type(x).__qualname__:
             if hidden := hides(type(x), vars(x)):
@@ -165,8 +165,8 @@ class Unpacker:
             return found
         if kind == "function":
             found = self.named(of)
-            if not (isinstance(found, FunctionType) and found.__module__.startswith(LOSSES)):
-                raise ValueError(f"load_learner: {self.path} names {of}, which is no function of {LOSSES}")
+            if not (isinstance(found, FunctionType) and found.__module__.startswith(FUNCTIONS)):
+                raise ValueError(f"load_learner: {self.path} names {of}, which is no function of {FUNCTIONS}")
         elif kind == "dtype":
             found = dtypes.dtype_of(of)
         elif kind == "array":
