@@ -424,3 +424,14 @@ def test_doctor_is_a_command():
     assert done.stdout.startswith("ok      emulator: ")
     assert done.returncode == (0 if 'device="cuda" works' in done.stdout else 1)
     assert subprocess.run([sys.executable, "-m", "tinygrad_fast"], capture_output=True).returncode == 2
+
+
+def test_a_copy_of_an_expansion_keeps_the_order_of_images():
+    """The gradient of a sum along a row: one image, its columns all at one place."""
+    with like_cupy.installed():
+        machine = cuda.CUDA()
+        images = machine.asarray(np.moveaxis(np.arange(4.0).reshape(1, 2, 1, 2), -1, 1))  # (1, 2, 2, 1), channels last
+        wide = machine.expand(images, (1, 2, 2, 2))
+        for made in (machine.copy(wide), machine.add(wide, 0.0)):
+            assert made.strides == (64, 8, 32, 16)
+            np.testing.assert_array_equal(made.held, np.broadcast_to(images.held, (1, 2, 2, 2)))
