@@ -208,8 +208,10 @@ class Convolutions(Machine):
         hardware = self.hardware
         if batches is None:  # never too few blocks; and on every GPU with this engine the same tiles
             hardware, batches = tiles.Hardware(hardware.capability, PROCESSORS), PROCESSORS
-        engine = tiles.best_engine(kernel, dtype.name, m, n, batches, piece, hardware)
-        return Loop(engine, engine.choose(size, m, n, batches, piece, hardware, kernel), dtype, widths)
+        asked = size, m, n, batches, piece, hardware, kernel
+        engine = tiles.best_engine(dtype.name, hardware)
+        engine = tiles.engine(dtype.name, hardware) if engine.beaten(*asked) else engine
+        return Loop(engine, engine.choose(*asked), dtype, widths)
 
     def _whole_chunks(self, n, *results):
         """True if n elements of each, a row of a group, are whole chunks of 16 bytes that lie aligned."""

@@ -13,7 +13,7 @@ from ..launch import Boxed, Strided
 from . import tiles
 from .convolutions import LEAST
 from .machine import Machine, merged, named
-from .split_k import PROCESSORS, RATES, split
+from .split_k import RATES, split
 
 AXES = 4  # of `struct Batch`
 
@@ -157,8 +157,7 @@ class Products(Machine):
 
 def _divided(m, depth, n, dtype, hardware):
     """Whether the sums of an (m, n) weight gradient, over `depth` rows, are divided: as a convolution divides them."""
-    anywhere = tiles.Hardware(hardware.capability, PROCESSORS)
-    engine = tiles.best_engine("conv2d_dw_tiles", dtype.name, m, n, 1, 16, anywhere)
+    engine = tiles.best_engine(dtype.name, hardware)
     tile, rate = engine.tiles[dtype.itemsize][-1], RATES[engine.name][dtype.itemsize]
     return depth > 0 and min(m, n) >= LEAST and split(tile, rate, m, n, depth, 1)[1] > 1
 

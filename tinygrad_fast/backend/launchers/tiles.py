@@ -81,6 +81,10 @@ class Engine:
         fit = [t for t in larger if _worth(t, t.blocks(m, n), m, n, batches, hardware)] + [last]
         return min(fit, key=lambda t: effort(t, self.tiles[itemsize][0], t.blocks(m, n) * batches, hardware.processors))
 
+    def beaten(self, itemsize: int, m: int, n: int, batches: int, piece: int, hardware: Hardware, kernel: str) -> bool:
+        """Whether the engine below was measured to be faster."""
+        return piece == 16 and tuned.measured(hardware.gpu, kernel, self.name, itemsize, m, n, batches) == []
+
     def candidates(self, itemsize: int, most: int) -> list[Tile]:
         """What a tuner tries: each shape with each number of stages whose shared memory is at most so many bytes."""
         tiles = [replace(t, STAGES=stages) for t in self.tiles[itemsize] for stages in self.stages]
@@ -228,12 +232,9 @@ def on_hopper(dtype: str, hardware: Hardware) -> bool:
     return hardware.capability == 90 and dtype in ("float16", "bfloat16")
 
 
-def best_engine(kernel: str, dtype: str, m: int, n: int, batches: int, piece: int, hardware: Hardware) -> Engine:
-    """Hopper's own, but where the one below it was measured to be faster: with copies of 16 bytes, as `choose` asks."""
-    if not on_hopper(dtype, hardware):
-        return engine(dtype, hardware)
-    slower = piece == 16 and tuned.measured(hardware.gpu, kernel, WARPGROUPS.name, 2, m, n, batches) == []
-    return engine(dtype, hardware) if slower else WARPGROUPS
+def best_engine(dtype: str, hardware: Hardware) -> Engine:
+    """Hopper's own where it takes a dtype: of convolutions, unless it is `beaten`."""
+    return WARPGROUPS if on_hopper(dtype, hardware) else engine(dtype, hardware)
 
 
 def anywhere(dtype: str, hardware: Hardware) -> bool:
