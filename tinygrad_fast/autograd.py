@@ -6,12 +6,12 @@ differentiated again. The engine is `tape.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import tape
 from .tensor import OnTensors, Tensor, wrap
-from .tensor.promote import must_tensors
+from .tensor.promote import tensor_list
 
 
 def no_grad(function: Callable | None = None) -> Any:
@@ -53,8 +53,7 @@ def grad(
     create_graph: the results can be differentiated themselves (the forward pass ran inside `higher()`).
     Raises RuntimeError for an input that the outputs do not depend on; with `allow_unused` its gradient is None.
     """
-    ys, xs = ([g] if isinstance(g, Tensor) or not isinstance(g, Iterable) else list(g) for g in (outputs, inputs))
-    must_tensors("grad", (*ys, *xs))
+    ys, xs = tensor_list("grad", outputs), tensor_list("grad", inputs)
     gs = [grad_outputs] * len(ys) if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
     if len(gs) != len(ys):
         raise RuntimeError(f"grad: needs one grad_output for each output; got {len(gs)} for {len(ys)}")

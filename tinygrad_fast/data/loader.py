@@ -248,8 +248,11 @@ class DataLoader:
             max_n = nrows * ncols
         samples = self.decode_batch(self.one_batch() if b is None else b, max_n)
         pictures = [s[0] for s in samples]
-        titles = [", ".join(map(title, s[self.n_inp :])) for s in samples]
-        return contact_sheet(pictures, titles, nrows, ncols, backend)
+        return contact_sheet(pictures, list(map(self.caption, samples)), nrows, ncols, backend)
+
+    def caption(self, sample: Sequence) -> str:
+        """The targets of a decoded sample as text."""
+        return ", ".join(map(title, sample[self.n_inp :]))
 
     @property
     def n_inp(self) -> int:

@@ -25,7 +25,7 @@ from ..backend.windows import inverse, memory_order
 from ..creation import from_numpy
 from ..data import DataLoader, DataLoaders, Datasets, TensorDataset, Transform
 from ..data.labels import Vocab
-from ..data.transforms import Func, as_list
+from ..data.transforms import Func
 from ..tensor import Tensor
 from .losses import Loss
 
@@ -49,8 +49,8 @@ def exported(learn: Any) -> dict[str, Any]:
             "export: the loaders must be of Datasets (as a DataBlock makes) or a TensorDataset; got "
             f"{type(data).__name__}. Write learn.save, and make the Learner anew where it is loaded"
         )
-    found |= {"kinds": valid.kinds, "n_inp": valid.n_inp, "bs": valid.bs, "before_batch": as_list(valid.before_batch)}
-    found["collate_fn"] = valid.collate_fn
+    found |= {"kinds": valid.kinds, "n_inp": valid.n_inp, "bs": valid.bs}
+    found |= {"before_batch": valid.before_batch, "collate_fn": valid.collate_fn}
     found |= {"items": valid.after_item.tfms, "batches": valid.after_batch.tfms}
     return {"export": FORMAT, "learner": Packer()(found, "learner")}
 
@@ -107,7 +107,7 @@ class Packer:
         return self.once(x, place)
 
     def once(self, x: Any, place: str) -> dict[str, Any]:
-        """A Tensor, an array, a dtype, a function of this package, or an object of a known class."""
+        """A Tensor, an array, a dtype, a function of nn.functional, or an object of a known class."""
         if isinstance(x, Tensor):
             kind = "parameter" if isinstance(x, nn.Parameter) else "tensor"
             return {"is": kind, "of": x.detach(), "order": memory_order(x.data)} | {"requires_grad": x.requires_grad}

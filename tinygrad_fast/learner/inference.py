@@ -112,14 +112,11 @@ class Inference(TrainingLoop):
             dl = dl.new(dl.dataset, shuffle=True) if shuffle else dl
         batch = dl.one_batch()
         decoded = self.get_preds(dl=[batch], with_decoded=True)[2]
-        pictures, titles, inks = [], [], []
-        for sample, answer in zip(dl.decode_batch(batch, max_n), decoded):
-            target, prediction = ", ".join(map(title, sample[dl.n_inp :])), title(self._answer(answer))
-            pictures.append(sample[0])
-            titles.append(f"{target}\n{prediction}")
-            agree = "green" if target == prediction else "red"
-            inks.append(agree if target_kind(self.dls) in ("category", "multicategory", "integer") else "black")
-        return contact_sheet(pictures, titles, inks=inks, **options)
+        samples = dl.decode_batch(batch, max_n)
+        said = [(dl.caption(sample), title(self._answer(answer))) for sample, answer in zip(samples, decoded)]
+        classes = target_kind(self.dls) in ("category", "multicategory", "integer")
+        inks = ["black" if not classes else "green" if a == b else "red" for a, b in said]
+        return contact_sheet([s[0] for s in samples], list(map("\n".join, said)), inks=inks, **options)
 
     def _answer(self, decoded: Tensor) -> Any:
         """What a person would say: the label, the labels, the numbers."""

@@ -9,7 +9,7 @@ from ..dtypes import is_float
 from ..functions import cat, stack
 from ..tape import setting
 from ..tensor import Tensor, wrap
-from ..tensor.promote import must_tensors
+from ..tensor.promote import tensor_list
 from .fusion import conv_bn as conv_bn, fold_batch_norm as fold_batch_norm, fuse_conv_bn_eval as fuse_conv_bn_eval
 
 
@@ -39,7 +39,11 @@ def get_total_norm(
 
 def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor) -> None:
     """g <- g min(1, max_norm / (total_norm + 1e-6)), in place, with `get_total_norm` of the gradients."""
-    for xp, gs in _by_machine(_grads(_listed("clip_grads_with_norm_", parameters))).items():
+    _clip_norm(_grads("clip_grads_with_norm_", parameters), max_norm, total_norm)
+
+
+def _clip_norm(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
+    for xp, gs in _by_machine(grads).items():
         xp.clip_norm_([g.data for g in gs], total_norm.to(xp.name).data, float(max_norm))
 
 
@@ -53,26 +57,20 @@ def clip_grad_norm_(
 
     Nothing is read back. Raises as `get_total_norm`. Source: Pascanu et al. 2013, as PyTorch.
     """
-    ps = _listed("clip_grad_norm_", parameters)
-    total = get_total_norm(_grads(ps), norm_type, error_if_nonfinite)
-    clip_grads_with_norm_(ps, max_norm, total)
+    grads = _grads("clip_grad_norm_", parameters)
+    total = get_total_norm(grads, norm_type, error_if_nonfinite)
+    _clip_norm(grads, max_norm, total)
     return total
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """g <- min(max(g, -clip_value), clip_value), in place."""
-    for xp, gs in _by_machine(_grads(_listed("clip_grad_value_", parameters))).items():
+    for xp, gs in _by_machine(_grads("clip_grad_value_", parameters)).items():
         xp.clip_value_([g.data for g in gs], float(clip_value))
 
 
-def _listed(name: str, parameters: Any) -> list[Tensor]:
-    ps = list(parameters) if isinstance(parameters, Iterable) and not isinstance(parameters, Tensor) else [parameters]
-    must_tensors(name, ps)
-    return ps
-
-
-def _grads(ps: list[Tensor]) -> list[Tensor]:
-    return [g for p in ps if (g := p.grad) is not None]
+def _grads(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    return [g for p in tensor_list(name, parameters) if (g := p.grad) is not None]
 
 
 def _by_machine(tensors: Tensor | Iterable[Tensor]) -> dict[Any, list[Tensor]]:

@@ -125,6 +125,13 @@ def must_tensors(name: str, given: Any) -> None:
             raise TypeError(f"{name}: needs Tensors; got {type(t).__name__}. Make one with tf.tensor(...)")
 
 
+def tensor_list(name: str, given: Any) -> list[Any]:
+    """One Tensor, or several, as a list."""
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, Core) else [given]
+    must_tensors(name, found)
+    return found
+
+
 def must_integer(name: str, *operands: Any) -> None:
     if any(dtypes.is_float(t.data.dtype) if isinstance(t, Core) else isinstance(t, float) for t in operands):
         raise TypeError(f"{name}: needs integers or bools; got floats. Compare first, as in (x > 0) & (x < 1)")
