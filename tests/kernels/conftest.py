@@ -12,6 +12,7 @@ from hypothesis import settings
 from tinygrad_fast.backend import launch, windows
 from tinygrad_fast.backend.cuda import Emulated
 from tinygrad_fast.backend.emulator import build
+from tinygrad_fast.backend.source import kernel_folder
 from tinygrad_fast.testing import memory
 
 
@@ -88,6 +89,14 @@ def generator(seed):
     """Of the same numbers each time; by -m gpu of those of this run, which is named where a test fails."""
     print(f"generator: new() = {new()}")
     return np.random.default_rng([seed, new()])
+
+
+def with_a_fault(folder, names, file, old, new):
+    """A copy of these kernels, with one place of a file changed."""
+    for name in names:
+        text = (kernel_folder() / name).read_text()
+        assert name != file or text.count(old) == 1, old
+        (folder / name).write_text(text.replace(old, new) if name == file else text)
 
 
 def needs_ampere(hardware):

@@ -17,7 +17,7 @@ from tinygrad_fast.backend.launchers import convolutions, tiles, tuned
 from tinygrad_fast.backend.source import KernelError, kernel_folder
 
 from . import like_cupy, like_driver
-from .conftest import needs_hopper, unwatched
+from .conftest import needs_hopper, unwatched, with_a_fault
 from .test_matmul import DTYPES, EPS, laid_out, tf32
 
 LAYOUTS = st.sampled_from(["in order", "transposed", "reversed"])
@@ -129,7 +129,7 @@ def test_sums_in_parts(machine, monkeypatch, dtype):
 def large_tiles(machine, dtype, smallest=False):
     """The shapes that only large images are given, on this GPU."""
     dtype = np.dtype(dtype)
-    shapes = tiles.best_engine("", dtype.name, 1, 1, 1, 16, machine.hardware).tiles[dtype.itemsize]
+    shapes = tiles.best_engine(dtype.name, machine.hardware).tiles[dtype.itemsize]
     return [machine.hardware.suited(tile) for tile in (shapes if smallest else shapes[:-1])]
 
 
@@ -323,10 +323,13 @@ def test_hoppers_engine_is_taken_where_it_is_understood(monkeypatch):
     measured = {"a GPU": {"conv2d_tiles": {"Warpgroups, 2 bytes, 64 x 64": []}}}
     monkeypatch.setattr(tuned, "table", lambda: measured)
 
-    def best(m, piece):
-        return tiles.best_engine("conv2d_tiles", "float16", m, 64, 1, piece, tiles.Hardware(90, 132, "a GPU")).name
+    machine, half = Emulated(), np.dtype(np.float16)
+    machine.hardware = tiles.Hardware(90, 132, "a GPU")
 
-    assert (best(64, 16), best(65, 16), best(64, 8)) == ("TensorCores", "Warpgroups", "Warpgroups")
+    def best(m, c):
+        return machine._conv_loop("conv2d_tiles", half, m, 64, 1, XV=(np.zeros(64, half), c)).engine.name
+
+    assert (best(64, 8), best(65, 8), best(64, 4)) == ("TensorCores", "Warpgroups", "Warpgroups")
 
 
 def test_it_is_compiled_for_hopper_alone():
@@ -355,6 +358,7 @@ def test_division():
 
 # Faults
 
+PARTS = [*(path.name for path in kernel_folder().glob("conv2d*")), "warpgroups.cuh"]
 FAULTS = [  # rung, file, what stands there, what is put in its place
     ("tiles", "conv2d_loop.cuh", "walk.pixel, inside ? h : FAR", "walk.pixel, h"),
     ("tiles", "conv2d_loop.cuh", "+ c), inside ? h : FAR", "+ c), h"),
@@ -395,10 +399,7 @@ FAULTS = [  # rung, file, what stands there, what is put in its place
 
 @pytest.mark.parametrize("rung, file, old, new", FAULTS)
 def test_planted_faults_are_found(tmp_path, monkeypatch, rung, file, old, new, tally):
-    for path in kernel_folder().glob("conv2d*"):
-        text = path.read_text()
-        assert path.name != file or text.count(old) == 1, old
-        (tmp_path / path.name).write_text(text.replace(old, new) if path.name == file else text)
+    with_a_fault(tmp_path, PARTS, file, old, new)
     machine = Emulated(check=True)
     machine.convolves, machine.launch.place = rung, tmp_path
     monkeypatch.setattr(convolutions, "split", in_parts)
@@ -424,11 +425,7 @@ HOPPER_FAULTS = [
 
 @pytest.mark.parametrize("old, new, says", HOPPER_FAULTS)
 def test_planted_faults_of_hoppers_engine_are_found(tmp_path, monkeypatch, old, new, says, tally):
-    text = (kernel_folder() / "warpgroups.cuh").read_text()
-    assert text.count(old) == 1, old
-    (tmp_path / "warpgroups.cuh").write_text(text.replace(old, new))
-    for path in kernel_folder().glob("conv2d*"):
-        (tmp_path / path.name).write_text(path.read_text())
+    with_a_fault(tmp_path, PARTS, "warpgroups.cuh", old, new)
     machine = Emulated(check=True)
     machine.launch.place = tmp_path
     monkeypatch.setattr(tiles.Engine, "choose", lambda *_: tiles.WARPGROUPS.tiles[2][1])

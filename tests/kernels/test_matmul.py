@@ -18,7 +18,7 @@ from tinygrad_fast.backend.launchers import products, tiles
 from tinygrad_fast.backend.launchers.products import ENGINES, RUNGS
 from tinygrad_fast.backend.source import KernelError, kernel_folder
 
-from .conftest import generator
+from .conftest import generator, with_a_fault
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -225,10 +225,8 @@ def test_faults_planted_in_the_tile_loop_are_found(tmp_path, file, old, new, tal
 
 def planted(folder, file, old, new):
     """A machine whose kernels are read from a copy with one fault."""
-    for name in ("matmul_tensor.cu", "matmul_loop.cuh", "matmul.cuh", "tile_loop.cuh", "tile_order.cuh", "engines.cuh"):
-        text = (kernel_folder() / name).read_text()
-        assert name != file or text.count(old) == 1, old
-        (folder / name).write_text(text.replace(old, new) if name == file else text)
+    parts = "matmul_tensor.cu", "matmul_loop.cuh", "matmul.cuh", "tile_loop.cuh", "tile_order.cuh", "engines.cuh"
+    with_a_fault(folder, parts, file, old, new)
     machine = Emulated(check=True)
     machine.rung, machine.launch.place = "matmul_tensor", folder
     return machine
